@@ -1,0 +1,86 @@
+//! A byte budget that many owners share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Caps the sum of what many connections hold in memory. Clones share one budget.
+///
+/// ```
+/// use p2p_core::ByteBudget;
+///
+/// let budget = ByteBudget::new(100);
+/// let held = budget.try_reserve(80).expect("80 of 100 are free");
+/// assert!(budget.try_reserve(30).is_none());
+/// drop(held);
+/// assert!(budget.try_reserve(30).is_some());
+/// ```
+#[derive(Debug, Clone)]
+pub struct ByteBudget(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl ByteBudget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(State { limit, used: AtomicUsize::new(0) }))
+    }
+
+    /// Takes `bytes` until the reservation is dropped; `None` when that would exceed the limit.
+    pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
+        reservation.try_grow(bytes).then_some(reservation)
+    }
+
+    /// Bytes reserved now.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// The most that can be reserved.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+}
+
+/// A part of a [`ByteBudget`], given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: ByteBudget,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// Adds `bytes`; `false`, and nothing is added, when the budget has too little.
+    pub fn try_grow(&mut self, bytes: usize) -> bool {
+        let state = &self.budget.0;
+        let grown = state.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|&sum| sum <= state.limit)
+        });
+        if grown.is_ok() {
+            self.bytes += bytes;
+        }
+        grown.is_ok()
+    }
+
+    /// Gives up to `bytes` back.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.0.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink(self.bytes);
+    }
+}

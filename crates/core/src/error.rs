@@ -1,0 +1,16 @@
+//! What can go wrong in this crate.
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No runtime was given and none was found.
+    #[error("no runtime: call from inside tokio, enable the `smol` feature, or pass a runtime explicitly")]
+    NoRuntime,
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

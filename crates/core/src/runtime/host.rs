@@ -1,0 +1,117 @@
+//! What tokio and smol share: making sockets, and UDP batches through `quinn-udp`.
+
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use quinn_udp::{EcnCodepoint, Transmit, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::{Datagrams, RecvMeta, TCP_UNSENT_BYTES, UDP_BUFFER_BYTES};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Datagrams taken from the system in one call.
+const BATCH: usize = quinn_udp::BATCH_SIZE;
+
+pub(super) fn fill_random(bytes: &mut [u8]) {
+    use ring::rand::SecureRandom;
+    ring::rand::SystemRandom::new().fill(bytes).expect("the system's random source works; without it nothing is safe");
+}
+
+pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A listener must be able to start again while old connections linger in TIME_WAIT. On Windows the option
+    // means something else: sharing the port.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Gives a new TCP connection the options every one has.
+pub(super) fn tune<'a>(stream: impl Into<SockRef<'a>>) -> io::Result<()> {
+    let stream: SockRef<'a> = stream.into();
+    stream.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    stream.set_tcp_notsent_lowat(TCP_UNSENT_BYTES)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = TCP_UNSENT_BYTES;
+    Ok(())
+}
+
+/// A bound UDP socket with what the system can do with it.
+#[derive(Debug)]
+pub(super) struct Udp {
+    state: UdpSocketState,
+    pub(super) local_addr: SocketAddr,
+}
+
+impl Udp {
+    pub(super) fn bind(addr: SocketAddr) -> io::Result<(UdpSocket, Self)> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Best effort: a system may allow less.
+        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+        let _ = socket.set_send_buffer_size(UDP_BUFFER_BYTES);
+        socket.bind(&addr.into())?;
+        let socket: UdpSocket = socket.into();
+        let state = UdpSocketState::new((&socket).into())?;
+        socket.set_nonblocking(true)?;
+        let local_addr = socket.local_addr()?;
+        Ok((socket, Self { state, local_addr }))
+    }
+
+    pub(super) fn send(&self, socket: UdpSockRef<'_>, datagrams: &Datagrams<'_>) -> io::Result<()> {
+        self.state.send(
+            socket,
+            &Transmit {
+                destination: datagrams.destination,
+                ecn: datagrams.ecn.and_then(EcnCodepoint::from_bits),
+                contents: datagrams.contents,
+                segment_size: datagrams.segment_size,
+                src_ip: datagrams.src_ip,
+            },
+        )
+    }
+
+    pub(super) fn recv(
+        &self,
+        socket: UdpSockRef<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        let mut raw = [quinn_udp::RecvMeta::default(); BATCH];
+        let count = bufs.len().min(metas.len()).min(BATCH);
+        let received = self.state.recv(socket, &mut bufs[..count], &mut raw[..count])?;
+        for (meta, raw) in metas.iter_mut().zip(&raw[..received]) {
+            *meta = RecvMeta {
+                addr: raw.addr,
+                len: raw.len,
+                stride: raw.stride,
+                ecn: raw.ecn.map(|ecn| ecn as u8),
+                dst_ip: raw.dst_ip,
+            };
+        }
+        Ok(received)
+    }
+
+    pub(super) fn max_send_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    pub(super) fn max_recv_segments(&self) -> usize {
+        self.state.gro_segments()
+    }
+
+    pub(super) fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+}

@@ -1,0 +1,177 @@
+//! [`Runtime`]: where time, tasks, entropy, sockets, host names and files come from.
+//!
+//! Hot operations are `poll_*` methods on trait objects; boxing happens once per task, timer, socket or look-up.
+
+mod time;
+mod udp;
+
+#[cfg(any(feature = "tokio", feature = "smol"))]
+mod host;
+#[cfg(feature = "smol")]
+mod smol;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+#[cfg(feature = "testing")]
+pub mod contract;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+use ::tokio::io::{AsyncRead, AsyncWrite};
+
+#[cfg(feature = "smol")]
+pub use self::smol::SmolRuntime;
+pub use self::time::{Elapsed, Interval, Sleep};
+#[cfg(feature = "tokio")]
+pub use self::tokio::TokioRuntime;
+pub use self::udp::{Datagrams, RecvMeta, UdpSocket};
+
+use crate::file::FileSystem;
+
+/// A future on the heap, as runtimes take and give them.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Everything that touches the world. Used as `Arc<dyn Runtime>`; what is built on these methods (sleeping,
+/// time-outs, intervals, random numbers) is on `dyn Runtime` itself.
+///
+/// An implementation passes the contract tests in `runtime::contract` (feature `testing`).
+pub trait Runtime: fmt::Debug + Send + Sync + 'static {
+    /// Starts a task that nobody owns yet: use a [`TaskGroup`](crate::TaskGroup), which owns what it spawns.
+    fn spawn(&self, future: BoxFuture<()>);
+
+    /// Monotonic time.
+    fn now(&self) -> Instant;
+
+    /// Wall-clock time: for people and logs, never for deciding anything about a remote.
+    fn system_time(&self) -> SystemTime;
+
+    /// A timer that fires at `deadline`.
+    fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>>;
+
+    /// Fills `bytes` with unpredictable ones.
+    fn fill_random(&self, bytes: &mut [u8]);
+
+    /// Opens a TCP connection with `TCP_NODELAY` set.
+    fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>>;
+
+    /// Listens for TCP connections; an IPv6 socket takes IPv6 only.
+    ///
+    /// # Errors
+    /// What the system says, such as [`io::ErrorKind::AddrInUse`].
+    fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>>;
+
+    /// Opens a UDP socket with buffers of [`UDP_BUFFER_BYTES`] where the system allows; an IPv6 socket takes IPv6 only.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>>;
+
+    /// The addresses of a host name, in the system's order of preference.
+    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>>;
+
+    /// The disk.
+    fn files(&self) -> &dyn FileSystem;
+}
+
+/// Size asked for a UDP socket's send and receive buffers: the 208 KiB that Linux gives drop packets when many
+/// QUIC handshakes arrive together.
+pub const UDP_BUFFER_BYTES: usize = 4 << 20;
+
+/// Unsent bytes that a TCP socket may hold in the kernel (`TCP_NOTSENT_LOWAT`), where the system has that limit. What
+/// is below it cannot be overtaken by control frames, so it bounds how late a ping goes out on a slow link.
+pub const TCP_UNSENT_BYTES: u32 = 128 << 10;
+
+/// A byte stream such as a TCP connection.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug {
+    /// The other side.
+    fn peer_addr(&self) -> SocketAddr;
+
+    /// This side.
+    fn local_addr(&self) -> SocketAddr;
+}
+
+/// Accepts byte streams.
+pub trait ByteListener: Send + Sync + fmt::Debug {
+    /// The next connection. Wakes one task: the last that polled.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn ByteStream>>>;
+
+    /// Where it listens, with the port the system chose.
+    fn local_addr(&self) -> SocketAddr;
+}
+
+/// Fires once at its deadline.
+pub trait Timer: Send + Sync + fmt::Debug {
+    /// Ready once the deadline has passed.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Moves the deadline.
+    fn reset(self: Pin<&mut Self>, deadline: Instant);
+}
+
+impl dyn Runtime {
+    /// A random number, uniform over all of `u64`.
+    pub fn random_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill_random(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// Puts `items` into a random order (Fisher–Yates).
+    pub fn shuffle<T>(&self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            // The bias of a modulo over 2^64 is far below anything that matters for an order.
+            items.swap(last, (self.random_u64() % (last as u64 + 1)) as usize);
+        }
+    }
+}
+
+thread_local! {
+    static AMBIENT: RefCell<Option<Arc<dyn Runtime>>> = const { RefCell::new(None) };
+}
+
+/// Makes `runtime` what [`current`] finds on this thread, until the guard is dropped. A simulator does so while it
+/// polls a task.
+pub fn enter(runtime: Arc<dyn Runtime>) -> EnterGuard {
+    EnterGuard { previous: AMBIENT.with(|ambient| ambient.replace(Some(runtime))), not_send: std::marker::PhantomData }
+}
+
+/// Ends what [`enter`] began.
+#[derive(Debug)]
+#[must_use = "the runtime is ambient only while the guard lives"]
+pub struct EnterGuard {
+    previous: Option<Arc<dyn Runtime>>,
+    not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl Drop for EnterGuard {
+    fn drop(&mut self) {
+        AMBIENT.with(|ambient| *ambient.borrow_mut() = self.previous.take());
+    }
+}
+
+/// The runtime around the caller: one that was [entered](enter), else tokio's if called inside it, else smol's if that
+/// feature is on.
+///
+/// # Errors
+/// [`Error::NoRuntime`](crate::Error::NoRuntime).
+pub fn current() -> crate::Result<Arc<dyn Runtime>> {
+    if let Some(runtime) = AMBIENT.with(|ambient| ambient.borrow().clone()) {
+        return Ok(runtime);
+    }
+    #[cfg(feature = "tokio")]
+    if let Some(runtime) = TokioRuntime::current() {
+        return Ok(Arc::new(runtime));
+    }
+    #[cfg(feature = "smol")]
+    return Ok(Arc::new(SmolRuntime::new()));
+    #[cfg(not(feature = "smol"))]
+    Err(crate::Error::NoRuntime)
+}

@@ -1,0 +1,230 @@
+//! [`TokioRuntime`].
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Instant, SystemTime};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::runtime::Handle;
+
+use super::host::{self, Udp};
+use super::{BoxFuture, ByteListener, ByteStream, Datagrams, RecvMeta, Runtime, Timer, UdpSocket};
+use crate::file::{FileSystem, HostFiles};
+
+/// Runs on a tokio runtime whose I/O and time drivers are enabled. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TokioRuntime(Handle);
+
+impl TokioRuntime {
+    /// Runs on `handle`'s runtime.
+    pub fn new(handle: Handle) -> Self {
+        Self(handle)
+    }
+
+    /// The runtime this is called on, if any.
+    pub fn current() -> Option<Self> {
+        Handle::try_current().ok().map(Self)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is what tokio's clock, sockets and tasks are reached through")]
+impl Runtime for TokioRuntime {
+    fn spawn(&self, future: BoxFuture<()>) {
+        self.0.spawn(future);
+    }
+
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn system_time(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>> {
+        let _context = self.0.enter();
+        Box::pin(tokio::time::sleep_until(deadline.into()))
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        host::fill_random(bytes);
+    }
+
+    fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
+        let handle = self.0.clone();
+        let mut connecting = Box::pin(tokio::net::TcpStream::connect(addr));
+        Box::pin(async move {
+            let stream = poll_fn(|cx| {
+                let _context = handle.enter();
+                connecting.as_mut().poll(cx)
+            })
+            .await?;
+            Ok(Box::new(Tcp::new(stream)?) as Box<dyn ByteStream>)
+        })
+    }
+
+    fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>> {
+        let _context = self.0.enter();
+        let listener = tokio::net::TcpListener::from_std(host::listen(addr)?)?;
+        Ok(Box::new(Listener { local_addr: listener.local_addr()?, listener }))
+    }
+
+    fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
+        let _context = self.0.enter();
+        let (socket, udp) = Udp::bind(addr)?;
+        Ok(Arc::new(TokioUdp { socket: tokio::net::UdpSocket::from_std(socket)?, udp }))
+    }
+
+    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
+        let host = host.to_owned();
+        let handle = self.0.clone();
+        Box::pin(async move {
+            let mut looking = Box::pin(tokio::net::lookup_host((host, 0)));
+            let found = poll_fn(|cx| {
+                let _context = handle.enter();
+                looking.as_mut().poll(cx)
+            })
+            .await?;
+            Ok(found.map(|addr| addr.ip()).collect())
+        })
+    }
+
+    fn files(&self) -> &dyn FileSystem {
+        &HostFiles
+    }
+}
+
+impl Timer for tokio::time::Sleep {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Future::poll(self, cx)
+    }
+
+    fn reset(self: Pin<&mut Self>, deadline: Instant) {
+        tokio::time::Sleep::reset(self, deadline.into());
+    }
+}
+
+#[derive(Debug)]
+struct Listener {
+    listener: tokio::net::TcpListener,
+    local_addr: SocketAddr,
+}
+
+impl ByteListener for Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn ByteStream>>> {
+        let (stream, _) = ready!(self.listener.poll_accept(cx))?;
+        Poll::Ready(Tcp::new(stream).map(|tcp| Box::new(tcp) as Box<dyn ByteStream>))
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+}
+
+#[derive(Debug)]
+struct Tcp {
+    stream: tokio::net::TcpStream,
+    local_addr: SocketAddr,
+    peer_addr: SocketAddr,
+}
+
+impl Tcp {
+    fn new(stream: tokio::net::TcpStream) -> io::Result<Self> {
+        host::tune(&stream)?;
+        Ok(Self { local_addr: stream.local_addr()?, peer_addr: stream.peer_addr()?, stream })
+    }
+}
+
+impl ByteStream for Tcp {
+    fn peer_addr(&self) -> SocketAddr {
+        self.peer_addr
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[derive(Debug)]
+struct TokioUdp {
+    socket: tokio::net::UdpSocket,
+    udp: Udp,
+}
+
+impl UdpSocket for TokioUdp {
+    fn try_send(&self, datagrams: &Datagrams<'_>) -> io::Result<()> {
+        self.socket.try_io(Interest::WRITABLE, || self.udp.send((&self.socket).into(), datagrams))
+    }
+
+    fn writable(self: Arc<Self>) -> BoxFuture<io::Result<()>> {
+        Box::pin(async move { self.socket.writable().await })
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_recv_ready(cx))?;
+            let received = self.socket.try_io(Interest::READABLE, || self.udp.recv((&self.socket).into(), bufs, metas));
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.udp.local_addr
+    }
+
+    fn max_send_segments(&self) -> usize {
+        self.udp.max_send_segments()
+    }
+
+    fn max_recv_segments(&self) -> usize {
+        self.udp.max_recv_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.udp.may_fragment()
+    }
+}
