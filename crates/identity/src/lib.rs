@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Who a peer is and what it speaks: keys, signed records, TLS identities, the authenticated handshake, access
+//! control, and the [`Error`] that serves this layer and all above.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod disconnect;
+pub mod error;
+pub mod handshake;
+pub mod keypair;
+pub mod protocol_id;
+pub mod record;
+pub mod version;
+
+pub use codec::{DecodeError, decode, encode};
+pub use disconnect::{DisconnectReason, Origin, close_code};
+pub use error::{AppError, Error, Result};
+pub use handshake::{HandshakeError, Party, Purpose, RejectReason};
+pub use keypair::KeyError;
+pub use p2p_core::{InvalidPeerId, PeerId};
+pub use protocol_id::{InvalidProtocolId, ProtocolId, ProtocolKind};
+pub use record::InvalidRecord;
+pub use version::{InvalidVersion, Version};
