@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Runtime;
 
-/// How long to wait before the next try: doubles from `base` to `max`, and each wait is drawn from the upper half of
+/// How long to wait before the next try: the step doubles from `base` to `max`, and each wait is drawn from the upper half of
 /// its step, so that many nodes that failed together do not try again together ("equal jitter").
 ///
 /// ```
@@ -20,22 +20,25 @@ use crate::Runtime;
 pub struct Backoff {
     base: Duration,
     max: Duration,
+    step: Duration,
     failures: u32,
 }
 
 impl Backoff {
-    /// Waits start at `base` and never exceed `max`.
+    /// Steps start at `base` and never exceed `max` (or `base`, if that is longer).
     pub fn new(base: Duration, max: Duration) -> Self {
-        Self { base, max: max.max(base), failures: 0 }
+        Self { base, max: max.max(base), step: base, failures: 0 }
     }
 
     /// Counts a failure and gives the wait after it; `random` is any uniformly drawn number.
     pub fn next_wait(&mut self, random: u64) -> Duration {
-        let step = self.base.saturating_mul(1u32.checked_shl(self.failures.min(31)).unwrap_or(u32::MAX)).min(self.max);
+        let half = self.step / 2;
+        // Above 584 years the spread is cut to that.
+        let spread = u64::try_from((self.step - half).as_nanos()).unwrap_or(u64::MAX);
         self.failures = self.failures.saturating_add(1);
-        let half = step / 2;
-        let spread = (step - half).as_nanos().min(u128::from(u64::MAX)) as u64;
-        half + Duration::from_nanos(if spread == 0 { 0 } else { random % (spread + 1).max(1) })
+        self.step = self.step.saturating_mul(2).min(self.max);
+        // The high half of the product is uniform over 0..=spread.
+        half + Duration::from_nanos(((u128::from(random) * (u128::from(spread) + 1)) >> 64) as u64)
     }
 
     /// As [`next_wait`](Self::next_wait), with entropy from `runtime`.
@@ -51,5 +54,6 @@ impl Backoff {
     /// A success: the next wait starts at `base` again.
     pub fn reset(&mut self) {
         self.failures = 0;
+        self.step = self.base;
     }
 }

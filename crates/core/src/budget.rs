@@ -1,7 +1,11 @@
 //! A byte budget that many owners share.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Caps the sum of what many connections hold in memory. Clones share one budget.
 ///
@@ -21,18 +25,37 @@ pub struct ByteBudget(Arc<State>);
 struct State {
     limit: usize,
     used: AtomicUsize,
+    freed: Notify,
 }
 
 impl ByteBudget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(State { limit, used: AtomicUsize::new(0) }))
+        Self(Arc::new(State { limit, used: AtomicUsize::new(0), freed: Notify::new() }))
     }
 
     /// Takes `bytes` until the reservation is dropped; `None` when that would exceed the limit.
     pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
         reservation.try_grow(bytes).then_some(reservation)
+    }
+
+    /// As [`try_reserve`](Self::try_reserve), waiting until others have given enough back. Asking for more than the
+    /// limit waits forever. Cancel-safe.
+    pub async fn reserve(self, bytes: usize) -> Reservation {
+        loop {
+            let mut freed = pin!(self.freed());
+            freed.as_mut().enable();
+            if let Some(reservation) = self.try_reserve(bytes) {
+                return reservation;
+            }
+            freed.await;
+        }
+    }
+
+    /// Ready when somebody has given bytes back after this future was enabled or first polled.
+    pub fn freed(&self) -> Notified<'_> {
+        self.0.freed.notified()
     }
 
     /// Bytes reserved now.
@@ -70,7 +93,10 @@ impl Reservation {
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        self.budget.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        if bytes > 0 {
+            self.budget.0.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.budget.0.freed.notify_waiters();
+        }
     }
 
     /// Bytes held.

@@ -25,20 +25,22 @@ use futures_core::Stream;
 /// assert_eq!(listener.recv().await, Ok(1));
 /// # });
 /// ```
-pub struct EventBus<E> {
+pub struct EventBus<E>(Arc<Bus<E>>);
+
+struct Bus<E> {
     queue_len: usize,
-    listeners: Arc<Mutex<Vec<Weak<Mutex<Queue<E>>>>>>,
-    /// Listeners see the end once the last bus handle is gone.
-    alive: Arc<Alive<E>>,
+    listeners: Mutex<Vec<Weak<Mutex<Queue<E>>>>>,
 }
 
-struct Alive<E>(Arc<Mutex<Vec<Weak<Mutex<Queue<E>>>>>>);
-
 struct Queue<E> {
-    events: VecDeque<E>,
+    /// Shared, so that an event is cloned by the listener that takes it and never while a lock is held.
+    events: VecDeque<Arc<E>>,
     missed: u64,
     lost: u64,
+    /// The bus is gone: nothing comes any more.
     closed: bool,
+    /// The listener is gone: nothing is wanted any more.
+    unheard: bool,
     waker: Option<Waker>,
 }
 
@@ -60,36 +62,40 @@ pub enum RecvError {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing here panics while it holds the lock, and a queue is valid after each statement.
+    // Neither the code of an event nor of a waker runs under a lock, so nothing can panic or come back while one is
+    // held; were it to, a queue is valid after each statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<E: Clone> EventBus<E> {
+impl<E> EventBus<E> {
     /// Each listener's queue holds up to `queue_len` events (at least one).
     pub fn new(queue_len: usize) -> Self {
-        let listeners = Arc::new(Mutex::new(Vec::new()));
-        Self { queue_len: queue_len.max(1), alive: Arc::new(Alive(listeners.clone())), listeners }
+        Self(Arc::new(Bus { queue_len: queue_len.max(1), listeners: Mutex::default() }))
     }
 
     /// A new listener, which sees all events from now on.
     pub fn register(&self) -> EventListener<E> {
-        let queue =
-            Arc::new(Mutex::new(Queue { events: VecDeque::new(), missed: 0, lost: 0, closed: false, waker: None }));
-        let mut listeners = lock(&self.listeners);
+        let queue = Arc::new(Mutex::new(Queue::default()));
+        let mut listeners = lock(&self.0.listeners);
         listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(Arc::downgrade(&queue));
         EventListener { queue }
     }
 
-    /// Gives `event` to every listener.
+    /// Gives `event` to every listener. Events from several tasks reach all listeners in the same order.
     pub fn emit(&self, event: E) {
-        let mut wakers = Vec::new();
-        let mut listeners = lock(&self.listeners);
+        let event = Arc::new(event);
+        // Dropped and woken after the lock is released: both run code that is not ours.
+        let (mut dropped, mut wakers) = (Vec::new(), Vec::new());
+        let mut listeners = lock(&self.0.listeners);
         listeners.retain(|listener| {
             let Some(queue) = listener.upgrade() else { return false };
             let mut queue = lock(&queue);
-            if queue.events.len() >= self.queue_len {
-                queue.events.pop_front();
+            if queue.unheard {
+                return false;
+            }
+            if queue.events.len() >= self.0.queue_len {
+                dropped.extend(queue.events.pop_front());
                 queue.missed += 1;
                 queue.lost += 1;
             }
@@ -103,25 +109,27 @@ impl<E: Clone> EventBus<E> {
 
     /// Whether anybody listens: what is costly to describe need not be described for nobody.
     pub fn has_listeners(&self) -> bool {
-        lock(&self.listeners).iter().any(|listener| listener.strong_count() > 0)
+        lock(&self.0.listeners).iter().any(|listener| listener.strong_count() > 0)
     }
 }
 
 impl<E> Clone for EventBus<E> {
     fn clone(&self) -> Self {
-        Self { queue_len: self.queue_len, listeners: self.listeners.clone(), alive: self.alive.clone() }
+        Self(self.0.clone())
     }
 }
 
 impl<E> fmt::Debug for EventBus<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventBus").field("queue_len", &self.queue_len).finish_non_exhaustive()
+        f.debug_struct("EventBus").field("queue_len", &self.0.queue_len).finish_non_exhaustive()
     }
 }
 
-impl<E> Drop for Alive<E> {
+/// Listeners see the end once the last handle of the bus is gone.
+impl<E> Drop for Bus<E> {
     fn drop(&mut self) {
-        for queue in lock(&self.0).drain(..).filter_map(|listener| listener.upgrade()) {
+        let listeners = std::mem::take(&mut *lock(&self.listeners));
+        for queue in listeners.iter().filter_map(Weak::upgrade) {
             let waker = {
                 let mut queue = lock(&queue);
                 queue.closed = true;
@@ -132,7 +140,25 @@ impl<E> Drop for Alive<E> {
     }
 }
 
-impl<E> EventListener<E> {
+// Derived, it would ask for `E: Default`.
+impl<E> Default for Queue<E> {
+    fn default() -> Self {
+        Self { events: VecDeque::new(), missed: 0, lost: 0, closed: false, unheard: false, waker: None }
+    }
+}
+
+impl<E> Queue<E> {
+    /// What a listener sees next; `None` when it must wait.
+    fn next(&mut self) -> Option<Result<Arc<E>, RecvError>> {
+        if self.missed > 0 {
+            return Some(Err(RecvError::Lagged(std::mem::take(&mut self.missed))));
+        }
+        let end = if self.closed { Some(Err(RecvError::Closed)) } else { None };
+        self.events.pop_front().map(Ok).or(end)
+    }
+}
+
+impl<E: Clone> EventListener<E> {
     /// The next event. Cancel-safe: an event is taken or stays.
     ///
     /// # Errors
@@ -141,38 +167,48 @@ impl<E> EventListener<E> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The next event if there is one now.
+    /// The next event if there is one now. A task that waits in [`poll_recv`](Self::poll_recv) stays registered.
     pub fn try_recv(&mut self) -> Option<Result<E, RecvError>> {
-        match self.poll_recv(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Some(result),
-            Poll::Pending => None,
-        }
+        let next = lock(&self.queue).next();
+        next.map(|event| event.map(Arc::unwrap_or_clone))
     }
 
     /// As [`recv`](Self::recv), for hand-written futures.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<E, RecvError>> {
-        let mut queue = lock(&self.queue);
-        if queue.missed > 0 {
-            return Poll::Ready(Err(RecvError::Lagged(std::mem::take(&mut queue.missed))));
-        }
-        if let Some(event) = queue.events.pop_front() {
-            return Poll::Ready(Ok(event));
-        }
-        if queue.closed {
-            return Poll::Ready(Err(RecvError::Closed));
-        }
-        queue.waker = Some(cx.waker().clone());
-        Poll::Pending
+        let replaced;
+        let next = {
+            let mut queue = lock(&self.queue);
+            let next = queue.next();
+            let known = queue.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            replaced = if next.is_none() && !known { queue.waker.replace(cx.waker().clone()) } else { None };
+            next
+        };
+        // A waker may own a whole task: it goes after the lock.
+        drop(replaced);
+        next.map_or(Poll::Pending, |event| Poll::Ready(event.map(Arc::unwrap_or_clone)))
     }
+}
 
+impl<E> EventListener<E> {
     /// Events this listener lost since it was registered.
     pub fn lost(&self) -> u64 {
         lock(&self.queue).lost
     }
 }
 
+impl<E> Drop for EventListener<E> {
+    fn drop(&mut self) {
+        let (events, waker) = {
+            let mut queue = lock(&self.queue);
+            queue.unheard = true;
+            (std::mem::take(&mut queue.events), queue.waker.take())
+        };
+        drop((events, waker));
+    }
+}
+
 /// Ends after the last event; a gap is an item, `Err(RecvError::Lagged)`.
-impl<E> Stream for EventListener<E> {
+impl<E: Clone> Stream for EventListener<E> {
     type Item = Result<E, RecvError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -13,7 +13,7 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn read(&self, path: &Path, max_len: u64) -> io::Result<Vec<u8>>;
 
     /// Creates a file readable by its owner only (mode 0600), with its parent folders; never overwrites one.
-    /// After a crash the file is either absent or whole.
+    /// After a crash the file is either absent or whole. The disk must know hard links, which FAT does not.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] when there is such a file, or what the system says.
@@ -40,6 +40,9 @@ mod host {
 
     use super::{FileSystem, HostFiles};
 
+    /// Temporary files of one name that crashes may leave before it is an error.
+    const MAX_LEFT_OVER: usize = 1 << 16;
+
     impl FileSystem for HostFiles {
         fn read(&self, path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
             let mut content = Vec::new();
@@ -54,9 +57,10 @@ mod host {
             let temporary = write_beside(path, content)?;
             // A hard link fails where the name exists, unlike a rename: nothing is ever overwritten.
             let linked = fs::hard_link(&temporary, path);
-            fs::remove_file(&temporary)?;
-            linked?;
-            sync_folder(path)
+            let removed = fs::remove_file(&temporary);
+            linked.and(removed)?;
+            sync_folder(path);
+            Ok(())
         }
 
         fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
@@ -65,41 +69,56 @@ mod host {
                 // The rename's own error is the one to report.
                 let _ = fs::remove_file(&temporary);
             })?;
-            sync_folder(path)
+            sync_folder(path);
+            Ok(())
         }
     }
 
     /// Writes `content` to a new private file in the folder of `path` and waits until it is on the disk.
     fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;
         }
-        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
-        name.push(format!(".{}.{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-        let temporary = path.with_file_name(name);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&temporary)?;
+        let (mut file, temporary) = create_beside(path)?;
         let written = file.write_all(content).and_then(|()| file.sync_all());
+        drop(file);
         if let Err(error) = written {
+            // The write's own error is the one to report.
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
         Ok(temporary)
     }
 
-    /// Makes a new name survive a power failure, where the system has such a thing.
-    fn sync_folder(path: &Path) -> io::Result<()> {
+    fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        for _ in 0..MAX_LEFT_OVER {
+            let mut name = name.to_os_string();
+            name.push(format!(".{}.{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+            let temporary = path.with_file_name(name);
+            match options.open(&temporary) {
+                // Left by a process with this number that crashed: in a container every one is number 1.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                opened => return opened.map(|file| (file, temporary)),
+            }
+        }
+        Err(io::Error::other("the folder is full of temporary files that crashes left behind"))
+    }
+
+    /// Makes a new name survive a power failure. Best effort: not every system and disk can, and the file is whole and in
+    /// its place already.
+    fn sync_folder(path: &Path) {
         #[cfg(unix)]
         {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()?;
+            let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
         #[cfg(not(unix))]
         let _ = path;
-        Ok(())
     }
 }

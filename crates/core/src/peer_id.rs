@@ -7,9 +7,10 @@ use data_encoding::BASE32_NOPAD;
 
 /// Who a peer is: the 32 bytes of its Ed25519 public key.
 ///
-/// A value of this type is always a canonical encoding of a point that is not of small order: the encodings that
-/// some verifiers accept for a key nobody holds (RFC 8032 §5.1.7, and the eight small-order points) are refused when
-/// the value is made, so no later check can forget them. Ordered by its bytes.
+/// A value of this type is never a non-canonical encoding (RFC 8032 §5.1.3) nor one of the eight points of small order:
+/// some verifiers accept those for a key nobody holds, so they are refused when the value is made and no later check can
+/// forget them. That the bytes are a point on the curve is *not* checked: about half of all values are none, and no
+/// signature verifies under those. Ordered by its bytes.
 ///
 /// As text it is 52 characters of lower-case base32 (RFC 4648, no padding); other spellings of the same bytes are
 /// refused.

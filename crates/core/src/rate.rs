@@ -36,7 +36,7 @@ impl TokenBucket {
         self.take_many(1, now)
     }
 
-    /// Takes `tokens` at once or none.
+    /// Takes `tokens` at once or none. More than the burst are never there.
     pub fn take_many(&mut self, tokens: u32, now: Instant) -> bool {
         self.refill(now);
         let wanted = u128::from(tokens) * TOKEN;

@@ -88,8 +88,8 @@ impl TaskGroup {
         Self { runtime, shared: Arc::default() }
     }
 
-    /// Runs `future` until it ends, the group ends or [`TaskHandle::abort`]. After [`shutdown`](Self::shutdown) has
-    /// begun the future is dropped at once.
+    /// Runs `future` until it ends, the group ends, [`TaskHandle::abort`], or its runtime is gone. After
+    /// [`shutdown`](Self::shutdown) has begun the future is dropped at once.
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
         let (abort, registration) = AbortHandle::new_pair();
         let entry = {
@@ -104,12 +104,14 @@ impl TaskGroup {
             Entry { shared: self.shared.clone(), id }
         };
         let task = Abortable::new(AssertUnwindSafe(future).catch_unwind(), registration);
-        self.runtime.spawn(Box::pin(async move {
-            let _entry = entry;
-            if let Ok(Err(panic)) = task.await {
+        // `map` drops the task before it calls the closure, and before it drops the closure unpolled. An async block
+        // promises no such order, and the entry must outlive the task for `wait` to mean that the future is gone.
+        self.runtime.spawn(Box::pin(task.map(move |outcome| {
+            if let Ok(Err(panic)) = outcome {
                 tracing::error!(task = name, panic = panic_message(&*panic), "a task panicked");
             }
-        }));
+            drop(entry);
+        })));
         TaskHandle(abort)
     }
 
@@ -135,7 +137,9 @@ impl TaskGroup {
         }
     }
 
-    /// Ends every task, refuses new ones, and waits until all are gone. Idempotent; cancel-safe.
+    /// Ends every task, refuses new ones, and waits until all are gone: every future has been dropped when this returns.
+    /// Idempotent; cancel-safe. It takes a runtime that still runs, or one that has been dropped; a task that blocks its
+    /// thread is waited for.
     pub async fn shutdown(&self) {
         self.abort_all();
         self.wait().await;

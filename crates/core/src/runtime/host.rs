@@ -34,6 +34,18 @@ pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Whether an error of `accept` concerns one connection that is gone, not the listener (see accept(2)).
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+pub(super) fn passed_over(peer_addr: SocketAddr, error: &io::Error) {
+    tracing::debug!(%peer_addr, %error, "a connection broke off before it was accepted");
+}
+
 /// Gives a new TCP connection the options every one has.
 pub(super) fn tune<'a>(stream: impl Into<SockRef<'a>>) -> io::Result<()> {
     let stream: SockRef<'a> = stream.into();

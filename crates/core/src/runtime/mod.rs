@@ -74,7 +74,8 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// What the system says.
     fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>>;
 
-    /// The addresses of a host name, in the system's order of preference.
+    /// The addresses of a host name, in the system's order of preference. A look-up may go on in the background after
+    /// the future is dropped.
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>>;
 
     /// The disk.
@@ -89,7 +90,8 @@ pub const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// is below it cannot be overtaken by control frames, so it bounds how late a ping goes out on a slow link.
 pub const TCP_UNSENT_BYTES: u32 = 128 << 10;
 
-/// A byte stream such as a TCP connection.
+/// A byte stream such as a TCP connection. Shutting it down ends its writing half only. What is written goes out without
+/// a flush. Its futures may be polled on any thread and inside any runtime.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug {
     /// The other side.
     fn peer_addr(&self) -> SocketAddr;
@@ -100,19 +102,23 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug 
 
 /// Accepts byte streams.
 pub trait ByteListener: Send + Sync + fmt::Debug {
-    /// The next connection. Wakes one task: the last that polled.
+    /// The next connection. Wakes one task: the last that polled. A connection that its dialler broke off while it
+    /// waited is passed over.
+    ///
+    /// An error, such as the process being out of file descriptors, leaves the listener usable; it may come back at once,
+    /// so wait a little before the next call.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn ByteStream>>>;
 
     /// Where it listens, with the port the system chose.
     fn local_addr(&self) -> SocketAddr;
 }
 
-/// Fires once at its deadline.
+/// Fires at its deadline, never before.
 pub trait Timer: Send + Sync + fmt::Debug {
-    /// Ready once the deadline has passed.
+    /// Ready once the deadline has passed, and from then on until it is moved. Wakes one task: the last that polled.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Moves the deadline.
+    /// Moves the deadline; the timer fires again, if it had. Poll it afterwards.
     fn reset(self: Pin<&mut Self>, deadline: Instant);
 }
 
@@ -153,7 +159,9 @@ pub struct EnterGuard {
 
 impl Drop for EnterGuard {
     fn drop(&mut self) {
-        AMBIENT.with(|ambient| *ambient.borrow_mut() = self.previous.take());
+        // Dropped outside of the borrow: the last handle of a runtime may run code that asks for the current one.
+        let left = AMBIENT.with(|ambient| ambient.replace(self.previous.take()));
+        drop(left);
     }
 }
 

@@ -41,7 +41,7 @@ impl Runtime for SmolRuntime {
     }
 
     fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>> {
-        Box::pin(SmolTimer(smol::Timer::at(deadline)))
+        Box::pin(SmolTimer { timer: smol::Timer::at(deadline), fired: false })
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
@@ -51,7 +51,8 @@ impl Runtime for SmolRuntime {
     fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
         Box::pin(async move {
             let stream = Async::<TcpStream>::connect(addr).await?;
-            Ok(Box::new(Tcp::new(stream)?) as Box<dyn ByteStream>)
+            let peer_addr = stream.get_ref().peer_addr()?;
+            Ok(Box::new(Tcp::new(stream, peer_addr)?) as Box<dyn ByteStream>)
         })
     }
 
@@ -75,16 +76,25 @@ impl Runtime for SmolRuntime {
     }
 }
 
+/// smol's own is pending for ever once it has fired.
 #[derive(Debug)]
-struct SmolTimer(smol::Timer);
+struct SmolTimer {
+    timer: smol::Timer,
+    fired: bool,
+}
 
 impl Timer for SmolTimer {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(drop)
+        if !self.fired {
+            ready!(Pin::new(&mut self.timer).poll(cx));
+            self.fired = true;
+        }
+        Poll::Ready(())
     }
 
     fn reset(mut self: Pin<&mut Self>, deadline: Instant) {
-        self.0.set_at(deadline);
+        self.fired = false;
+        self.timer.set_at(deadline);
     }
 }
 
@@ -98,12 +108,13 @@ impl ByteListener for Listener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn ByteStream>>> {
         loop {
             match self.listener.get_ref().accept() {
-                Ok((stream, _)) => {
-                    let tcp = Async::new(stream).and_then(Tcp::new);
-                    return Poll::Ready(tcp.map(|tcp| Box::new(tcp) as Box<dyn ByteStream>));
-                }
+                Ok((stream, peer_addr)) => match Async::new(stream).and_then(|stream| Tcp::new(stream, peer_addr)) {
+                    Ok(tcp) => return Poll::Ready(Ok(Box::new(tcp))),
+                    // Its dialler has broken it off already: no fault of the listener's.
+                    Err(error) => host::passed_over(peer_addr, &error),
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.listener.poll_readable(cx))?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if host::is_passing(&error) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -122,9 +133,9 @@ struct Tcp {
 }
 
 impl Tcp {
-    fn new(stream: Async<TcpStream>) -> io::Result<Self> {
+    fn new(stream: Async<TcpStream>, peer_addr: SocketAddr) -> io::Result<Self> {
         host::tune(stream.get_ref())?;
-        Ok(Self { local_addr: stream.get_ref().local_addr()?, peer_addr: stream.get_ref().peer_addr()?, stream })
+        Ok(Self { local_addr: stream.get_ref().local_addr()?, peer_addr, stream })
     }
 
     /// Tries `write` until it is done or must wait.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ impl dyn Runtime {
         Sleep { timer: self.timer(deadline), deadline }
     }
 
-    /// Runs `future` for at most `duration`; it is dropped when the time is over.
+    /// Runs `future` for at most `duration`, counted from the first poll; it is dropped when the time is over. A future
+    /// that is ready wins over a time that is over.
     ///
     /// # Errors
     /// [`Elapsed`] when the time was over first.
@@ -41,10 +43,11 @@ impl dyn Runtime {
         .await
     }
 
-    /// Fires every `period`, first after one period. A tick that was missed is not made up for.
-    pub fn interval(&self, period: Duration) -> Interval {
+    /// Fires every `period`, first after one period. A tick that was missed is not made up for: after a pause the next
+    /// comes at once and the one after it a whole period later.
+    pub fn interval(self: &Arc<Self>, period: Duration) -> Interval {
         let period = period.clamp(Duration::from_nanos(1), FOREVER);
-        Interval { sleep: self.sleep(period), period }
+        Interval { sleep: self.sleep(period), period, runtime: self.clone() }
     }
 }
 
@@ -86,6 +89,7 @@ impl fmt::Debug for Sleep {
 pub struct Interval {
     sleep: Sleep,
     period: Duration,
+    runtime: Arc<dyn Runtime>,
 }
 
 impl Interval {
@@ -97,8 +101,9 @@ impl Interval {
     /// As [`tick`](Self::tick), for hand-written futures.
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         std::task::ready!(Pin::new(&mut self.sleep).poll(cx));
-        let next = self.sleep.deadline() + self.period;
-        self.sleep.reset(next);
+        let (now, next) = (self.runtime.now(), self.sleep.deadline() + self.period);
+        // On time, ticks keep their phase; late by a period or more, they start anew instead of coming in a burst.
+        self.sleep.reset(if next > now { next } else { now + self.period });
         Poll::Ready(())
     }
 }

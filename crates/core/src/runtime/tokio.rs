@@ -54,6 +54,7 @@ impl Runtime for TokioRuntime {
         host::fill_random(bytes);
     }
 
+    // tokio's futures register where they are first polled. Ours may be polled anywhere, so each poll enters the runtime.
     fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
         let handle = self.0.clone();
         let mut connecting = Box::pin(tokio::net::TcpStream::connect(addr));
@@ -63,7 +64,8 @@ impl Runtime for TokioRuntime {
                 connecting.as_mut().poll(cx)
             })
             .await?;
-            Ok(Box::new(Tcp::new(stream)?) as Box<dyn ByteStream>)
+            let peer_addr = stream.peer_addr()?;
+            Ok(Box::new(Tcp::new(stream, peer_addr)?) as Box<dyn ByteStream>)
         })
     }
 
@@ -116,8 +118,17 @@ struct Listener {
 
 impl ByteListener for Listener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn ByteStream>>> {
-        let (stream, _) = ready!(self.listener.poll_accept(cx))?;
-        Poll::Ready(Tcp::new(stream).map(|tcp| Box::new(tcp) as Box<dyn ByteStream>))
+        loop {
+            match ready!(self.listener.poll_accept(cx)) {
+                Ok((stream, peer_addr)) => match Tcp::new(stream, peer_addr) {
+                    Ok(tcp) => return Poll::Ready(Ok(Box::new(tcp))),
+                    // Its dialler has broken it off already: no fault of the listener's.
+                    Err(error) => host::passed_over(peer_addr, &error),
+                },
+                Err(error) if host::is_passing(&error) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -133,9 +144,9 @@ struct Tcp {
 }
 
 impl Tcp {
-    fn new(stream: tokio::net::TcpStream) -> io::Result<Self> {
+    fn new(stream: tokio::net::TcpStream, peer_addr: SocketAddr) -> io::Result<Self> {
         host::tune(&stream)?;
-        Ok(Self { local_addr: stream.local_addr()?, peer_addr: stream.peer_addr()?, stream })
+        Ok(Self { local_addr: stream.local_addr()?, peer_addr, stream })
     }
 }
 

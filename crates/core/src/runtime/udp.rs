@@ -10,10 +10,12 @@ use super::BoxFuture;
 
 /// A UDP socket. Any number of tasks may send; one receives.
 pub trait UdpSocket: fmt::Debug + Send + Sync {
-    /// Sends without waiting.
+    /// Sends without waiting. What the network cannot carry (too large, no route) is lost in silence, as any datagram
+    /// may be.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when the system's buffer is full: wait for [`writable`](Self::writable).
+    /// [`io::ErrorKind::WouldBlock`] when the system's buffer is full, or the socket is new and not yet known to be
+    /// writable: wait for [`writable`](Self::writable), then try again.
     fn try_send(&self, datagrams: &Datagrams<'_>) -> io::Result<()>;
 
     /// Ready when [`try_send`](Self::try_send) may work again.
@@ -21,6 +23,9 @@ pub trait UdpSocket: fmt::Debug + Send + Sync {
 
     /// Receives into as many of `bufs` as it can, describing each filled one in `metas`, and gives their number.
     /// Wakes one task: the last that polled.
+    ///
+    /// An error concerns something that happened on the way, such as an earlier datagram that was refused: the socket
+    /// stays usable.
     fn poll_recv(
         &self,
         cx: &mut Context<'_>,
