@@ -106,7 +106,13 @@ impl Version {
             Some(text) => VersionReq::parse(text)
                 .map_err(|error| InvalidVersion::Requirement { text: text.into(), reason: error.to_string() })?,
         };
-        Ok(Self { own, accepts })
+        let version = Self { own, accepts };
+        // A requirement's own text can be a little longer than what was written ("1.2" becomes "^1.2"), and that
+        // text is what others will be sent.
+        match version.to_string().len() {
+            len if len > Self::MAX_LEN => Err(InvalidVersion::TooLong(len)),
+            _ => Ok(version),
+        }
     }
 }
 
@@ -222,6 +228,8 @@ mod tests {
         }
         let long = format!("1.0.0-{}", "a".repeat(Version::MAX_LEN));
         assert!(matches!(long.parse::<Version>(), Err(Error::Version(InvalidVersion::TooLong(134)))));
+        let grows = format!("1.0.0{}", ",1".repeat((Version::MAX_LEN - 5) / 2));
+        assert!(matches!(grows.parse::<Version>(), Err(Error::Version(_))), "its own text would be too long to send");
     }
 
     proptest! {
@@ -235,8 +243,8 @@ mod tests {
 
         #[test]
         fn arbitrary_text_never_panics_and_what_parses_is_short(text in "\\PC{0,200}") {
-            if text.parse::<Version>().is_ok() {
-                prop_assert!(text.len() <= Version::MAX_LEN);
+            if let Ok(version) = text.parse::<Version>() {
+                prop_assert!(text.len() <= Version::MAX_LEN && version.to_string().len() <= Version::MAX_LEN);
             }
         }
     }

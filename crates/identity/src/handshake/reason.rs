@@ -5,7 +5,9 @@ use std::fmt;
 use p2p_core::PeerId;
 use serde::{Deserialize, Serialize};
 
-use crate::ProtocolId;
+use crate::codec::{decode_borrowed, decode_prefix};
+use crate::disconnect::clean;
+use crate::{DecodeError, ProtocolId};
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,7 +40,8 @@ pub enum Party {
 /// Why one side refuses the other. It is told to the other side, so both know: `ours` and [`Party::Local`] always
 /// mean the side on which the value is looked at, and are swapped on the way.
 ///
-/// The list grows only at the end.
+/// Encoded as its index in this list and its fields; the list grows only at the end, and an index that this version
+/// does not know is [`Other`](Self::Other).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum RejectReason {
@@ -141,9 +144,67 @@ pub enum RejectReason {
     /// The purpose is not served here.
     #[error("connections for the purpose of {0} are not served")]
     PurposeUnsupported(Purpose),
-    /// A reason that this version does not know, by its number.
+    /// A reason that this version does not know, by its index.
     #[error("refused for a reason this version does not know ({0})")]
     Other(u32),
+}
+
+/// The longest text inside a [`RejectReason`], in bytes.
+pub const MAX_REASON_TEXT: usize = 128;
+
+/// The first index that [`RejectReason`] does not use itself: that of its `Other`.
+const FIRST_UNKNOWN: u32 = 20;
+
+impl RejectReason {
+    /// The same, as the other side sees it.
+    pub(crate) fn mirrored(self) -> Self {
+        match self {
+            Self::NetworkMismatch { ours, theirs } => Self::NetworkMismatch { ours: theirs, theirs: ours },
+            Self::WireVersion { ours, theirs } => Self::WireVersion { ours: theirs, theirs: ours },
+            Self::VersionIncompatible { ours, theirs } => Self::VersionIncompatible { ours: theirs, theirs: ours },
+            Self::MissingProtocol { protocol, missing_at } => {
+                Self::MissingProtocol { protocol, missing_at: missing_at.other() }
+            }
+            Self::ProtocolVersion { protocol, ours, theirs } => {
+                Self::ProtocolVersion { protocol, ours: theirs, theirs: ours }
+            }
+            same => same,
+        }
+    }
+
+    /// The same with every text cut to [`MAX_REASON_TEXT`] bytes and made printable: they may be a stranger's.
+    pub(crate) fn cleaned(mut self) -> Self {
+        let texts: &mut [&mut String] = match &mut self {
+            Self::NetworkMismatch { ours, theirs }
+            | Self::VersionIncompatible { ours, theirs }
+            | Self::ProtocolVersion { ours, theirs, .. } => &mut [ours, theirs],
+            Self::Malformed(what) => &mut [what],
+            _ => &mut [],
+        };
+        texts.iter_mut().for_each(|text| **text = clean(text, MAX_REASON_TEXT));
+        self
+    }
+
+    /// Reads a reason from the end of a message.
+    pub(crate) fn from_wire(bytes: &[u8]) -> Result<Self, DecodeError> {
+        match decode_borrowed(bytes) {
+            Ok(reason) => Ok(reason),
+            Err(error) => match decode_prefix::<u32>(bytes) {
+                // A newer version's fields cannot be read, but that it refuses can.
+                Ok((index, _)) if index >= FIRST_UNKNOWN => Ok(Self::Other(index)),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+impl Party {
+    fn other(self) -> Self {
+        match self {
+            Self::Local => Self::Remote,
+            Self::Remote => Self::Local,
+        }
+    }
 }
 
 /// How a handshake failed.
