@@ -72,7 +72,7 @@ impl Runtime for TokioRuntime {
     fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>> {
         let _context = self.0.enter();
         let listener = tokio::net::TcpListener::from_std(host::listen(addr)?)?;
-        Ok(Box::new(Listener { local_addr: listener.local_addr()?, listener }))
+        Ok(Box::new(Listener { local_addr: listener.local_addr()?, listener, handle: self.0.clone() }))
     }
 
     fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
@@ -114,10 +114,13 @@ impl Timer for tokio::time::Sleep {
 struct Listener {
     listener: tokio::net::TcpListener,
     local_addr: SocketAddr,
+    handle: Handle,
 }
 
 impl ByteListener for Listener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn ByteStream>>> {
+        // An accepted stream registers with the runtime that is current, which need not be the listener's.
+        let _context = self.handle.enter();
         loop {
             match ready!(self.listener.poll_accept(cx)) {
                 Ok((stream, peer_addr)) => match Tcp::new(stream, peer_addr) {

@@ -1,0 +1,56 @@
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::runtime::Runtime;
+
+/// Small files: never overwritten by `create_private`, replaced whole, read with a bound; parents are made; on a disk of
+/// this machine nobody but the owner may read them, and nothing else is left in the folder.
+pub fn files(runtime: &Arc<dyn Runtime>) {
+    let folder = std::env::temp_dir().join(format!("p2p-contract-{:016x}", runtime.random_u64()));
+    let files = runtime.files();
+    let key = folder.join("deep").join("key");
+
+    let kind = |result: io::Result<Vec<u8>>| result.map_err(|error| error.kind());
+    assert_eq!(kind(files.read(&key, 100)), Err(io::ErrorKind::NotFound));
+    files.create_private(&key, b"secret").expect("a file can be made, with its folders");
+    assert_eq!(kind(files.read(&key, 6)), Ok(b"secret".to_vec()), "a file of just the bound is read");
+    assert_eq!(kind(files.read(&key, 5)), Err(io::ErrorKind::FileTooLarge));
+    assert_eq!(kind(files.read(&key, u64::MAX)), Ok(b"secret".to_vec()), "the largest bound does not overflow");
+    private(&key);
+    let again = files.create_private(&key, b"other").expect_err("a file is never overwritten");
+    assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(kind(files.read(&key, 100)), Ok(b"secret".to_vec()), "a refused write changes nothing");
+
+    let state = folder.join("deep").join("state");
+    for content in [&b"first"[..], b"", b"the second is longer"] {
+        files.replace(&state, content).expect("a file can be replaced, or made");
+        assert_eq!(kind(files.read(&state, 100)), Ok(content.to_vec()));
+    }
+    private(&state);
+    let folder_itself = files.replace(&folder.join("deep"), b"x");
+    assert!(folder_itself.is_err(), "a folder is not replaced by a file");
+    assert!(files.replace(Path::new("/"), b"x").is_err(), "a path without a name is an error");
+    left_behind(&folder);
+}
+
+/// On a disk of this machine: mode 0600. A simulated disk has no modes.
+fn private(path: &Path) {
+    #[cfg(unix)]
+    if let Ok(metadata) = std::fs::metadata(path) {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "only the owner may read {}", path.display());
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// On a disk of this machine: no temporary file stays. Takes the folder away.
+fn left_behind(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder.join("deep")) else { return };
+    let names: Vec<_> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let stray: Vec<_> = names.iter().filter(|name| *name != "key" && *name != "state").collect();
+    // Whatever the outcome, the folder goes; that it cannot be is no breach of the contract.
+    let _ = std::fs::remove_dir_all(folder);
+    assert!(stray.is_empty(), "temporary files are left: {stray:?}");
+}
