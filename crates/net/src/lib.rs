@@ -1,6 +1,19 @@
 //! Connections with streams over tcp, tls and quic.
 #![forbid(unsafe_code)]
 
+pub mod config;
+mod connection;
 pub mod endpoint;
+pub mod error;
+pub mod message;
+pub mod mux;
+#[cfg(feature = "quic")]
+mod quic;
+mod stream;
 
+pub use config::{NetConfig, TlsConfigs};
+pub use connection::Connection;
 pub use endpoint::{Addr, Endpoint, PeerAddr, Transport};
+pub use error::{CloseReason, DialError, Error, Result};
+pub use message::{MessageReceiver, MessageSender, SendLimits, TrySendError};
+pub use stream::{RecvStream, SendStream, Stream};

@@ -1,0 +1,49 @@
+//! What a user may set about connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_core::ByteBudget;
+
+/// Settings and limits of all connections that one [`Transports`](crate::Transports) makes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NetConfig {
+    /// How tls and quic prove and check identities; without it only tcp is available.
+    pub tls: Option<TlsConfigs>,
+    /// Streams that the remote may have open at the same time on one connection; further opens are refused.
+    pub max_inbound_streams: u32,
+    /// Bytes a remote may always send on a stream before they are read.
+    pub stream_window: u32,
+    /// Bytes by which all windows of one connection together may exceed the guaranteed ones.
+    pub connection_window: u32,
+    /// Caps the memory of all connections together.
+    pub budget: ByteBudget,
+    /// How long a dial may take in all, transport handshake included.
+    pub dial_timeout: Duration,
+    /// How long the transport's own handshake (TLS, QUIC) may take on an accepted connection.
+    pub accept_timeout: Duration,
+}
+
+impl Default for NetConfig {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            max_inbound_streams: 128,
+            stream_window: 64 << 10,
+            connection_window: 16 << 20,
+            budget: ByteBudget::new(512 << 20),
+            dial_timeout: Duration::from_secs(10),
+            accept_timeout: Duration::from_secs(4),
+        }
+    }
+}
+
+/// rustls configurations for both directions. For quic they must offer TLS 1.3 with `TLS13_AES_128_GCM_SHA256`.
+#[derive(Debug, Clone)]
+pub struct TlsConfigs {
+    /// For dialling.
+    pub client: Arc<rustls::ClientConfig>,
+    /// For listening.
+    pub server: Arc<rustls::ServerConfig>,
+}

@@ -1,0 +1,103 @@
+//! One connection, whatever carries it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+
+use crate::mux::MuxConnection;
+#[cfg(feature = "quic")]
+use crate::quic::QuicConnection;
+use crate::{CloseReason, Endpoint, Result, Stream};
+
+/// A connection with streams over tcp, tls or quic. Clones are handles to the same connection, which is closed when the
+/// last one, and the last of its streams, is gone.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    inner: Inner,
+    remote: std::sync::Arc<Endpoint>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Inner {
+    Mux(MuxConnection),
+    #[cfg(feature = "quic")]
+    Quic(QuicConnection),
+}
+
+/// Runs the same expression on whichever transport it is.
+macro_rules! each {
+    ($on:expr, $inner:ident => $do:expr) => {
+        match $on {
+            Inner::Mux($inner) => $do,
+            #[cfg(feature = "quic")]
+            Inner::Quic($inner) => $do,
+        }
+    };
+}
+
+impl Connection {
+    pub(crate) fn new(inner: Inner, remote: Endpoint) -> Self {
+        Self { inner, remote: std::sync::Arc::new(remote) }
+    }
+
+    /// Opens a stream. The remote's `accept_stream` returns before any payload arrives.
+    ///
+    /// # Errors
+    /// [`Error::Refused`](crate::Error::Refused) where the transport knows that the remote's limit is reached (over
+    /// tcp and tls the stream itself reports it later), [`Error::Closed`](crate::Error::Closed).
+    /// Cancel-safe.
+    pub async fn open_stream(&self) -> Result<Stream> {
+        each!(&self.inner, inner => Ok(inner.open_stream().await?.into()))
+    }
+
+    /// The next stream that the remote opened. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub async fn accept_stream(&self) -> Result<Stream> {
+        each!(&self.inner, inner => Ok(inner.accept_stream().await?.into()))
+    }
+
+    /// Closes the connection at once: what is queued may be lost, all streams end. `code` and the first
+    /// [`MAX_REASON_LEN`](crate::error::MAX_REASON_LEN) bytes of `reason` are told to the remote. Idempotent.
+    pub fn close(&self, code: u32, reason: &str) {
+        let reason = crate::error::clip_reason(reason);
+        each!(&self.inner, inner => inner.close(code, reason));
+    }
+
+    /// Waits until the connection has ended. Cancel-safe.
+    pub async fn closed(&self) -> CloseReason {
+        each!(&self.inner, inner => inner.closed().await)
+    }
+
+    /// How it ended, if it has.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        each!(&self.inner, inner => inner.close_reason())
+    }
+
+    /// The other side: what was dialled with the address that answered, or where an accepted connection came from.
+    pub fn remote_endpoint(&self) -> &Endpoint {
+        &self.remote
+    }
+
+    /// This side's socket address.
+    pub fn local_addr(&self) -> SocketAddr {
+        each!(&self.inner, inner => inner.local_addr())
+    }
+
+    /// The certificates that the remote proved to hold the key of; `None` over tcp.
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        each!(&self.inner, inner => inner.peer_certificates())
+    }
+
+    /// The transport's own estimate of the round-trip time; `None` over tcp and tls, which have none to offer.
+    pub fn rtt(&self) -> Option<Duration> {
+        each!(&self.inner, inner => inner.rtt())
+    }
+
+    /// Bytes received from the remote since the beginning, of any kind: if it grows, the remote lives.
+    pub fn bytes_received(&self) -> u64 {
+        each!(&self.inner, inner => inner.bytes_received())
+    }
+}

@@ -1,0 +1,136 @@
+//! Decides who writes: the task that sends, or the connection's driver.
+//!
+//! On an idle connection a send goes straight to the socket. On a busy one the message waits in its queue and the
+//! driver flushes all that has gathered at once. A connection is *idle* when a receiver had to wait and then got
+//! something (the other side has answered, or spoken first), or when the driver's last turn found one message at
+//! most; it stops being idle with the first send that goes straight through.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+/// A queue that the driver can flush.
+pub(crate) trait Flush: Send + Sync {
+    /// Moves what it can to its stream. Gives the number of messages moved, and whether some are left because the
+    /// stream takes no more now; `cx` is then woken when it does.
+    fn flush(&self, cx: &mut Context<'_>) -> (usize, bool);
+}
+
+/// The queues of one connection that wait for its driver.
+pub(crate) struct Flusher {
+    idle: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<Arc<dyn Flush>>,
+    driver: Option<Waker>,
+    closed: bool,
+}
+
+impl Flusher {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { idle: AtomicBool::new(true), state: Mutex::default() })
+    }
+
+    /// Whether the caller may write to the socket itself; the next caller may not, until the link was idle again.
+    #[inline]
+    pub(crate) fn take_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::Relaxed)
+    }
+
+    /// The other side has answered: the next send goes straight through.
+    #[inline]
+    pub(crate) fn set_idle(&self) {
+        self.idle.store(true, Ordering::Relaxed);
+    }
+
+    /// Leaves a queue to the driver.
+    pub(crate) fn schedule(&self, queue: Arc<dyn Flush>) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.waiting.push(queue);
+        let driver = (state.waiting.len() == 1).then(|| state.driver.clone()).flatten();
+        drop(state);
+        driver.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes the driver.
+    pub(crate) fn wake(&self) {
+        let driver = self.lock().driver.clone();
+        driver.into_iter().for_each(Waker::wake);
+    }
+
+    /// The driver's waker: what a task that writes in the driver's place polls the transport with, so that the driver
+    /// takes over where it could not finish.
+    pub(crate) fn driver_waker(&self) -> Waker {
+        self.lock().driver.clone().unwrap_or_else(|| Waker::noop().clone())
+    }
+
+    /// One turn of the driver: flushes every waiting queue.
+    pub(crate) fn turn(&self, cx: &mut Context<'_>) {
+        let mut state = self.lock();
+        if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.driver = Some(cx.waker().clone());
+        }
+        if state.waiting.is_empty() {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        let mut messages = 0;
+        waiting.retain(|queue| {
+            let (moved, blocked) = queue.flush(cx);
+            messages += moved;
+            blocked
+        });
+        if messages <= 1 {
+            self.set_idle();
+        }
+        let mut state = self.lock();
+        if !state.closed {
+            // Queues that were scheduled meanwhile go behind those that waited longer.
+            waiting.append(&mut state.waiting);
+            state.waiting = waiting;
+        }
+    }
+
+    /// The connection has ended: every queue is flushed once more, to learn of its end, and no driver will come.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut state = self.lock();
+            state.closed = true;
+            state.driver = None;
+            std::mem::take(&mut state.waiting)
+        };
+        for queue in waiting {
+            queue.flush(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is valid after each statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Flusher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flusher").field("idle", &self.idle).finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "quic")]
+/// The driver of a connection whose transport writes by itself: flushes queues until `closed`.
+pub(crate) async fn drive(flusher: Arc<Flusher>, closed: impl Future<Output = ()>) {
+    let mut closed = std::pin::pin!(closed);
+    std::future::poll_fn(|cx| {
+        flusher.turn(cx);
+        closed.as_mut().poll(cx)
+    })
+    .await;
+    flusher.close();
+}

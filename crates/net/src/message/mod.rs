@@ -1,0 +1,17 @@
+//! Messages on streams: a length and that many bytes, on any transport.
+//!
+//! The length is a QUIC variable-length integer (RFC 9000 §16) in its shortest form. [`MessageSender`] queues,
+//! coalesces and bounds what is sent; [`MessageReceiver`] slices messages out of the chunks that the transport
+//! delivered, without a copy where a message lies in one chunk.
+
+mod flusher;
+mod length;
+mod queue;
+mod receiver;
+mod sender;
+
+#[cfg(feature = "quic")]
+pub(crate) use flusher::drive;
+pub(crate) use flusher::{Flush, Flusher};
+pub use receiver::MessageReceiver;
+pub use sender::{MessageSender, SendLimits, TrySendError};

@@ -1,0 +1,93 @@
+//! The bytes of messages that wait to be taken by a stream.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::length;
+
+/// Messages up to this long are copied together, so that many go out as one chunk; longer ones stay as they are.
+const COPY_MAX: usize = 4 << 10;
+
+/// What a batch of small messages starts with, once messages come faster than they are taken.
+const BATCH_BYTES: usize = 8 << 10;
+
+/// Encoded messages in order. Holds no memory while empty.
+#[derive(Debug, Default)]
+pub(super) struct SendQueue {
+    chunks: VecDeque<Bytes>,
+    tail: BytesMut,
+    /// Encoded bytes of each message that is not taken whole.
+    sizes: VecDeque<u32>,
+    bytes: usize,
+}
+
+impl SendQueue {
+    /// Appends a message.
+    #[inline]
+    pub(super) fn push(&mut self, message: &Bytes) {
+        let len = message.len();
+        let size = length::encoded_len(len as u64) + len;
+        if self.tail.capacity() - self.tail.len() < size.min(COPY_MAX) {
+            // One message alone gets what it needs; a second one shows that a batch is forming.
+            let room = if self.sizes.is_empty() { size } else { BATCH_BYTES.max(size) };
+            self.tail.reserve(if len > COPY_MAX { length::MAX_LEN } else { room });
+        }
+        length::encode(len as u64, &mut self.tail);
+        if len > COPY_MAX {
+            self.chunks.push_back(self.tail.split().freeze());
+            self.chunks.push_back(message.clone());
+        } else {
+            self.tail.extend_from_slice(message);
+        }
+        // A message is at most 2^32 − 1 bytes by the sender's limit.
+        self.sizes.push_back(size as u32);
+        self.bytes += size;
+    }
+
+    /// Encoded bytes waiting.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages waiting, one taken in part included.
+    pub(super) fn messages(&self) -> usize {
+        self.sizes.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// What waits, in order.
+    pub(super) fn chunks(&mut self) -> &mut [Bytes] {
+        if !self.tail.is_empty() {
+            self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+        self.chunks.make_contiguous()
+    }
+
+    /// Tells that the first `taken` bytes of [`chunks`](Self::chunks) were taken out of them.
+    pub(super) fn taken(&mut self, taken: usize) {
+        while self.chunks.front().is_some_and(|chunk| !chunk.has_remaining()) {
+            self.chunks.pop_front();
+        }
+        self.bytes -= taken;
+        let mut left = taken;
+        while let Some(size) = self.sizes.front_mut() {
+            if (*size as usize) > left {
+                *size -= left as u32;
+                break;
+            }
+            left -= *size as usize;
+            self.sizes.pop_front();
+        }
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}

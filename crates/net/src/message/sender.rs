@@ -1,0 +1,318 @@
+//! [`MessageSender`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use p2p_core::{ByteBudget, Reservation};
+use tokio::sync::Notify;
+
+use super::queue::SendQueue;
+use super::{Flush, Flusher};
+use crate::{Error, Result, SendStream};
+
+/// Bounds of a message queue.
+#[derive(Debug, Clone, Copy)]
+pub struct SendLimits {
+    /// Bytes of the longest message, at most 2^31.
+    pub max_message: usize,
+    /// Messages that may wait.
+    pub queue_messages: usize,
+    /// Bytes that may wait. A message that finds the queue empty may always be queued.
+    pub queue_bytes: usize,
+}
+
+impl Default for SendLimits {
+    /// Messages of 1 MiB; 128 messages and 4 MiB waiting.
+    fn default() -> Self {
+        Self { max_message: 1 << 20, queue_messages: 128, queue_bytes: 4 << 20 }
+    }
+}
+
+/// The step in which queues reserve memory from the budget.
+const RESERVE_STEP: usize = 16 << 10;
+
+/// Sends messages on a stream through a bounded queue. All methods take `&self`; messages of one task stay in order.
+///
+/// Dropping it gives up what is queued and resets the stream, unless [`finish`](Self::finish) was called.
+pub struct MessageSender {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limits: SendLimits,
+    budget: ByteBudget,
+    flusher: Arc<Flusher>,
+    state: Mutex<State>,
+    /// Notified when messages have left the queue, or never will.
+    moved: Notify,
+}
+
+struct State {
+    stream: Option<SendStream>,
+    queue: SendQueue,
+    reserved: Option<Reservation>,
+    /// The driver knows of this queue.
+    scheduled: bool,
+    finishing: bool,
+    error: Option<Error>,
+}
+
+/// Why a message was not queued.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// The queue, or the node's byte budget, is full.
+    #[error("the send queue is full")]
+    Busy,
+    /// It will never be queued.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl MessageSender {
+    /// Sends on `stream`; what waits is charged to `budget`.
+    pub fn new(stream: SendStream, limits: SendLimits, budget: &ByteBudget) -> Self {
+        let shared = Shared {
+            limits: SendLimits { max_message: limits.max_message.min(1 << 31), ..limits },
+            budget: budget.clone(),
+            flusher: stream.flusher().clone(),
+            state: Mutex::new(State {
+                stream: Some(stream),
+                queue: SendQueue::default(),
+                reserved: None,
+                scheduled: false,
+                finishing: false,
+                error: None,
+            }),
+            moved: Notify::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Queues a message, waiting for room. Cancel-safe: a dropped call has queued nothing.
+    ///
+    /// # Errors
+    /// [`Error::MessageTooLarge`] (the stream lives on), or why the stream has ended.
+    pub async fn send(&self, message: impl Into<Bytes>) -> Result<()> {
+        let message = message.into();
+        loop {
+            match self.shared.push(&message) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Failed(error)) => return Err(error),
+                Err(TrySendError::Busy) => {}
+            }
+            let mut moved = pin!(self.shared.moved.notified());
+            let mut freed = pin!(self.shared.budget.freed());
+            moved.as_mut().enable();
+            freed.as_mut().enable();
+            // Room may have come between the try and the registration.
+            match self.shared.push(&message) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Failed(error)) => return Err(error),
+                Err(TrySendError::Busy) => {}
+            }
+            std::future::poll_fn(|cx| {
+                if moved.as_mut().poll(cx).is_ready() || freed.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    /// Queues a message if there is room now.
+    ///
+    /// # Errors
+    /// [`TrySendError::Busy`] when there is none; else as [`send`](Self::send).
+    pub fn try_send(&self, message: impl Into<Bytes>) -> Result<(), TrySendError> {
+        self.shared.push(&message.into())
+    }
+
+    /// Waits until every queued message was handed to the transport. Cancel-safe.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn flush(&self) -> Result<()> {
+        loop {
+            let mut moved = pin!(self.shared.moved.notified());
+            moved.as_mut().enable();
+            {
+                let state = self.shared.lock();
+                if let Some(error) = &state.error {
+                    return Err(error.clone());
+                }
+                if state.queue.is_empty() {
+                    return Ok(());
+                }
+            }
+            moved.await;
+        }
+    }
+
+    /// Ends the stream after the queued messages; later sends fail. Idempotent.
+    pub fn finish(&self) {
+        let mut state = self.shared.lock();
+        state.finishing = true;
+        state.finish_if_empty();
+    }
+
+    /// Gives up what is queued and ends the stream at once; the remote sees `code`.
+    pub fn reset(&self, code: u32) {
+        let mut state = self.shared.lock();
+        let stream = state.stream.take();
+        state.fail(Error::Finished);
+        drop(state);
+        self.shared.moved.notify_waiters();
+        if let Some(stream) = stream {
+            stream.reset(code);
+        }
+    }
+
+    /// Messages that were not handed to the transport yet.
+    pub fn queued(&self) -> usize {
+        self.shared.lock().queue.messages()
+    }
+}
+
+impl Drop for MessageSender {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if !state.finishing {
+            let stream = state.stream.take();
+            state.fail(Error::Finished);
+            drop(state);
+            drop(stream);
+        }
+    }
+}
+
+impl fmt::Debug for MessageSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageSender").field("queued", &self.queued()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is valid after each statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Queues a message, and writes it at once where the connection is idle.
+    #[inline]
+    fn push(self: &Arc<Self>, message: &Bytes) -> Result<(), TrySendError> {
+        let limits = &self.limits;
+        if message.len() > limits.max_message {
+            return Err(Error::MessageTooLarge { len: message.len() as u64, max: limits.max_message }.into());
+        }
+        let mut state = self.lock();
+        if let Some(error) = &state.error {
+            return Err(error.clone().into());
+        }
+        if state.finishing {
+            return Err(Error::Finished.into());
+        }
+        let queued = state.queue.bytes();
+        let full = state.queue.messages() >= limits.queue_messages || queued + message.len() > limits.queue_bytes;
+        if (full && queued > 0) || !state.reserve(queued + message.len(), &self.budget) {
+            return Err(TrySendError::Busy);
+        }
+        state.queue.push(message);
+        if state.scheduled {
+            return Ok(());
+        }
+        if self.flusher.take_idle() {
+            let waker = self.flusher.driver_waker();
+            let (_, blocked) = state.flush(&mut Context::from_waker(&waker));
+            if let Some(stream) = &state.stream {
+                stream.flush_now();
+            }
+            if !blocked {
+                return state.error.clone().map_or(Ok(()), |error| Err(error.into()));
+            }
+        }
+        state.scheduled = true;
+        drop(state);
+        self.flusher.schedule(self.clone());
+        Ok(())
+    }
+}
+
+impl Flush for Shared {
+    fn flush(&self, cx: &mut Context<'_>) -> (usize, bool) {
+        let mut state = self.lock();
+        let (moved, blocked) = state.flush(cx);
+        state.scheduled = blocked;
+        let changed = moved > 0 || state.error.is_some();
+        drop(state);
+        if changed {
+            self.moved.notify_waiters();
+        }
+        (moved, blocked)
+    }
+}
+
+impl State {
+    /// Makes sure that `bytes` are paid for.
+    fn reserve(&mut self, bytes: usize, budget: &ByteBudget) -> bool {
+        let have = self.reserved.as_ref().map_or(0, Reservation::bytes);
+        if bytes <= have {
+            return true;
+        }
+        let step = (bytes - have).next_multiple_of(RESERVE_STEP);
+        match &mut self.reserved {
+            Some(reserved) => reserved.try_grow(step),
+            none => {
+                *none = budget.try_reserve(step);
+                none.is_some()
+            }
+        }
+    }
+
+    /// Moves queued messages to the stream: how many left the queue whole, and whether the stream takes no more.
+    fn flush(&mut self, cx: &mut Context<'_>) -> (usize, bool) {
+        let before = self.queue.messages();
+        while !self.queue.is_empty() {
+            let Some(stream) = &mut self.stream else { break };
+            match stream.poll_write_chunks(cx, self.queue.chunks()) {
+                Poll::Ready(Ok(taken)) => self.queue.taken(taken),
+                Poll::Ready(Err(error)) => {
+                    self.stream = None;
+                    self.fail(error);
+                    return (before, false);
+                }
+                Poll::Pending => return (before - self.queue.messages(), true),
+            }
+        }
+        if let Some(reserved) = self.reserved.as_mut().filter(|reserved| reserved.bytes() > RESERVE_STEP) {
+            reserved.shrink(reserved.bytes() - RESERVE_STEP);
+        }
+        self.finish_if_empty();
+        (before, false)
+    }
+
+    fn finish_if_empty(&mut self) {
+        if !self.finishing || !self.queue.is_empty() {
+            return;
+        }
+        if let Some(mut stream) = self.stream.take() {
+            if let Err(error) = stream.finish() {
+                self.fail(error);
+            }
+            stream.flush_now();
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.queue.clear();
+        self.reserved = None;
+        self.error.get_or_insert(error);
+    }
+}

@@ -1,0 +1,338 @@
+//! Moves bytes between the core and the socket.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use p2p_core::{ByteBudget, Reservation, Runtime};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::core::{Core, Limits};
+use super::decoder::Decoder;
+use super::frame::Violation;
+use super::{MuxIo, Side};
+use crate::message::Flusher;
+use crate::{CloseReason, NetConfig};
+
+/// Reads in one turn of the driver, so that one connection does not keep a thread to itself.
+const READS_PER_TURN: usize = 16;
+
+/// Bytes of one read. The buffer belongs to the thread, not to the connection: an idle connection holds none.
+const READ_BYTES: usize = 64 << 10;
+
+/// Pieces of one vectored write.
+const WRITE_PIECES: usize = 64;
+
+/// The step in which received bytes are charged to the budget.
+const RESERVE_STEP: usize = 64 << 10;
+
+/// How long a connection that was closed here may take to say so, and to hear the remote's last bytes: a socket that is
+/// closed with bytes unread resets the connection, which would destroy the good-bye.
+const LINGER: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// What handles and the driver share. Lock order: a message queue, `io`, `core`.
+pub(super) struct Shared {
+    core: Mutex<Core>,
+    io: Mutex<Io>,
+    pub(super) flusher: Arc<Flusher>,
+    /// Streams were opened by the remote, or the connection has ended.
+    pub(super) opened: Notify,
+    pub(super) ended: Notify,
+    received: AtomicU64,
+    /// The driver reads no more until something is read out of the streams, or the budget has room.
+    paused: AtomicBool,
+    budget: ByteBudget,
+}
+
+struct Io {
+    stream: Box<dyn MuxIo>,
+    /// Frames that were taken from the core and not yet written.
+    batch: VecDeque<Bytes>,
+    /// The stream may hold written bytes back (TLS records).
+    needs_flush: bool,
+    decoder: Decoder,
+    reserved: Option<Reservation>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The protected states are valid after each statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(io: Box<dyn MuxIo>, side: Side, config: &NetConfig) -> Self {
+        let limits = Limits {
+            inbound_streams: config.max_inbound_streams,
+            stream_window: config.stream_window,
+            shared_window: config.connection_window,
+        };
+        let io = Io { stream: io, batch: VecDeque::new(), needs_flush: false, decoder: Decoder::new(), reserved: None };
+        Self {
+            core: Mutex::new(Core::new(side, limits)),
+            io: Mutex::new(io),
+            flusher: Flusher::new(),
+            opened: Notify::new(),
+            ended: Notify::new(),
+            received: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+            budget: config.budget.clone(),
+        }
+    }
+
+    /// Runs `act` on the core, then wakes whom it has made ready.
+    pub(super) fn with_core<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = lock(&self.core);
+        let result = act(&mut core);
+        let wakers = core.take_wakers();
+        drop(core);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        result
+    }
+
+    pub(super) fn bytes_received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Writes what waits from the calling task, or leaves it to the driver if that is at work.
+    pub(super) fn flush_now(&self) {
+        let mut io = match self.io.try_lock() {
+            Ok(io) => io,
+            Err(TryLockError::Poisoned(io)) => io.into_inner(),
+            Err(TryLockError::WouldBlock) => return self.flusher.wake(),
+        };
+        let waker = self.flusher.driver_waker();
+        // The driver's waker: where this write has to wait, the driver goes on with it.
+        if let Poll::Ready(Err(_)) = self.poll_write(&mut io, &mut Context::from_waker(&waker)) {
+            drop(io);
+            // The driver meets the same error, and ends the connection with it.
+            self.flusher.wake();
+        }
+    }
+
+    /// Writes until nothing is left.
+    fn poll_write(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if io.batch.is_empty() && !self.with_core(|core| take_output(core, &mut io.batch)) {
+                if io.needs_flush {
+                    std::task::ready!(Pin::new(&mut io.stream).poll_flush(cx))?;
+                    io.needs_flush = false;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let written = match io.batch.make_contiguous() {
+                [one] => Pin::new(&mut io.stream).poll_write(cx, one),
+                many if io.stream.is_write_vectored() => {
+                    let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
+                    let count = many.len().min(WRITE_PIECES);
+                    for (slice, chunk) in slices.iter_mut().zip(many.iter()) {
+                        *slice = IoSlice::new(chunk);
+                    }
+                    Pin::new(&mut io.stream).poll_write_vectored(cx, &slices[..count])
+                }
+                many => Pin::new(&mut io.stream).poll_write(cx, &many[0]),
+            };
+            let mut written = std::task::ready!(written)?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            io.needs_flush = true;
+            while let Some(chunk) = io.batch.front_mut() {
+                if chunk.len() > written {
+                    chunk.advance(written);
+                    break;
+                }
+                written -= chunk.len();
+                io.batch.pop_front();
+            }
+            if io.batch.is_empty() {
+                // An idle connection keeps no memory for its queue.
+                io.batch = VecDeque::new();
+            }
+        }
+    }
+
+    /// Reads once and gives the core what came. Ready with `Ok(false)` at the end of the byte stream.
+    fn poll_read(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<bool, CloseReason>> {
+        if let Some(mut target) = io.decoder.target() {
+            let read = std::task::ready!(tokio_util::io::poll_read_buf(Pin::new(&mut io.stream), cx, &mut target));
+            let read = read.map_err(lost)?;
+            self.received.fetch_add(read as u64, Ordering::Relaxed);
+            let decoder = &mut io.decoder;
+            return Poll::Ready(self.decode(read, |core| decoder.on_target(core)));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            std::task::ready!(Pin::new(&mut io.stream).poll_read(cx, &mut buf)).map_err(lost)?;
+            self.received.fetch_add(buf.filled().len() as u64, Ordering::Relaxed);
+            let decoder = &mut io.decoder;
+            Poll::Ready(self.decode(buf.filled().len(), |core| decoder.decode(core, buf.filled())))
+        })
+    }
+
+    fn decode(
+        &self,
+        read: usize,
+        decode: impl FnOnce(&mut Core) -> Result<(), Violation>,
+    ) -> Result<bool, CloseReason> {
+        if read == 0 {
+            return Ok(false);
+        }
+        let (result, opened) = self.with_core(|core| (decode(core), core.has_unaccepted()));
+        if opened {
+            self.opened.notify_waiters();
+        }
+        result.map(|()| true).map_err(|Violation(what)| CloseReason::Violation(what.to_owned()))
+    }
+
+    /// Whether the node's budget allows to hold what was received; if not, nothing more is read.
+    fn may_read(&self, io: &mut Io) -> bool {
+        let unread = lock(&self.core).unread();
+        let have = io.reserved.as_ref().map_or(0, Reservation::bytes);
+        let paid = if unread > have {
+            let step = (unread - have).next_multiple_of(RESERVE_STEP);
+            match &mut io.reserved {
+                Some(reserved) => reserved.try_grow(step),
+                none => {
+                    *none = self.budget.try_reserve(step);
+                    none.is_some()
+                }
+            }
+        } else {
+            if unread == 0 {
+                io.reserved = None;
+            }
+            true
+        };
+        self.paused.store(!paid, Ordering::Relaxed);
+        paid
+    }
+
+    /// One turn of the driver. Ready when the connection has ended.
+    fn poll_turn(&self, cx: &mut Context<'_>, freed: &mut Option<Freed>) -> Poll<()> {
+        for _ in 0..READS_PER_TURN {
+            self.flusher.turn(cx);
+            let mut io = lock(&self.io);
+            let written = self.poll_write(&mut io, cx);
+            let ended = self.with_core(|core| core.end().is_some());
+            let may_read = self.may_read(&mut io);
+            let read = match written {
+                _ if ended => return Poll::Ready(()),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(lost(error))),
+                _ if may_read => self.poll_read(&mut io, cx),
+                _ => Poll::Pending,
+            };
+            drop(io);
+            match read {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => {
+                    self.fail(CloseReason::Lost("the remote ended the connection without a word".into()));
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Err(reason)) => {
+                    self.fail(reason);
+                    return Poll::Ready(());
+                }
+                Poll::Pending if may_read => return Poll::Pending,
+                Poll::Pending => {
+                    let registered = freed.is_some();
+                    let budget = self.budget.clone();
+                    let wait = freed.get_or_insert_with(|| Box::pin(async move { budget.freed().await }));
+                    if wait.as_mut().poll(cx).is_ready() {
+                        *freed = None;
+                    } else if registered {
+                        return Poll::Pending;
+                    }
+                    // Newly registered: the budget may have got room just before, so it is asked once more.
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn fail(&self, reason: CloseReason) {
+        self.with_core(|core| core.fail(reason));
+    }
+}
+
+type Freed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn take_output(core: &mut Core, batch: &mut VecDeque<Bytes>) -> bool {
+    if core.out.is_empty() {
+        return false;
+    }
+    core.out.take(batch);
+    core.on_room();
+    true
+}
+
+fn lost(error: io::Error) -> CloseReason {
+    CloseReason::Lost(error.to_string())
+}
+
+/// The driver of a connection.
+pub(super) async fn run(shared: Arc<Shared>, runtime: Arc<dyn Runtime>) {
+    let _ended = Ended(shared.clone());
+    let mut freed = None;
+    poll_fn(|cx| shared.poll_turn(cx, &mut freed)).await;
+    shared.ended.notify_waiters();
+    shared.opened.notify_waiters();
+    // Whatever still waits in queues learns of the end.
+    shared.flusher.close();
+    // Only an end that this side, or a violation, brought about leaves something to say.
+    let _ = runtime.timeout(LINGER, say_goodbye(&shared)).await;
+}
+
+/// When the driver is gone, however it went, nobody waits for it in vain.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.fail(CloseReason::Lost("the connection's driver was ended".into()));
+        self.0.ended.notify_waiters();
+        self.0.opened.notify_waiters();
+        self.0.flusher.close();
+    }
+}
+
+/// Writes what is left, ends the byte stream and reads it to its end.
+async fn say_goodbye(shared: &Shared) -> io::Result<()> {
+    poll_fn(|cx| shared.poll_write(&mut lock(&shared.io), cx)).await?;
+    poll_fn(|cx| Pin::new(&mut lock(&shared.io).stream).poll_shutdown(cx)).await?;
+    poll_fn(|cx| {
+        let mut io = lock(&shared.io);
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                let mut buf = ReadBuf::new(scratch);
+                std::task::ready!(Pin::new(&mut io.stream).poll_read(cx, &mut buf))?;
+                if buf.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+    })
+    .await
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}

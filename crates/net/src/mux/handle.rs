@@ -1,0 +1,221 @@
+//! Handles to a multiplexed connection and its streams.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use p2p_core::TaskGroup;
+use rustls::pki_types::CertificateDer;
+
+use super::driver::{Shared, run};
+use super::{MuxIo, Side};
+use crate::message::Flusher;
+use crate::{CloseReason, NetConfig, Result};
+
+/// A connection that gives streams over one byte stream.
+#[derive(Clone)]
+pub struct MuxConnection {
+    handle: Arc<Handle>,
+}
+
+/// Held by the connection's handles and its streams': when the last is gone, the connection closes.
+struct Handle {
+    shared: Arc<Shared>,
+    certificates: Option<Arc<[CertificateDer<'static>]>>,
+    local_addr: SocketAddr,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.with_core(|core| core.close(0, ""));
+        self.shared.flusher.wake();
+    }
+}
+
+impl MuxConnection {
+    /// Runs the multiplexer over `io`, with a driver task in `tasks`. `certificates` are those that the transport has
+    /// verified the remote by.
+    pub fn start(
+        io: Box<dyn MuxIo>,
+        side: Side,
+        certificates: Option<Arc<[CertificateDer<'static>]>>,
+        local_addr: SocketAddr,
+        config: &NetConfig,
+        tasks: &TaskGroup,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(io, side, config));
+        tasks.spawn("connection", run(shared.clone(), tasks.runtime().clone()));
+        Self { handle: Arc::new(Handle { shared, certificates, local_addr }) }
+    }
+
+    pub async fn open_stream(&self) -> Result<(MuxRecv, MuxSend)> {
+        let id = self.handle.shared.with_core(|core| core.open())?;
+        self.handle.shared.flusher.wake();
+        Ok(self.stream(id))
+    }
+
+    pub async fn accept_stream(&self) -> Result<(MuxRecv, MuxSend)> {
+        let shared = &self.handle.shared;
+        loop {
+            let mut opened = pin!(shared.opened.notified());
+            opened.as_mut().enable();
+            if let Some(id) = shared.with_core(|core| core.accept())? {
+                return Ok(self.stream(id));
+            }
+            opened.await;
+        }
+    }
+
+    fn stream(&self, id: u32) -> (MuxRecv, MuxSend) {
+        (MuxRecv { handle: self.handle.clone(), id }, MuxSend { handle: self.handle.clone(), id, finished: false })
+    }
+
+    pub(crate) fn close(&self, code: u32, reason: &str) {
+        let shared = &self.handle.shared;
+        shared.with_core(|core| core.close(code, reason));
+        shared.ended.notify_waiters();
+        shared.opened.notify_waiters();
+        shared.flusher.wake();
+    }
+
+    pub(crate) async fn closed(&self) -> CloseReason {
+        loop {
+            let mut ended = pin!(self.handle.shared.ended.notified());
+            ended.as_mut().enable();
+            if let Some(reason) = self.close_reason() {
+                return reason;
+            }
+            ended.await;
+        }
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        self.handle.shared.with_core(|core| core.end().cloned())
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr
+    }
+
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.handle.certificates.as_deref()
+    }
+
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        None
+    }
+
+    pub(crate) fn bytes_received(&self) -> u64 {
+        self.handle.shared.bytes_received()
+    }
+}
+
+impl fmt::Debug for MuxConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MuxConnection").field("local_addr", &self.handle.local_addr).finish_non_exhaustive()
+    }
+}
+
+/// The sending half of a multiplexed stream.
+pub struct MuxSend {
+    handle: Arc<Handle>,
+    id: u32,
+    finished: bool,
+}
+
+impl MuxSend {
+    pub(crate) fn poll_write_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
+        self.handle.shared.with_core(|core| core.write(cx, self.id, chunks))
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        /// As much as is worth one copy.
+        const PIECE: usize = 16 << 10;
+        let mut chunks = [Bytes::copy_from_slice(&buf[..buf.len().min(PIECE)])];
+        self.poll_write_chunks(cx, &mut chunks)
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.handle.shared.with_core(|core| core.finish(self.id))?;
+            self.handle.shared.flusher.wake();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn reset(&mut self, code: u32) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.handle.shared.with_core(|core| core.reset(self.id, code));
+            self.handle.shared.flusher.wake();
+        }
+    }
+
+    pub(crate) fn set_priority(&mut self, priority: i32) {
+        self.handle.shared.with_core(|core| core.set_urgent(self.id, priority > 0));
+    }
+
+    pub(crate) fn flush_now(&self) {
+        self.handle.shared.flush_now();
+    }
+
+    pub(crate) fn flusher(&self) -> &Arc<Flusher> {
+        &self.handle.shared.flusher
+    }
+}
+
+impl Drop for MuxSend {
+    fn drop(&mut self) {
+        self.reset(0);
+    }
+}
+
+impl fmt::Debug for MuxSend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MuxSend").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The receiving half of a multiplexed stream.
+pub struct MuxRecv {
+    handle: Arc<Handle>,
+    id: u32,
+}
+
+impl MuxRecv {
+    pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        let shared = &self.handle.shared;
+        let (read, driver_wanted) = shared.with_core(|core| {
+            let read = core.read(cx, self.id);
+            (read, !core.out.is_empty())
+        });
+        if driver_wanted || (read.is_ready() && shared.is_paused()) {
+            shared.flusher.wake();
+        }
+        read
+    }
+
+    pub(crate) fn stop(&mut self, code: u32) {
+        self.handle.shared.with_core(|core| core.stop(self.id, code));
+        self.handle.shared.flusher.wake();
+    }
+
+    pub(crate) fn flusher(&self) -> &Arc<Flusher> {
+        &self.handle.shared.flusher
+    }
+}
+
+impl Drop for MuxRecv {
+    fn drop(&mut self) {
+        self.stop(0);
+    }
+}
+
+impl fmt::Debug for MuxRecv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MuxRecv").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! Frames that wait to be written, in the order of their importance.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::frame::{Header, Kind};
+
+/// Chunks up to this long are copied next to their header, so that small frames go out as one buffer.
+const COPY_MAX: usize = 1 << 10;
+
+/// Data that may wait here. What is here cannot be overtaken by a later ping but through [`Out::urgent`].
+pub(super) const DATA_LIMIT: usize = 64 << 10;
+
+/// Control frames that may wait: more means that the remote provokes answers and does not read them.
+pub(super) const CONTROL_LIMIT: usize = 64 << 10;
+
+/// The frames of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    control: Segments,
+    urgent: Segments,
+    data: Segments,
+}
+
+impl Out {
+    /// Queues a frame that carries no stream data.
+    pub(super) fn control(&mut self, kind: Kind, stream: u32, payload: &[u8]) {
+        self.control.header(kind, payload.len(), stream);
+        self.control.copy(payload);
+    }
+
+    /// Queues a data frame made of the first `len` bytes of `chunks`, which become so much shorter.
+    pub(super) fn data(&mut self, fin: bool, urgent: bool, stream: u32, chunks: &mut [Bytes], len: usize) {
+        let segments = if urgent { &mut self.urgent } else { &mut self.data };
+        segments.header(if fin { Kind::DataFin } else { Kind::Data }, len, stream);
+        let mut left = len;
+        for chunk in chunks {
+            if left == 0 {
+                break;
+            }
+            let part = chunk.split_to(chunk.len().min(left));
+            left -= part.len();
+            segments.push(part);
+        }
+    }
+
+    /// Queues the last frame of the connection, behind all data.
+    pub(super) fn close(&mut self, code: u32, reason: &str) {
+        self.data.header(Kind::Close, 4 + reason.len(), 0);
+        self.data.copy(&code.to_be_bytes());
+        self.data.copy(reason.as_bytes());
+    }
+
+    /// Whether stream data must wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.data.bytes + self.urgent.bytes >= DATA_LIMIT
+    }
+
+    /// Whether even a stream that goes ahead of others must wait.
+    pub(super) fn is_urgent_full(&self) -> bool {
+        self.urgent.bytes >= DATA_LIMIT
+    }
+
+    /// Whether the remote has provoked too many control frames.
+    pub(super) fn is_control_full(&self) -> bool {
+        self.control.bytes >= CONTROL_LIMIT
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.control.bytes + self.urgent.bytes + self.data.bytes == 0
+    }
+
+    /// Moves everything to the end of `batch`.
+    pub(super) fn take(&mut self, batch: &mut VecDeque<Bytes>) {
+        for segments in [&mut self.control, &mut self.urgent, &mut self.data] {
+            segments.take(batch);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Segments {
+    chunks: VecDeque<Bytes>,
+    tail: BytesMut,
+    bytes: usize,
+}
+
+impl Segments {
+    fn header(&mut self, kind: Kind, len: usize, stream: u32) {
+        // A payload is at most MAX_DATA bytes long.
+        self.copy(&Header { kind, len: len as u32, stream }.encode());
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        self.tail.put_slice(bytes);
+        self.bytes += bytes.len();
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        if chunk.len() <= COPY_MAX {
+            return self.copy(&chunk);
+        }
+        self.bytes += chunk.len();
+        self.seal();
+        self.chunks.push_back(chunk);
+    }
+
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+    }
+
+    fn take(&mut self, batch: &mut VecDeque<Bytes>) {
+        self.seal();
+        batch.append(&mut self.chunks);
+        self.bytes = 0;
+    }
+}
