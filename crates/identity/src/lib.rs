@@ -16,7 +16,7 @@ pub use codec::{DecodeError, decode, encode};
 pub use disconnect::{DisconnectReason, Origin, close_code};
 pub use error::{AppError, Error, Result};
 pub use handshake::{HandshakeError, Party, Purpose, RejectReason};
-pub use keypair::KeyError;
+pub use keypair::{Domain, KeyError, KeyPair, KeyPairType, PublicKey};
 pub use p2p_core::{InvalidPeerId, PeerId};
 pub use protocol_id::{InvalidProtocolId, ProtocolId, ProtocolKind};
 pub use record::InvalidRecord;

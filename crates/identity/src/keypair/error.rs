@@ -1,4 +1,4 @@
-//! A node's key pair.
+//! What can be wrong with a key.
 
 use std::path::PathBuf;
 
@@ -12,8 +12,8 @@ pub enum KeyError {
     /// The PKCS#8 structure is not an Ed25519 key, or its halves do not fit together.
     #[error("not an Ed25519 private key in PKCS#8 form: {0}")]
     Pkcs8(String),
-    /// A key file does not hold a key.
-    #[error("{path}: {source}", path = path.display())]
+    /// A key file does not hold a key. It is left as it is.
+    #[error("key file {path}: {source}", path = path.display())]
     File {
         /// Which file.
         path: PathBuf,
@@ -21,7 +21,10 @@ pub enum KeyError {
         source: Box<KeyError>,
     },
     /// Others on this machine may read or change the key file.
-    #[error("{path}: others may read or change this key file (mode {mode:03o}); run `chmod 600` on it", path = path.display())]
+    #[error(
+        "key file {path}: others may read or change it (mode {mode:03o}); if they have not, run `chmod 600` on it",
+        path = path.display()
+    )]
     Exposed {
         /// Which file.
         path: PathBuf,
