@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod bloom;
 pub mod codec;
 pub mod disconnect;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod protocol_id;
 pub mod record;
 pub mod version;
 
+pub use bloom::Bloom;
 pub use codec::{DecodeError, decode, encode};
 pub use disconnect::{DisconnectReason, Origin, close_code};
 pub use error::{AppError, Error, Result};
@@ -19,5 +21,5 @@ pub use handshake::{HandshakeError, Party, Purpose, RejectReason};
 pub use keypair::{Domain, KeyError, KeyPair, KeyPairType, PublicKey};
 pub use p2p_core::{InvalidPeerId, PeerId};
 pub use protocol_id::{InvalidProtocolId, ProtocolId, ProtocolKind};
-pub use record::InvalidRecord;
+pub use record::{InvalidRecord, PeerRecord, RecordBuilder};
 pub use version::{InvalidVersion, Version};

@@ -6,7 +6,7 @@ use super::*;
 #[cfg(unix)]
 use crate::Error;
 
-/// RFC 8410 §10.3: the same key in version 1 and in version 2 (there with an attribute).
+/// RFC 8410 §10.3: a key in version 1, without its public key.
 const RFC_V1: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 -----END PRIVATE KEY-----

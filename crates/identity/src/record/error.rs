@@ -1,4 +1,6 @@
-//! Signed peer records.
+//! What can be wrong with a record.
+
+use p2p_net::Endpoint;
 
 /// Why bytes are not a peer record, or values cannot become one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,10 +28,15 @@ pub enum InvalidRecord {
         /// How many may be.
         max: usize,
     },
-    /// An address nobody can be reached at: not an IP address, unspecified, link-local, multicast, or port 0.
-    #[error("address {0} cannot be in a record: {1}")]
-    Address(String, &'static str),
+    /// An address at which nobody else can reach the peer.
+    #[error("{endpoint} cannot be in a record: {why}")]
+    Address {
+        /// The address.
+        endpoint: Endpoint,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The signature is not the peer's.
-    #[error("the signature is not valid")]
+    #[error("the signature is not the peer's")]
     Signature,
 }
