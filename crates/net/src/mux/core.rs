@@ -240,11 +240,13 @@ impl Core {
     /// The header of a data frame has arrived.
     pub(super) fn on_data_header(&mut self, header: Header) -> Result<Delivery, Violation> {
         let Some(State { recv, .. }) = self.known(header.stream)? else { return Ok(Delivery::Discard) };
-        if recv.end.is_some() {
-            return Err(Violation("data after the end of a stream"));
-        }
         recv.credit = recv.credit.checked_sub(header.len).ok_or(Violation("more data than was granted"))?;
-        Ok(Delivery::Deliver)
+        match recv.end {
+            None => Ok(Delivery::Deliver),
+            // A reset goes ahead of data that was written before it.
+            Some(Some(_)) => Ok(Delivery::Discard),
+            Some(None) => Err(Violation("data after the end of a stream")),
+        }
     }
 
     /// Payload of a data frame whose header was accepted.

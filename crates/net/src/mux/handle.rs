@@ -52,12 +52,20 @@ impl MuxConnection {
         Self { handle: Arc::new(Handle { shared, certificates, local_addr }) }
     }
 
+    /// Opens a stream. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed); a refusal by the remote shows on the stream itself.
     pub async fn open_stream(&self) -> Result<(MuxRecv, MuxSend)> {
         let id = self.handle.shared.with_core(|core| core.open())?;
         self.handle.shared.flusher.wake();
         Ok(self.stream(id))
     }
 
+    /// The next stream that the remote opened. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
     pub async fn accept_stream(&self) -> Result<(MuxRecv, MuxSend)> {
         let shared = &self.handle.shared;
         loop {
