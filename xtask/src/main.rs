@@ -1,2 +1,178 @@
-//! The chores of this workspace.
-fn main() {}
+//! The chores of this workspace: `cargo xtask` lists them.
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "a program for developers uses files, processes and the clock directly")]
+
+mod run;
+mod tasks;
+mod tidy;
+mod tools;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use lexopt::Arg;
+
+use self::run::Runner;
+
+type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// What `cargo xtask` can be asked to do, in the order in which it is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Ci,
+    Test,
+    Fmt,
+    Lint,
+    Features,
+    Docs,
+    Book,
+    Deny,
+    Tidy,
+}
+
+impl Task {
+    const ALL: [Task; 9] =
+        [Task::Ci, Task::Test, Task::Fmt, Task::Lint, Task::Features, Task::Docs, Task::Book, Task::Deny, Task::Tidy];
+
+    fn name(self) -> &'static str {
+        match self {
+            Task::Ci => "ci",
+            Task::Test => "test",
+            Task::Fmt => "fmt",
+            Task::Lint => "lint",
+            Task::Features => "features",
+            Task::Docs => "docs",
+            Task::Book => "book",
+            Task::Deny => "deny",
+            Task::Tidy => "tidy",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Task::Ci => "all that CI runs: fmt --check, lint, test, features, docs, deny, tidy",
+            Task::Test => "all tests with all features, doc tests too; what follows `--` goes to cargo test",
+            Task::Fmt => "format the code; with --check, only say whether it is",
+            Task::Lint => "clippy on everything, warnings denied",
+            Task::Features => "each crate with no, each and all features; tests with none, tokio alone, smol alone",
+            Task::Docs => "API documentation, warnings denied",
+            Task::Book => "build the book in docs/ (installs mdbook if missing: some minutes)",
+            Task::Deny => "licences, bans and sources of dependencies; advisories if their database can be had",
+            Task::Tidy => "the rules of the repository: layers, sizes, links, and what people forget",
+        }
+    }
+}
+
+/// One call of this program.
+#[derive(Debug, PartialEq, Eq)]
+enum Invocation {
+    Help,
+    Run { task: Task, check: bool, passed_on: Vec<String> },
+}
+
+impl Invocation {
+    fn parse(mut args: lexopt::Parser) -> Result<Self> {
+        let (mut task, mut check, mut passed_on) = (None, false, Vec::new());
+        while let Some(arg) = args.next()? {
+            match arg {
+                Arg::Short('h') | Arg::Long("help") => return Ok(Self::Help),
+                Arg::Long("check") if task == Some(Task::Fmt) => check = true,
+                // What is the default may be said.
+                Arg::Long("write") if task == Some(Task::Fmt) => check = false,
+                Arg::Value(name) if task.is_none() => {
+                    let known = Task::ALL.into_iter().find(|task| name == task.name());
+                    task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
+                }
+                Arg::Value(value) if task == Some(Task::Test) => {
+                    passed_on.push(value.into_string().map_err(|_| "an argument is not UTF-8")?);
+                }
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(task.map_or(Self::Help, |task| Self::Run { task, check, passed_on }))
+    }
+}
+
+fn main() -> ExitCode {
+    let done = Invocation::parse(lexopt::Parser::from_env()).and_then(|invocation| match invocation {
+        Invocation::Help => {
+            print!("{}", help());
+            Ok(())
+        }
+        Invocation::Run { task, check, passed_on } => perform(task, check, &passed_on),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
+    let run = Runner::new(&root());
+    match task {
+        Task::Ci => tasks::ci(&run),
+        Task::Test => tasks::test(&run, passed_on),
+        Task::Fmt => tasks::fmt(&run, check),
+        Task::Lint => tasks::lint(&run),
+        Task::Features => tasks::features(&run),
+        Task::Docs => tasks::docs(&run),
+        Task::Book => tasks::book(&run),
+        Task::Deny => tasks::deny(&run),
+        Task::Tidy => tidy::tidy(&run),
+    }
+}
+
+fn help() -> String {
+    let tasks = Task::ALL.map(|task| format!("  {:<9} {}\n", task.name(), task.about())).concat();
+    format!("The chores of this workspace.\n\nUsage: cargo xtask <task>\n\n{tasks}")
+}
+
+/// The folder of the workspace: this package's parent.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    // Outside of cargo, the place it was built at.
+    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    package.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Invocation> {
+        Invocation::parse(lexopt::Parser::from_args(args))
+    }
+
+    fn run(task: Task, check: bool, passed_on: &[&str]) -> Invocation {
+        Invocation::Run { task, check, passed_on: passed_on.iter().map(|&arg| arg.to_owned()).collect() }
+    }
+
+    #[test]
+    fn every_task_has_its_name_and_a_line_of_help() {
+        for task in Task::ALL {
+            assert_eq!(parse(&[task.name()]).unwrap(), run(task, false, &[]));
+            assert!(help().contains(&format!("\n  {:<9} {}\n", task.name(), task.about())));
+        }
+    }
+
+    #[test]
+    fn without_a_task_there_is_help() {
+        for args in [&[][..], &["--help"], &["ci", "-h"]] {
+            assert_eq!(parse(args).unwrap(), Invocation::Help);
+        }
+    }
+
+    #[test]
+    fn flags_belong_to_their_task() {
+        assert_eq!(parse(&["fmt", "--check"]).unwrap(), run(Task::Fmt, true, &[]));
+        assert_eq!(parse(&["fmt", "--write"]).unwrap(), run(Task::Fmt, false, &[]));
+        assert_eq!(parse(&["test", "--", "-p", "p2p-core"]).unwrap(), run(Task::Test, false, &["-p", "p2p-core"]));
+        for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

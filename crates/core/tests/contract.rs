@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use p2p_core::Runtime;
 use p2p_core::runtime::contract;
 
 #[cfg(feature = "tokio")]
 mod on_tokio {
-    use p2p_core::TokioRuntime;
+    use p2p_core::{Runtime, TokioRuntime};
     use tokio::runtime::Builder;
 
     use super::*;

@@ -1,0 +1,119 @@
+//! The tasks that are a few commands each.
+//!
+//! Warnings are denied through the arguments of clippy and rustdoc, never through `RUSTFLAGS`, which would build every
+//! dependency a second time.
+
+use std::process::Command;
+
+use cargo_metadata::{Metadata, MetadataCommand, Package};
+
+use crate::run::{self, Runner};
+use crate::tools::{self, CARGO_DENY, MDBOOK};
+use crate::{Result, tidy};
+
+pub(crate) fn ci(run: &Runner) -> Result {
+    run::all(&[
+        ("fmt", &|| fmt(run, true)),
+        ("lint", &|| lint(run)),
+        ("test", &|| test(run, &[])),
+        ("features", &|| features(run)),
+        ("docs", &|| docs(run)),
+        ("deny", &|| deny(run)),
+        ("tidy", &|| tidy::tidy(run)),
+    ])
+}
+
+pub(crate) fn test(run: &Runner, more: &[String]) -> Result {
+    run.cargo_step("test --workspace --all-features", more)
+}
+
+pub(crate) fn fmt(run: &Runner, check: bool) -> Result {
+    tools::component(run, "rustfmt", "fmt")?;
+    let checked = run.cargo_step(if check { "fmt --all --check" } else { "fmt --all" }, &[]);
+    checked.map_err(|error| if check { format!("{error}: `cargo xtask fmt` formats the code").into() } else { error })
+}
+
+pub(crate) fn lint(run: &Runner) -> Result {
+    tools::component(run, "clippy", "clippy")?;
+    run.cargo_step("clippy --workspace --all-targets --all-features -- -D warnings", &[])
+}
+
+pub(crate) fn docs(run: &Runner) -> Result {
+    let deny = [("RUSTDOCFLAGS", "-D warnings")];
+    run.cargo_step_with("doc --workspace --no-deps --all-features", &[], &deny)
+}
+
+pub(crate) fn book(run: &Runner) -> Result {
+    let mut command = Command::new(MDBOOK.program(run)?);
+    command.args(["build", "docs"]);
+    run.step(command, "mdbook build docs")
+}
+
+pub(crate) fn deny(run: &Runner) -> Result {
+    CARGO_DENY.program(run)?;
+    run.cargo_step("deny --all-features --log-level error check licenses bans sources", &[])?;
+    let fetched = run.cargo_step("deny --log-level error fetch db", &[]);
+    if fetched.is_err() {
+        println!("  advisories are not checked: their database cannot be had from here");
+        return Ok(());
+    }
+    run.cargo_step("deny --all-features --log-level error check --disable-fetch advisories", &[])
+}
+
+/// Each crate compiles with any one feature, its tests too, and both runtimes pass alone. (All features together are
+/// what `lint` and `test` build.)
+pub(crate) fn features(run: &Runner) -> Result {
+    tools::component(run, "clippy", "clippy")?;
+    let metadata = metadata(run)?;
+    let mut failed = Vec::new();
+    for package in layers(&metadata) {
+        for features in feature_sets(package) {
+            let args = format!("clippy --quiet -p {} --all-targets {features} -- -D warnings", package.name);
+            failed.extend(run.cargo_step(&args, &[]).err());
+        }
+    }
+    // The examples ask for every feature, which would be turned on for the crates as well.
+    let crates: Vec<_> = layers(&metadata).map(|package| format!("-p {}", package.name)).collect();
+    for features in ["", " --features tokio", " --features smol"] {
+        let args = format!("test --quiet {} --no-default-features{features}", crates.join(" "));
+        failed.extend(run.cargo_step(&args, &[]).err());
+    }
+    match failed.as_slice() {
+        [] => Ok(()),
+        [first, others @ ..] => Err(format!("{first}, and {} more", others.len()).into()),
+    }
+}
+
+/// The arguments for no features and each one alone.
+fn feature_sets(package: &Package) -> Vec<String> {
+    let names = package.features.keys().filter(|name| *name != "default");
+    let alone = names.map(|name| format!("--no-default-features --features {name}"));
+    std::iter::once("--no-default-features".into()).chain(alone).collect()
+}
+
+/// The members of the workspace, without their dependencies.
+pub(crate) fn metadata(run: &Runner) -> Result<Metadata> {
+    Ok(MetadataCommand::new().cargo_path(run.cargo()).current_dir(run.root()).no_deps().exec()?)
+}
+
+/// The packages in `crates/`.
+pub(crate) fn layers(metadata: &Metadata) -> impl Iterator<Item = &Package> {
+    let folder = metadata.workspace_root.join("crates");
+    metadata.packages.iter().filter(move |package| package.manifest_path.starts_with(&folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_feature_is_tried_alone() {
+        let metadata = metadata(&Runner::new(&crate::root())).unwrap();
+        let core = layers(&metadata).find(|package| package.name.as_str() == "p2p-core").unwrap();
+        let sets = feature_sets(core);
+        assert_eq!(sets[0], "--no-default-features");
+        assert!(sets.contains(&"--no-default-features --features smol".into()));
+        assert!(!sets.iter().any(|set| set.ends_with("features default")));
+        assert!(layers(&metadata).all(|package| package.name.as_str() != "xtask"));
+    }
+}
