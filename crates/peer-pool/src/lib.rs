@@ -1,1 +1,7 @@
 //! Placeholder.
+#![forbid(unsafe_code)]
+
+mod ids;
+pub mod registry;
+
+pub use ids::{ConnectionId, Direction};

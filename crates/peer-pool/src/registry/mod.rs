@@ -1,0 +1,368 @@
+//! Who is connected, who is about to be, and which of two connections to one peer stays. No I/O: events go in,
+//! [`Effect`]s come out.
+//!
+//! # One connection per pair
+//!
+//! Two nodes that dial each other at once make two connections. The node with the smaller [`PeerId`] is the
+//! *arbiter* of the pair; it alone chooses, and its own dial is what it prefers. A connection goes through these
+//! phases on each side:
+//!
+//! ```text
+//!  decide ──► Accepted ──complete──► Complete ──chosen──► Chosen ──no predecessor──► Live ──► Leaving ──► gone
+//!             (our Accept is out)    (both accepted, identity proven)
+//! ```
+//!
+//! - No side accepts a connection while another one of the same peer (and the same [boot](Candidate::boot)) is chosen
+//!   or live.
+//! - The arbiter chooses a connection when it is complete: at once if it dialled it or has no dial of its own to the
+//!   same peer under way, else when that dial has failed or [`SlotLimits::tie_break`] is over. It says `Stay` on the
+//!   connection that it chose and closes the others.
+//! - The other side chooses a complete connection at once when it has accepted no other, else on `Stay`.
+//!
+//! So a connection that the arbiter has completed is one that the other side accepted before it chose anything, and
+//! after which it chooses nothing else without `Stay`: both choose the same one, and protocols, which start on a
+//! live connection only, never use a loser. `model.rs` checks this over all interleavings.
+
+mod counts;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use p2p_core::PeerId;
+use p2p_identity::{DisconnectReason, RejectReason};
+
+use self::counts::Counts;
+pub use self::counts::{Dial, DialKind};
+use crate::{ConnectionId, Direction};
+
+/// How many peers there may be.
+#[derive(Debug, Clone)]
+pub struct SlotLimits {
+    /// Peers that dialled us.
+    pub inbound: usize,
+    /// Peers that we dialled.
+    pub outbound: usize,
+    /// Inbound peers of one address range.
+    pub inbound_per_prefix: usize,
+    /// How long a connection that was accepted, and is not complete, keeps its slot from others.
+    pub grace: Duration,
+    /// How long the arbiter waits for its own dial when another connection to the same peer is complete.
+    pub tie_break: Duration,
+}
+
+/// A connection whose remote has said who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate<P> {
+    /// Its name on this side.
+    pub id: ConnectionId,
+    /// Who the remote claims to be; proven once the connection is complete.
+    pub peer: PeerId,
+    /// Drawn by the remote when it started: tells connections of one run from those of the next.
+    pub boot: u64,
+    /// Who dialled.
+    pub direction: Direction,
+    /// The address range it counts against, unless it is exempt.
+    pub prefix: Option<P>,
+    /// The dial that it came from, whose slot it takes over.
+    pub dial: Option<Dial>,
+}
+
+/// What the pool must do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// The connection is the peer's: say `Stay` on it if [`Registry::is_arbiter`], start protocols, announce it.
+    Establish(ConnectionId),
+    /// Close a connection that never became the peer's.
+    Drop(ConnectionId, RejectReason),
+    /// Close the peer's connection at once, and call [`Registry::removed`] when it is gone.
+    Close(ConnectionId, DisconnectReason),
+    /// See quickly whether the peer's connection still lives.
+    Probe(ConnectionId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Accepted,
+    Complete,
+    Chosen,
+    Live,
+    Leaving,
+}
+
+#[derive(Debug, Clone)]
+struct Entry<P> {
+    candidate: Candidate<P>,
+    phase: Phase,
+    since: Instant,
+    /// The arbiter has said that this one stays.
+    stay: bool,
+}
+
+/// All connections from the remote's hello on, and the slots they take. `P` names an address range.
+#[derive(Debug, Clone)]
+pub struct Registry<P> {
+    own_id: PeerId,
+    limits: SlotLimits,
+    entries: BTreeMap<ConnectionId, Entry<P>>,
+    /// Live, chosen and handshaking connections of each peer.
+    by_peer: BTreeMap<PeerId, Vec<ConnectionId>>,
+    counts: Counts<P>,
+}
+
+impl<P: Ord + Copy> Registry<P> {
+    /// An empty registry of the node `own_id`.
+    pub fn new(own_id: PeerId, limits: SlotLimits) -> Self {
+        Self { own_id, limits, entries: BTreeMap::new(), by_peer: BTreeMap::new(), counts: Counts::default() }
+    }
+
+    /// Takes an outbound slot for a dial that is about to begin; give it back with [`end_dial`](Self::end_dial),
+    /// whatever becomes of it.
+    ///
+    /// Dials that the application waits for are not counted against those of the background, so that thousands of
+    /// dead addresses delay nobody.
+    pub fn begin_dial(&mut self, kind: DialKind) -> Option<Dial> {
+        self.counts.begin_dial(kind, self.limits.outbound)
+    }
+
+    /// The dial is over. Harmless when its connection has taken the slot over.
+    pub fn end_dial(&mut self, dial: Dial) {
+        self.counts.end_dial(dial);
+    }
+
+    /// Whether to accept a connection whose hello has come. When the answer is yes, our Accept must go out, and
+    /// [`complete`](Self::complete) or [`failed`](Self::failed) must follow.
+    ///
+    /// # Errors
+    /// What to tell the remote.
+    pub fn decide(&mut self, now: Instant, candidate: Candidate<P>) -> (Result<(), RejectReason>, Vec<Effect>) {
+        let mut effects = Vec::new();
+        if candidate.peer == self.own_id {
+            return (Err(RejectReason::SelfDial), effects);
+        }
+        if let Some(present) = self.same_boot(&candidate).find(|entry| matches!(entry.phase, Phase::Chosen | Phase::Live)) {
+            if present.phase == Phase::Live {
+                effects.push(Effect::Probe(present.candidate.id));
+            }
+            return (Err(RejectReason::AlreadyConnected), effects);
+        }
+        if let Err(reason) = self.make_room(now, &candidate, &mut effects) {
+            return (Err(reason), effects);
+        }
+        self.counts.add(&candidate);
+        self.by_peer.entry(candidate.peer).or_default().push(candidate.id);
+        self.entries.insert(candidate.id, Entry { candidate, phase: Phase::Accepted, since: now, stay: false });
+        (Ok(()), effects)
+    }
+
+    /// Both sides have accepted the connection, and the remote has proven who it is. The answer holds no
+    /// [`Effect::Establish`] of it while the choice between it and another is open. `None` when it was dropped
+    /// meanwhile.
+    pub fn complete(&mut self, now: Instant, id: ConnectionId) -> Option<Vec<Effect>> {
+        let entry = self.entries.get_mut(&id)?;
+        entry.phase = Phase::Complete;
+        entry.since = now;
+        let peer = entry.candidate.peer;
+        Some(self.settle(now, peer))
+    }
+
+    /// The remote, which is the arbiter, says that this connection stays.
+    pub fn stay(&mut self, now: Instant, id: ConnectionId) -> Vec<Effect> {
+        let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
+        entry.stay = true;
+        let peer = entry.candidate.peer;
+        self.settle(now, peer)
+    }
+
+    /// The peer's connection is about to end in good order: a new one may be made, and waits until it is gone.
+    pub fn leaving(&mut self, id: ConnectionId) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.phase == Phase::Live) else { return };
+        entry.phase = Phase::Leaving;
+        self.counts.remove(&entry.candidate);
+    }
+
+    /// The connection is gone, in whatever phase it was.
+    pub fn removed(&mut self, now: Instant, id: ConnectionId) -> Vec<Effect> {
+        match self.forget(id) {
+            Some(entry) => self.settle(now, entry.candidate.peer),
+            None => Vec::new(),
+        }
+    }
+
+    /// Chooses where a tie-break is over. Call it at [`deadline`](Self::deadline).
+    pub fn poll(&mut self, now: Instant) -> Vec<Effect> {
+        let mut waiting: Vec<_> = self.with_phase(Phase::Complete).map(|entry| entry.candidate.peer).collect();
+        waiting.dedup();
+        waiting.into_iter().flat_map(|peer| self.settle(now, peer)).collect()
+    }
+
+    /// When a tie-break is over next.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.with_phase(Phase::Complete)
+            .filter(|entry| self.is_arbiter(entry.candidate.peer))
+            .map(|entry| entry.since + self.limits.tie_break)
+            .min()
+    }
+
+    /// Whether this side chooses between connections with `peer`.
+    pub fn is_arbiter(&self, peer: PeerId) -> bool {
+        self.own_id < peer
+    }
+
+    /// The peer's live connection, unless it is leaving.
+    pub fn live(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let ids = self.by_peer.get(peer)?;
+        ids.iter().copied().find(|id| self.entries[id].phase == Phase::Live)
+    }
+
+    /// Whether anything of the peer may yet become live, or has to go first.
+    pub fn is_pending(&self, peer: &PeerId) -> bool {
+        let pending = |id: &ConnectionId| self.entries[id].phase != Phase::Live;
+        self.by_peer.get(peer).is_some_and(|ids| ids.iter().any(pending))
+    }
+
+    /// Slots that peers, and connections that may become peers, hold: inbound and outbound.
+    pub fn slots_taken(&self) -> (usize, usize) {
+        (self.counts.taken(Direction::Inbound), self.counts.taken(Direction::Outbound))
+    }
+
+    fn with_phase(&self, phase: Phase) -> impl Iterator<Item = &Entry<P>> {
+        self.entries.values().filter(move |entry| entry.phase == phase)
+    }
+
+    fn same_boot(&self, candidate: &Candidate<P>) -> impl Iterator<Item = &Entry<P>> {
+        let (id, boot) = (candidate.id, candidate.boot);
+        let ids = self.by_peer.get(&candidate.peer).into_iter().flatten();
+        ids.filter(move |other| **other != id).map(|other| &self.entries[other]).filter(move |e| e.candidate.boot == boot)
+    }
+
+    /// Sees to it that the candidate fits, if need be by dropping one that got stuck in its handshake.
+    fn make_room(&mut self, now: Instant, new: &Candidate<P>, effects: &mut Vec<Effect>) -> Result<(), RejectReason> {
+        // A crossing or a restarted connection of the same peer takes no second slot.
+        let own = |entry: &&Entry<P>| entry.phase != Phase::Leaving && entry.candidate.direction == new.direction;
+        if self.by_peer.get(&new.peer).into_iter().flatten().any(|id| own(&&self.entries[id])) {
+            return Ok(());
+        }
+        let limit = match new.direction {
+            Direction::Inbound => self.limits.inbound,
+            Direction::Outbound => self.limits.outbound,
+        };
+        if let Some(prefix) = new.prefix.filter(|_| new.direction == Direction::Inbound) {
+            if self.counts.of_prefix(prefix) >= self.limits.inbound_per_prefix {
+                self.evict(now, effects, RejectReason::PrefixFull, |old| old.prefix == Some(prefix))?;
+            }
+        }
+        if self.counts.taken(new.direction) >= limit {
+            self.evict(now, effects, RejectReason::SlotsFull, |old| old.direction == new.direction)?;
+        }
+        Ok(())
+    }
+
+    /// Drops the connection that has been stuck in its handshake for the longest time.
+    fn evict(
+        &mut self,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+        reason: RejectReason,
+        fits: impl Fn(&Candidate<P>) -> bool,
+    ) -> Result<(), RejectReason> {
+        let oldest = self.with_phase(Phase::Accepted).filter(|entry| fits(&entry.candidate)).min_by_key(|entry| entry.since);
+        let stuck = oldest.filter(|entry| now.saturating_duration_since(entry.since) >= self.limits.grace);
+        let Some(id) = stuck.map(|entry| entry.candidate.id) else { return Err(reason) };
+        self.forget(id);
+        effects.push(Effect::Drop(id, RejectReason::Timeout));
+        Ok(())
+    }
+
+    /// Chooses among the complete connections of `peer`, if it is time to.
+    fn settle(&mut self, now: Instant, peer: PeerId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let ids = self.by_peer.get(&peer).cloned().unwrap_or_default();
+        let mut complete: Vec<_> = ids.iter().copied().filter(|id| self.entries[id].phase == Phase::Complete).collect();
+        // What this side dialled comes first, else what was complete first.
+        complete.sort_by_key(|id| {
+            let entry = &self.entries[id];
+            (!entry.stay, entry.candidate.direction == Direction::Inbound, entry.since, *id)
+        });
+        for id in complete {
+            // An earlier round may have dropped it as the rival of another.
+            if self.entries.get(&id).is_some_and(|entry| self.may_choose(now, entry)) {
+                self.choose(id, &mut effects);
+            }
+        }
+        self.establish_next(now, peer, &mut effects);
+        effects
+    }
+
+    fn may_choose(&self, now: Instant, entry: &Entry<P>) -> bool {
+        let candidate = &entry.candidate;
+        let mut rivals = self.same_boot(candidate).filter(|rival| rival.phase <= Phase::Complete);
+        if self.is_arbiter(candidate.peer) {
+            let own_dial = |rival: &Entry<P>| rival.candidate.direction == Direction::Outbound;
+            let over = now.saturating_duration_since(entry.since) >= self.limits.tie_break;
+            candidate.direction == Direction::Outbound || over || !rivals.any(own_dial)
+        } else {
+            entry.stay || rivals.next().is_none()
+        }
+    }
+
+    /// It stays; its rivals go.
+    fn choose(&mut self, id: ConnectionId, effects: &mut Vec<Effect>) {
+        let candidate = self.entries[&id].candidate;
+        let rivals: Vec<_> = self.same_boot(&candidate).filter(|r| r.phase <= Phase::Complete).map(|r| r.candidate.id).collect();
+        for rival in rivals {
+            self.forget(rival);
+            effects.push(Effect::Drop(rival, RejectReason::AlreadyConnected));
+        }
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.phase = Phase::Chosen;
+        }
+        // Of two boots only the later one can be alive.
+        let peer = candidate.peer;
+        let stale = self.by_peer.get(&peer).into_iter().flatten().copied().filter(|other| *other != id);
+        let stale: Vec<_> = stale.filter(|other| matches!(self.entries[other].phase, Phase::Chosen | Phase::Live)).collect();
+        for old in stale {
+            if self.entries[&old].phase == Phase::Live {
+                self.leaving(old);
+                effects.push(Effect::Close(old, DisconnectReason::Replaced));
+            } else {
+                self.forget(old);
+                effects.push(Effect::Drop(old, RejectReason::AlreadyConnected));
+            }
+        }
+    }
+
+    /// The chosen connection becomes live once its predecessor is gone.
+    fn establish_next(&mut self, now: Instant, peer: PeerId, effects: &mut Vec<Effect>) {
+        let ids = self.by_peer.get(&peer).map_or(&[][..], Vec::as_slice);
+        if ids.iter().any(|id| self.entries[id].phase >= Phase::Live) {
+            return;
+        }
+        let Some(id) = ids.iter().copied().find(|id| self.entries[id].phase == Phase::Chosen) else { return };
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.phase = Phase::Live;
+            entry.since = now;
+            if let Some(dial) = entry.candidate.dial {
+                self.counts.end_dial(dial);
+            }
+            effects.push(Effect::Establish(id));
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId) -> Option<Entry<P>> {
+        let entry = self.entries.remove(&id)?;
+        if entry.phase != Phase::Leaving {
+            self.counts.remove(&entry.candidate);
+        }
+        if let Some(ids) = self.by_peer.get_mut(&entry.candidate.peer) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_peer.remove(&entry.candidate.peer);
+            }
+        }
+        Some(entry)
+    }
+}
