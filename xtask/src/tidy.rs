@@ -54,7 +54,7 @@ pub(crate) fn tidy(run: &Runner) -> Result {
     lockfile(run, &mut report);
 
     report.notes.iter().for_each(|note| println!("  note: {note}"));
-    report.problems.iter().for_each(|problem| eprintln!("  problem: {problem}"));
+    report.problems.iter().for_each(|problem| println!("  problem: {problem}"));
     println!("  {} files in {:.1} s", files.len(), started.elapsed().as_secs_f64());
     match report.problems.len() {
         0 => Ok(()),
