@@ -143,7 +143,9 @@ impl<P: Ord + Copy> Registry<P> {
         if candidate.peer == self.own_id {
             return (Err(RejectReason::SelfDial), effects);
         }
-        if let Some(present) = self.same_boot(&candidate).find(|entry| matches!(entry.phase, Phase::Chosen | Phase::Live)) {
+        if let Some(present) =
+            self.same_boot(&candidate).find(|entry| matches!(entry.phase, Phase::Chosen | Phase::Live))
+        {
             if present.phase == Phase::Live {
                 effects.push(Effect::Probe(present.candidate.id));
             }
@@ -236,7 +238,9 @@ impl<P: Ord + Copy> Registry<P> {
     fn same_boot(&self, candidate: &Candidate<P>) -> impl Iterator<Item = &Entry<P>> {
         let (id, boot) = (candidate.id, candidate.boot);
         let ids = self.by_peer.get(&candidate.peer).into_iter().flatten();
-        ids.filter(move |other| **other != id).map(|other| &self.entries[other]).filter(move |e| e.candidate.boot == boot)
+        ids.filter(move |other| **other != id)
+            .map(|other| &self.entries[other])
+            .filter(move |e| e.candidate.boot == boot)
     }
 
     /// Sees to it that the candidate fits, if need be by dropping one that got stuck in its handshake.
@@ -251,11 +255,12 @@ impl<P: Ord + Copy> Registry<P> {
             Direction::Outbound => self.limits.outbound,
         };
         if let Some(prefix) = new.prefix.filter(|_| new.direction == Direction::Inbound) {
-            if self.counts.of_prefix(prefix) >= self.limits.inbound_per_prefix {
+            while self.counts.of_prefix(prefix) >= self.limits.inbound_per_prefix {
                 self.evict(now, effects, RejectReason::PrefixFull, |old| old.prefix == Some(prefix))?;
             }
         }
-        if self.counts.taken(new.direction) >= limit {
+        // More than one may have to go: crossing connections of one peer can exceed the limit for a while.
+        while self.counts.taken(new.direction) >= limit {
             self.evict(now, effects, RejectReason::SlotsFull, |old| old.direction == new.direction)?;
         }
         Ok(())
@@ -269,7 +274,8 @@ impl<P: Ord + Copy> Registry<P> {
         reason: RejectReason,
         fits: impl Fn(&Candidate<P>) -> bool,
     ) -> Result<(), RejectReason> {
-        let oldest = self.with_phase(Phase::Accepted).filter(|entry| fits(&entry.candidate)).min_by_key(|entry| entry.since);
+        let oldest =
+            self.with_phase(Phase::Accepted).filter(|entry| fits(&entry.candidate)).min_by_key(|entry| entry.since);
         let stuck = oldest.filter(|entry| now.saturating_duration_since(entry.since) >= self.limits.grace);
         let Some(id) = stuck.map(|entry| entry.candidate.id) else { return Err(reason) };
         self.forget(id);
@@ -312,7 +318,8 @@ impl<P: Ord + Copy> Registry<P> {
     /// It stays; its rivals go.
     fn choose(&mut self, id: ConnectionId, effects: &mut Vec<Effect>) {
         let candidate = self.entries[&id].candidate;
-        let rivals: Vec<_> = self.same_boot(&candidate).filter(|r| r.phase <= Phase::Complete).map(|r| r.candidate.id).collect();
+        let rivals: Vec<_> =
+            self.same_boot(&candidate).filter(|r| r.phase <= Phase::Complete).map(|r| r.candidate.id).collect();
         for rival in rivals {
             self.forget(rival);
             effects.push(Effect::Drop(rival, RejectReason::AlreadyConnected));
@@ -323,7 +330,8 @@ impl<P: Ord + Copy> Registry<P> {
         // Of two boots only the later one can be alive.
         let peer = candidate.peer;
         let stale = self.by_peer.get(&peer).into_iter().flatten().copied().filter(|other| *other != id);
-        let stale: Vec<_> = stale.filter(|other| matches!(self.entries[other].phase, Phase::Chosen | Phase::Live)).collect();
+        let stale: Vec<_> =
+            stale.filter(|other| matches!(self.entries[other].phase, Phase::Chosen | Phase::Live)).collect();
         for old in stale {
             if self.entries[&old].phase == Phase::Live {
                 self.leaving(old);

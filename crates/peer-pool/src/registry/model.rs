@@ -150,7 +150,10 @@ impl World {
                 self.perform(side, effects);
             }
             Message::Reject | Message::Closed => {
-                assert!(self.broke || !self.live[side].contains(&at), "a live connection was given up by the other side");
+                assert!(
+                    self.broke || !self.live[side].contains(&at),
+                    "a live connection was given up by the other side"
+                );
                 self.conns[at].sides[side].over = true;
                 self.live[side].remove(&at);
                 let effects = self.nodes[side].removed(now, id);
@@ -238,8 +241,10 @@ fn of_dials_that_cross_the_one_of_the_smaller_peer_stays() {
     world.apply(Step::Dial(0));
     world.apply(Step::Dial(1));
     loop {
-        let under_way: Vec<_> =
-            (0..2).flat_map(|at| (0..2).map(move |side| (at, side))).map(|(at, side)| (at, side, world.conns[at].towards[side].len())).collect();
+        let under_way: Vec<_> = (0..2)
+            .flat_map(|at| (0..2).map(move |side| (at, side)))
+            .map(|(at, side)| (at, side, world.conns[at].towards[side].len()))
+            .collect();
         if under_way.iter().all(|(.., messages)| *messages == 0) {
             break;
         }
