@@ -1,5 +1,7 @@
 //! Why a connection to a peer ended, and who ended it.
 
+use p2p_net::CloseReason;
+
 use crate::ProtocolId;
 
 /// Why a connection to a peer ended.
@@ -208,6 +210,20 @@ impl DisconnectReason {
     }
 }
 
+/// What the end of a connection means that the layers above had no part in.
+impl From<CloseReason> for DisconnectReason {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::Local { code, reason } => Self::Local { code, reason },
+            CloseReason::Remote { code, reason } => Self::from_close(code, &reason),
+            CloseReason::TimedOut => Self::PingTimeout,
+            CloseReason::Violation(what) => Self::ProtocolViolation(what),
+            CloseReason::Lost(why) => Self::Lost(why),
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
 /// A stranger's text, safe to log: at most `max_len` bytes, nothing that moves a cursor or hides text.
 pub(crate) fn clean(text: &str, max_len: usize) -> String {
     let mut cleaned = String::new();
@@ -267,6 +283,16 @@ mod tests {
             }
             assert!(!reason.is_orderly() || theirs.is_orderly(), "{reason:?}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_transport_has_a_reason() {
+        let closed = CloseReason::Remote { code: close_code::BANNED, reason: "banned".into() };
+        let reason = DisconnectReason::from(closed);
+        assert_eq!(reason, DisconnectReason::Remote { code: close_code::BANNED, reason: "banned".into() });
+        assert!(!reason.is_orderly());
+        assert_eq!(DisconnectReason::from(CloseReason::Lost("reset".into())).origin(), Origin::Transport);
+        assert_eq!(DisconnectReason::from(CloseReason::TimedOut).origin(), Origin::Timeout);
     }
 
     #[test]

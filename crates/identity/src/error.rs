@@ -12,6 +12,7 @@ use crate::handshake::HandshakeError;
 use crate::keypair::KeyError;
 use crate::protocol_id::InvalidProtocolId;
 use crate::record::InvalidRecord;
+use crate::tls::InvalidCertificate;
 use crate::version::InvalidVersion;
 use crate::{DisconnectReason, ProtocolId};
 
@@ -21,6 +22,9 @@ use crate::{DisconnectReason, ProtocolId};
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A connection, a stream or an endpoint failed.
+    #[error(transparent)]
+    Net(#[from] p2p_net::Error),
     /// The runtime failed.
     #[error(transparent)]
     Core(Arc<p2p_core::Error>),
@@ -58,6 +62,9 @@ pub enum Error {
     /// A peer record is not valid.
     #[error("invalid peer record: {0}")]
     Record(#[from] InvalidRecord),
+    /// A certificate is not a node's.
+    #[error(transparent)]
+    Certificate(#[from] InvalidCertificate),
     /// A value cannot be encoded.
     #[error("cannot encode: {0}")]
     Encode(String),
@@ -195,9 +202,14 @@ impl From<p2p_core::Error> for Error {
     }
 }
 
+/// For protocols that read and write streams: an error of a stream that became an [`io::Error`] on its way is itself
+/// again.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        Self::Io { what: "i/o".into(), source: Arc::new(error) }
+        match error.downcast::<p2p_net::Error>() {
+            Ok(net) => Self::Net(net),
+            Err(error) => Self::Io { what: "i/o".into(), source: Arc::new(error) },
+        }
     }
 }
 
@@ -213,6 +225,13 @@ mod tests {
         let Error::App(app) = error.clone() else { panic!() };
         assert!(app.get().is::<io::Error>());
         assert_eq!(error.to_string(), "boom");
+    }
+
+    #[test]
+    fn a_stream_error_survives_its_way_through_io() {
+        let io: io::Error = p2p_net::Error::Reset(7).into();
+        assert!(matches!(Error::from(io), Error::Net(p2p_net::Error::Reset(7))));
+        assert!(matches!(Error::from(io::Error::other("x")), Error::Io { .. }));
     }
 
     #[test]

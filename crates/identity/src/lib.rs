@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod keypair;
 pub mod protocol_id;
 pub mod record;
+pub mod tls;
 pub mod version;
 
 pub use bloom::Bloom;
@@ -22,4 +23,5 @@ pub use keypair::{Domain, KeyError, KeyPair, KeyPairType, PublicKey};
 pub use p2p_core::{InvalidPeerId, PeerId};
 pub use protocol_id::{InvalidProtocolId, ProtocolId, ProtocolKind};
 pub use record::{InvalidRecord, PeerRecord, RecordBuilder};
+pub use tls::{ALPN, InvalidCertificate, TlsIdentity, WIRE_VERSION, peer_id_from_certificates};
 pub use version::{InvalidVersion, Version};
