@@ -68,7 +68,7 @@ pub(crate) fn features(run: &Runner) -> Result {
     let mut failed = Vec::new();
     for package in layers(&metadata) {
         for features in feature_sets(package) {
-            let args = format!("clippy --quiet -p {} --all-targets {features} -- -D warnings", package.name);
+            let args = format!("clippy --quiet --no-deps -p {} --all-targets {features} -- -D warnings", package.name);
             failed.extend(run.cargo_step(&args, &[]).err());
         }
     }

@@ -41,9 +41,12 @@ pub async fn timers(runtime: &Arc<dyn Runtime>) {
     assert!(runtime.now() >= near, "a timer does not fire early");
     assert!(poll_once(&mut timer).is_ready(), "a timer that fired stays ready");
 
-    let far = runtime.now() + 3 * STEP;
-    timer.as_mut().reset(runtime.now() + STEP);
+    timer.as_mut().reset(runtime.now() + 10 * PATIENCE);
     assert!(poll_once(&mut timer).is_pending(), "a timer that fired can be set again");
+    timer.as_mut().reset(runtime.now() + STEP);
+    // Registers it there; whether it has fired already is up to the machine.
+    let _ = poll_once(&mut timer);
+    let far = runtime.now() + 3 * STEP;
     timer.as_mut().reset(far);
     within(runtime, "a timer moved to a later deadline fires", fired(&mut timer)).await;
     assert!(runtime.now() >= far, "a timer moved to a later deadline does not fire at the old one");
@@ -58,28 +61,25 @@ async fn order(runtime: &Arc<dyn Runtime>) {
     let start = runtime.now();
     let deadlines = [5, 1, 3, 2, 4].map(|step| start + step * 3 * STEP);
     let mut timers = deadlines.map(|deadline| Some(runtime.timer(deadline)));
-    let mut seen = Vec::new();
     let all = poll_fn(|cx| {
-        let before = runtime.now();
-        let mut now_ready = Vec::new();
+        let mut ready = Vec::new();
         for (slot, deadline) in timers.iter_mut().zip(deadlines) {
             if slot.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
                 *slot = None;
-                now_ready.push(deadline);
+                assert!(runtime.now() >= deadline, "a timer does not fire early");
+                ready.push(deadline);
             }
         }
-        assert!(now_ready.iter().all(|&deadline| runtime.now() >= deadline), "a timer does not fire early");
-        // A machine that paused sees several at once; between them there is no order. Nor is there among those whose
-        // deadline passed while this looked.
-        now_ready.sort();
-        if let (Some(last), Some(first)) = (seen.last(), now_ready.first()) {
-            assert!(first > last || *last >= before, "timers fire in the order of their deadlines");
+        // A machine that paused fires several together, and between those there is no order. So it counts only against
+        // a timer that was itself in time.
+        for deadline in ready {
+            let in_time = runtime.now() < deadline + 2 * STEP;
+            let overtaken = deadlines.iter().zip(&timers).any(|(&other, left)| other < deadline && left.is_some());
+            assert!(!overtaken || !in_time, "timers fire in the order of their deadlines");
         }
-        seen.extend(now_ready);
         if timers.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
     });
     within(runtime, "timers fire", all).await;
-    assert_eq!(seen.len(), deadlines.len(), "each timer fires once");
 }
 
 /// A timer that a task waits on can be moved by a reset that comes after the poll.
@@ -115,10 +115,10 @@ pub async fn timeouts(runtime: &Arc<dyn Runtime>) {
         assert!(runtime.now() >= start + tick * period, "tick {tick} does not come early");
     }
     runtime.sleep(5 * period).await;
-    within(runtime, "a late tick comes", interval.tick()).await;
     let late = runtime.now();
+    within(runtime, "a late tick comes", interval.tick()).await;
     within(runtime, "an interval goes on", interval.tick()).await;
-    assert!(runtime.now() + STEP / 2 >= late + period, "missed ticks are not made up for in a burst");
+    assert!(runtime.now() >= late + period, "missed ticks are not made up for in a burst");
 }
 
 async fn fired(timer: &mut Pin<Box<dyn Timer>>) {
