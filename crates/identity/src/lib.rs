@@ -18,7 +18,10 @@ pub use bloom::Bloom;
 pub use codec::{DecodeError, decode, encode};
 pub use disconnect::{DisconnectReason, Origin, close_code};
 pub use error::{AppError, Error, Result};
-pub use handshake::{HandshakeError, Party, Purpose, RejectReason};
+pub use handshake::{
+    Channel, Handshake, HandshakeError, HandshakeParams, Negotiated, Offer, Party, Purpose, RejectReason, RemotePeer,
+    Role,
+};
 pub use keypair::{Domain, KeyError, KeyPair, KeyPairType, PublicKey};
 pub use p2p_core::{InvalidPeerId, PeerId};
 pub use protocol_id::{InvalidProtocolId, ProtocolId, ProtocolKind};

@@ -1,32 +1,12 @@
 //! Why a handshake comes to no agreement.
 
-use std::fmt;
-
 use p2p_core::PeerId;
 use serde::{Deserialize, Serialize};
 
+use super::Purpose;
 use crate::codec::{decode_borrowed, decode_prefix};
 use crate::disconnect::clean;
 use crate::{DecodeError, ProtocolId};
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Purpose {
-    /// To be peers: protocols run over it.
-    Peer,
-    /// A short exchange of the discovery layer.
-    Lookup,
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Peer => "peer",
-            Self::Lookup => "lookup",
-        })
-    }
-}
 
 /// One of the two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -157,7 +137,7 @@ const FIRST_UNKNOWN: u32 = 20;
 
 impl RejectReason {
     /// The same, as the other side sees it.
-    pub(crate) fn mirrored(self) -> Self {
+    pub(super) fn mirrored(self) -> Self {
         match self {
             Self::NetworkMismatch { ours, theirs } => Self::NetworkMismatch { ours: theirs, theirs: ours },
             Self::WireVersion { ours, theirs } => Self::WireVersion { ours: theirs, theirs: ours },
@@ -173,7 +153,7 @@ impl RejectReason {
     }
 
     /// The same with every text cut to [`MAX_REASON_TEXT`] bytes and made printable: they may be a stranger's.
-    pub(crate) fn cleaned(mut self) -> Self {
+    pub(super) fn cleaned(mut self) -> Self {
         let texts: &mut [&mut String] = match &mut self {
             Self::NetworkMismatch { ours, theirs }
             | Self::VersionIncompatible { ours, theirs }
@@ -186,7 +166,7 @@ impl RejectReason {
     }
 
     /// Reads a reason from the end of a message.
-    pub(crate) fn from_wire(bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn from_wire(bytes: &[u8]) -> Result<Self, DecodeError> {
         match decode_borrowed(bytes) {
             Ok(reason) => Ok(reason),
             Err(error) => match decode_prefix::<u32>(bytes) {
