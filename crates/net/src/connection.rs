@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use p2p_core::TaskGroup;
 use rustls::pki_types::CertificateDer;
 
-use crate::mux::MuxConnection;
+use crate::mux::{MuxConnection, MuxIo, Side};
 #[cfg(feature = "quic")]
 use crate::quic::QuicConnection;
-use crate::{CloseReason, Endpoint, Result, Stream};
+use crate::{CloseReason, Endpoint, NetConfig, Result, Stream};
 
 /// A connection with streams over tcp, tls or quic. Clones are handles to the same connection, which is closed when the
 /// last one, and the last of its streams, is gone.
@@ -39,6 +40,13 @@ macro_rules! each {
 impl Connection {
     pub(crate) fn new(inner: Inner, remote: Endpoint) -> Self {
         Self { inner, remote: std::sync::Arc::new(remote) }
+    }
+
+    /// Multiplexes streams over any ordered, reliable byte stream, such as an in-memory pipe; `tasks` runs the driver.
+    /// What goes over it is neither secret nor authenticated.
+    pub fn over(io: Box<dyn MuxIo>, side: Side, remote: Endpoint, config: &NetConfig, tasks: &TaskGroup) -> Self {
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        Self::new(Inner::Mux(MuxConnection::start(io, side, None, nowhere, config, tasks)), remote)
     }
 
     /// Opens a stream. The remote's `accept_stream` returns before any payload arrives.

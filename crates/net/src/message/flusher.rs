@@ -26,6 +26,8 @@ pub(crate) struct Flusher {
 struct State {
     waiting: Vec<Arc<dyn Flush>>,
     driver: Option<Waker>,
+    /// A queue was scheduled since the driver's last turn, and the driver woken for it.
+    woken: bool,
     closed: bool,
 }
 
@@ -46,16 +48,18 @@ impl Flusher {
         self.idle.store(true, Ordering::Relaxed);
     }
 
-    /// Leaves a queue to the driver.
-    pub(crate) fn schedule(&self, queue: Arc<dyn Flush>) {
+    /// Leaves a queue to the driver; `false` when no driver will come any more.
+    #[must_use]
+    pub(crate) fn schedule(&self, queue: Arc<dyn Flush>) -> bool {
         let mut state = self.lock();
         if state.closed {
-            return;
+            return false;
         }
         state.waiting.push(queue);
-        let driver = (state.waiting.len() == 1).then(|| state.driver.clone()).flatten();
+        let driver = if std::mem::replace(&mut state.woken, true) { None } else { state.driver.clone() };
         drop(state);
         driver.into_iter().for_each(Waker::wake);
+        true
     }
 
     /// Wakes the driver.
@@ -76,6 +80,7 @@ impl Flusher {
         if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.driver = Some(cx.waker().clone());
         }
+        state.woken = false;
         if state.waiting.is_empty() {
             return;
         }

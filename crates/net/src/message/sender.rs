@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use p2p_core::{ByteBudget, Reservation};
@@ -240,8 +240,12 @@ impl Shared {
         }
         state.scheduled = true;
         drop(state);
-        self.flusher.schedule(self.clone());
-        Ok(())
+        if self.flusher.schedule(self.clone()) {
+            return Ok(());
+        }
+        // The connection has ended: the stream knows how.
+        self.flush(&mut Context::from_waker(Waker::noop()));
+        Err(self.lock().error.clone().unwrap_or(Error::Finished).into())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{CloseReason, NetConfig, Result};
 
 /// A connection that gives streams over one byte stream.
 #[derive(Clone)]
-pub struct MuxConnection {
+pub(crate) struct MuxConnection {
     handle: Arc<Handle>,
 }
 
@@ -39,7 +39,7 @@ impl Drop for Handle {
 impl MuxConnection {
     /// Runs the multiplexer over `io`, with a driver task in `tasks`. `certificates` are those that the transport has
     /// verified the remote by.
-    pub fn start(
+    pub(crate) fn start(
         io: Box<dyn MuxIo>,
         side: Side,
         certificates: Option<Arc<[CertificateDer<'static>]>>,
@@ -52,21 +52,13 @@ impl MuxConnection {
         Self { handle: Arc::new(Handle { shared, certificates, local_addr }) }
     }
 
-    /// Opens a stream. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed); a refusal by the remote shows on the stream itself.
-    pub async fn open_stream(&self) -> Result<(MuxRecv, MuxSend)> {
+    pub(crate) async fn open_stream(&self) -> Result<(MuxRecv, MuxSend)> {
         let id = self.handle.shared.with_core(|core| core.open())?;
         self.handle.shared.flusher.wake();
         Ok(self.stream(id))
     }
 
-    /// The next stream that the remote opened. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed).
-    pub async fn accept_stream(&self) -> Result<(MuxRecv, MuxSend)> {
+    pub(crate) async fn accept_stream(&self) -> Result<(MuxRecv, MuxSend)> {
         let shared = &self.handle.shared;
         loop {
             let mut opened = pin!(shared.opened.notified());
@@ -129,7 +121,7 @@ impl fmt::Debug for MuxConnection {
 }
 
 /// The sending half of a multiplexed stream.
-pub struct MuxSend {
+pub(crate) struct MuxSend {
     handle: Arc<Handle>,
     id: u32,
     finished: bool,
@@ -188,7 +180,7 @@ impl fmt::Debug for MuxSend {
 }
 
 /// The receiving half of a multiplexed stream.
-pub struct MuxRecv {
+pub(crate) struct MuxRecv {
     handle: Arc<Handle>,
     id: u32,
 }

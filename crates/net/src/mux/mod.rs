@@ -22,7 +22,7 @@ use std::fmt;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::handle::{MuxConnection, MuxRecv, MuxSend};
+pub(crate) use self::handle::{MuxConnection, MuxRecv, MuxSend};
 
 /// Which side of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
