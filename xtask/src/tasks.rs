@@ -24,7 +24,7 @@ pub(crate) fn ci(run: &Runner) -> Result {
 }
 
 pub(crate) fn test(run: &Runner, more: &[String]) -> Result {
-    run.cargo_step("test --workspace --all-features", more)
+    run.cargo_step("test --workspace --all-features --no-fail-fast", more)
 }
 
 pub(crate) fn fmt(run: &Runner, check: bool) -> Result {
@@ -75,12 +75,12 @@ pub(crate) fn features(run: &Runner) -> Result {
     // The examples ask for every feature, which would be turned on for the crates as well.
     let crates: Vec<_> = layers(&metadata).map(|package| format!("-p {}", package.name)).collect();
     for features in ["", " --features tokio", " --features smol"] {
-        let args = format!("test --quiet {} --no-default-features{features}", crates.join(" "));
+        let args = format!("test --quiet --no-fail-fast {} --no-default-features{features}", crates.join(" "));
         failed.extend(run.cargo_step(&args, &[]).err());
     }
     match failed.as_slice() {
         [] => Ok(()),
-        [first, others @ ..] => Err(format!("{first}, and {} more", others.len()).into()),
+        [first, ..] => Err(format!("{} commands failed, the first: {first}", failed.len()).into()),
     }
 }
 
