@@ -3,17 +3,23 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod ban;
 pub mod bloom;
 pub mod codec;
 pub mod disconnect;
 pub mod error;
 pub mod handshake;
 pub mod keypair;
+pub mod limiter;
+pub mod prefix;
 pub mod protocol_id;
 pub mod record;
 pub mod tls;
 pub mod version;
 
+pub use access::{AccessControl, Action, AllowAll, AllowList, DenyList, Direction, PeerOrIp, Subject};
+pub use ban::BanList;
 pub use bloom::Bloom;
 pub use codec::{DecodeError, decode, encode};
 pub use disconnect::{DisconnectReason, Origin, close_code};
@@ -23,7 +29,9 @@ pub use handshake::{
     Role,
 };
 pub use keypair::{Domain, KeyError, KeyPair, KeyPairType, PublicKey};
+pub use limiter::{Admission, HandshakeId, HandshakeLimiter, HandshakeLimits};
 pub use p2p_core::{InvalidPeerId, PeerId};
+pub use prefix::{Prefix, PrefixCounter};
 pub use protocol_id::{InvalidProtocolId, ProtocolId, ProtocolKind};
 pub use record::{InvalidRecord, PeerRecord, RecordBuilder};
 pub use tls::{ALPN, InvalidCertificate, TlsIdentity, WIRE_VERSION, peer_id_from_certificates};
