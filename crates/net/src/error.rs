@@ -172,5 +172,9 @@ impl fmt::Display for CloseReason {
 
 /// Shortens a reason to what may be sent, at a character boundary.
 pub(crate) fn clip_reason(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(MAX_REASON_LEN)]
+    let mut end = reason.len().min(MAX_REASON_LEN);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    &reason[..end]
 }

@@ -10,6 +10,7 @@ pub mod mux;
 #[cfg(feature = "quic")]
 mod quic;
 mod stream;
+pub mod transport;
 
 pub use config::{NetConfig, TlsConfigs};
 pub use connection::Connection;
@@ -17,3 +18,4 @@ pub use endpoint::{Addr, Endpoint, PeerAddr, Transport};
 pub use error::{CloseReason, DialError, Error, Result};
 pub use message::{MessageReceiver, MessageSender, SendLimits, TrySendError};
 pub use stream::{RecvStream, SendStream, Stream};
+pub use transport::{Incoming, Listener, Transports};

@@ -1,0 +1,185 @@
+//! One QUIC connection.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use quinn::{ConnectionError, TransportErrorCode, VarInt};
+use rustls::pki_types::CertificateDer;
+
+use super::endpoint::QuicEndpoint;
+use super::stream::{QuicRecv, QuicSend};
+use super::window::Windows;
+use crate::message::Flusher;
+use crate::{CloseReason, Error, Result};
+
+/// How long an open waits for the remote to allow another stream before it counts as refused.
+const OPEN_WAIT: Duration = Duration::from_secs(1);
+
+/// A handle to a QUIC connection, which is closed when the last handle and the last stream are gone.
+#[derive(Debug, Clone)]
+pub(crate) struct QuicConnection(Arc<Shared>);
+
+/// What the handles and the streams of a connection share. The task that drives its message queues holds quinn's
+/// connection only, so the connection ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Shared {
+    connection: quinn::Connection,
+    /// Kept so that a shutdown finds the connection when its endpoint listens and dials no more.
+    endpoint: QuicEndpoint,
+    local_addr: SocketAddr,
+    certificates: Option<Arc<[CertificateDer<'static>]>>,
+    flusher: Arc<Flusher>,
+    /// What this side closed with; quinn does not keep it.
+    asked: Mutex<Option<(u32, String)>>,
+    /// How it ended, the same for everybody who asks.
+    reason: OnceLock<CloseReason>,
+}
+
+impl QuicConnection {
+    /// Takes over an established connection and starts driving its message queues.
+    pub(super) fn start(connection: quinn::Connection, endpoint: QuicEndpoint, windows: Windows) -> Self {
+        let flusher = Flusher::new();
+        let setup = endpoint.setup();
+        setup.tasks.spawn("quic messages", {
+            let (connection, flusher) = (connection.clone(), flusher.clone());
+            async move {
+                let closed = async {
+                    connection.closed().await;
+                };
+                crate::message::drive(flusher, closed).await;
+                // The credit given to the remote is worth nothing any more.
+                drop(windows);
+            }
+        });
+        let bound = endpoint.local_addr();
+        // What one of many addresses it is shows in what was received.
+        let ip = connection.local_ip().filter(|_| bound.ip().is_unspecified());
+        let certificates = connection.peer_identity().and_then(|identity| identity.downcast::<Vec<_>>().ok());
+        Self(Arc::new(Shared {
+            local_addr: ip.map_or(bound, |ip| SocketAddr::new(ip, bound.port())),
+            certificates: certificates.map(|chain| Arc::from(*chain)),
+            flusher,
+            asked: Mutex::new(None),
+            reason: OnceLock::new(),
+            connection,
+            endpoint,
+        }))
+    }
+
+    /// Opens a stream; the remote learns of it with the first byte, finish or reset. Waits [`OPEN_WAIT`] for the
+    /// remote to allow it. Cancel-safe.
+    pub(crate) async fn open_stream(&self) -> Result<(QuicRecv, QuicSend)> {
+        match self.0.endpoint.setup().runtime().timeout(OPEN_WAIT, self.0.connection.open_bi()).await {
+            Ok(Ok((send, recv))) => Ok(self.stream(send, recv)),
+            Ok(Err(error)) => Err(Error::Closed(self.0.reason_of(&error))),
+            Err(_) => Err(Error::Refused),
+        }
+    }
+
+    /// The next stream that the remote opened. Cancel-safe; of several waiting callers each gets another stream.
+    pub(crate) async fn accept_stream(&self) -> Result<(QuicRecv, QuicSend)> {
+        match self.0.connection.accept_bi().await {
+            Ok((send, recv)) => Ok(self.stream(send, recv)),
+            Err(error) => Err(Error::Closed(self.0.reason_of(&error))),
+        }
+    }
+
+    fn stream(&self, send: quinn::SendStream, recv: quinn::RecvStream) -> (QuicRecv, QuicSend) {
+        (QuicRecv::new(recv, self.0.clone()), QuicSend::new(send, self.0.clone()))
+    }
+
+    /// Closes the connection, unless it has ended already.
+    pub(crate) fn close(&self, code: u32, reason: &str) {
+        self.0.close(code, reason);
+    }
+
+    /// Waits until the connection has ended. Cancel-safe.
+    pub(crate) async fn closed(&self) -> CloseReason {
+        let error = self.0.connection.closed().await;
+        self.0.reason_of(&error)
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        self.0.close_reason()
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.0.local_addr
+    }
+
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.0.certificates.as_deref()
+    }
+
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        Some(self.0.connection.rtt())
+    }
+
+    /// Bytes of all datagrams of this connection that arrived.
+    pub(crate) fn bytes_received(&self) -> u64 {
+        self.0.connection.stats().udp_rx.bytes
+    }
+}
+
+impl Shared {
+    pub(super) fn flusher(&self) -> &Arc<Flusher> {
+        &self.flusher
+    }
+
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        self.connection.close_reason().map(|error| self.reason_of(&error))
+    }
+
+    /// What an error that ended the connection means. The first answer stays: a remote that closes while this side
+    /// does changes nothing.
+    pub(super) fn reason_of(&self, error: &ConnectionError) -> CloseReason {
+        self.reason.get_or_init(|| self.explain(error)).clone()
+    }
+
+    fn close(&self, code: u32, reason: &str) {
+        // The lock orders closes among each other, so that the first one is both what is told and what is kept. quinn
+        // would let a later close replace the reason.
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.connection.close_reason().is_some() {
+            return;
+        }
+        *asked = Some((code, reason.to_owned()));
+        self.connection.close(VarInt::from_u32(code), reason.as_bytes());
+    }
+
+    fn explain(&self, error: &ConnectionError) -> CloseReason {
+        match error {
+            ConnectionError::ApplicationClosed(close) => {
+                CloseReason::from_remote(super::stream::code(close.error_code), &close.reason)
+            }
+            // A remote that closes before the handshake is complete cannot say why (RFC 9000 §10.2.3).
+            ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::APPLICATION_ERROR => {
+                CloseReason::from_remote(0, b"")
+            }
+            ConnectionError::LocallyClosed => {
+                let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let (code, reason) = asked.unwrap_or((0, "shut down".into()));
+                CloseReason::Local { code, reason }
+            }
+            ConnectionError::TimedOut => CloseReason::TimedOut,
+            // quinn's name for a task that is gone.
+            ConnectionError::TransportError(error) if error.code == TransportErrorCode::INTERNAL_ERROR => {
+                CloseReason::Lost(error.reason.clone())
+            }
+            ConnectionError::TransportError(_) | ConnectionError::VersionMismatch => {
+                CloseReason::Violation(error.to_string())
+            }
+            ConnectionError::ConnectionClosed(_) | ConnectionError::Reset | ConnectionError::CidsExhausted => {
+                CloseReason::Lost(error.to_string())
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.close(0, "");
+    }
+}

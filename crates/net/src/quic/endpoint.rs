@@ -1,0 +1,216 @@
+//! One UDP socket that carries any number of QUIC connections, dialled and accepted.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use quinn::{ConnectError, ConnectionError, VarInt};
+
+use super::connection::QuicConnection;
+use super::runtime::QuinnRuntime;
+use super::setup::Setup;
+use super::socket::Socket;
+use crate::{DialError, Error, Result};
+
+/// Accepted connections in the middle of their handshake above which diallers must first show that they receive at the
+/// address they dial from (RFC 9000 §8.1.2). That costs an honest dialler a round trip and a forged one everything:
+/// until then nothing is computed or kept for it.
+const VALIDATE_ABOVE: usize = 128;
+
+/// What diallers name the other side to TLS, which wants a name; it is neither sent nor checked.
+const SERVER_NAME: &str = "peer.invalid";
+
+/// A handle to a QUIC endpoint. The socket is closed when the last handle and the last connection are gone.
+#[derive(Debug, Clone)]
+pub(crate) struct QuicEndpoint(Arc<Inner>);
+
+/// Finds an endpoint for as long as somebody has a handle to it or to one of its connections.
+#[derive(Debug)]
+pub(super) struct WeakEndpoint(Weak<Inner>);
+
+impl WeakEndpoint {
+    pub(super) fn upgrade(&self) -> Option<QuicEndpoint> {
+        self.0.upgrade().map(QuicEndpoint)
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: quinn::Endpoint,
+    socket: Arc<Socket>,
+    setup: Arc<Setup>,
+    handshakes: Arc<AtomicUsize>,
+    dead: AtomicBool,
+}
+
+impl QuicEndpoint {
+    /// Binds a socket to dial from, and to accept connections on if `listen`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn bind(setup: &Arc<Setup>, addr: SocketAddr, listen: bool) -> io::Result<Self> {
+        let socket = Socket::new(setup.runtime().udp_bind(addr)?);
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(
+            setup.endpoint(),
+            listen.then(|| setup.listening()),
+            socket.clone(),
+            Arc::new(QuinnRuntime::new(setup.tasks.clone())),
+        )?;
+        let inner =
+            Inner { endpoint, socket, setup: setup.clone(), handshakes: Arc::default(), dead: AtomicBool::new(false) };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Where the socket is bound, with the port the system chose.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.0.socket.addr()
+    }
+
+    /// Whether `remote` can be expected to be reachable from this socket.
+    pub(super) fn reaches(&self, remote: IpAddr) -> bool {
+        let local = self.local_addr().ip();
+        local.is_ipv4() == remote.is_ipv4() && (local.is_unspecified() || local.is_loopback() == remote.is_loopback())
+    }
+
+    /// Dials. Without a time-out of its own; dropping the future gives up.
+    pub(crate) async fn dial(&self, remote: SocketAddr) -> Result<QuicConnection, DialError> {
+        let inner = &*self.0;
+        let (config, windows) = inner.setup.dialling();
+        let connection = match inner.endpoint.connect_with(config, remote, SERVER_NAME) {
+            Ok(connecting) => connecting.await.map_err(dial_error)?,
+            Err(error @ ConnectError::EndpointStopping) => {
+                inner.dead.store(true, Ordering::Relaxed);
+                return Err(DialError::Io(Arc::new(io::Error::new(io::ErrorKind::NotConnected, error))));
+            }
+            Err(error) => return Err(DialError::Io(Arc::new(io::Error::new(io::ErrorKind::InvalidInput, error)))),
+        };
+        Ok(QuicConnection::start(connection, self.clone(), windows))
+    }
+
+    /// The next dialler; `None` once the endpoint is closed. While many handshakes are under way, only diallers
+    /// whose address is proven come through. Cancel-safe.
+    pub(crate) async fn accept(&self) -> Option<QuicIncoming> {
+        loop {
+            let incoming = self.0.endpoint.accept().await?;
+            let handshake = Handshake::begin(&self.0.handshakes);
+            if handshake.under_way > VALIDATE_ABOVE && !incoming.remote_address_validated() {
+                // Fails only for a validated address.
+                let _ = incoming.retry();
+                continue;
+            }
+            return Some(QuicIncoming { incoming, endpoint: self.clone(), handshake });
+        }
+    }
+
+    /// Whether the socket has failed, or the endpoint was closed.
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.dead.load(Ordering::Relaxed)
+    }
+
+    /// Accepts no further connection; those that there are go on, and dialling from the socket too.
+    pub(crate) fn stop_accepting(&self) {
+        self.0.endpoint.set_server_config(None);
+        // Those who wait to be accepted learn at once that nobody will.
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(incoming)) = pin!(self.0.endpoint.accept()).poll(&mut cx) {
+            incoming.refuse();
+        }
+    }
+
+    /// Closes all connections and accepts and dials no more.
+    pub(crate) fn close(&self) {
+        self.0.endpoint.close(VarInt::from_u32(0), b"shut down");
+    }
+
+    /// Waits until every remote has been told of its connection's end, as far as that can be known, but no longer
+    /// than `limit`. Cancel-safe.
+    pub(crate) async fn wait_idle(&self, limit: Duration) {
+        // What a remote has not heard by then it has to find out by itself.
+        let _ = self.0.setup.runtime().timeout(limit, self.0.endpoint.wait_idle()).await;
+    }
+
+    /// Gives the port back, whoever still holds a handle.
+    pub(crate) fn close_socket(&self) {
+        self.0.socket.close();
+    }
+
+    pub(super) fn downgrade(&self) -> WeakEndpoint {
+        WeakEndpoint(Arc::downgrade(&self.0))
+    }
+
+    pub(super) fn setup(&self) -> &Setup {
+        &self.0.setup
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Somebody dials. Dropping it refuses.
+#[derive(Debug)]
+pub(crate) struct QuicIncoming {
+    incoming: quinn::Incoming,
+    endpoint: QuicEndpoint,
+    handshake: Handshake,
+}
+
+impl QuicIncoming {
+    pub(crate) fn remote_addr(&self) -> SocketAddr {
+        self.incoming.remote_address()
+    }
+
+    /// Goes through the handshake. Without a time-out of its own; dropping the future gives up.
+    ///
+    /// # Errors
+    /// [`Error::Accept`].
+    pub(crate) async fn accept(self) -> Result<QuicConnection> {
+        let Self { incoming, endpoint, handshake } = self;
+        let (config, windows) = endpoint.0.setup.accepting();
+        let failed = |error: ConnectionError| Error::Accept(error.to_string().into());
+        let connection = incoming.accept_with(config).map_err(failed)?.await.map_err(failed)?;
+        drop(handshake);
+        Ok(QuicConnection::start(connection, endpoint, windows))
+    }
+
+    pub(crate) fn refuse(self) {
+        self.incoming.refuse();
+    }
+}
+
+/// Counts a handshake that is under way.
+#[derive(Debug)]
+struct Handshake {
+    all: Arc<AtomicUsize>,
+    /// At the beginning of this one, itself included.
+    under_way: usize,
+}
+
+impl Handshake {
+    fn begin(all: &Arc<AtomicUsize>) -> Self {
+        Self { under_way: all.fetch_add(1, Ordering::Relaxed) + 1, all: all.clone() }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn dial_error(error: ConnectionError) -> DialError {
+    match error {
+        ConnectionError::TimedOut => DialError::TimedOut,
+        ConnectionError::ConnectionClosed(close)
+            if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED =>
+        {
+            DialError::Io(Arc::new(io::ErrorKind::ConnectionRefused.into()))
+        }
+        error => DialError::Handshake(error.to_string().into()),
+    }
+}

@@ -1,0 +1,16 @@
+//! QUIC (RFC 9000) through `quinn`, on the sockets, timers, tasks and entropy of our own runtime.
+
+mod connection;
+mod endpoint;
+mod registry;
+mod runtime;
+mod setup;
+mod socket;
+mod stream;
+mod window;
+
+pub(crate) use connection::QuicConnection;
+pub(crate) use endpoint::{QuicEndpoint, QuicIncoming};
+pub(crate) use registry::QuicRegistry;
+pub(crate) use setup::Setup;
+pub(crate) use stream::{QuicRecv, QuicSend};

@@ -1,0 +1,120 @@
+//! The QUIC endpoints of one `Transports`, and which of them a dial uses.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::connection::QuicConnection;
+use super::endpoint::{QuicEndpoint, WeakEndpoint};
+use super::setup::Setup;
+use crate::DialError;
+
+/// How long shutting down waits for the remotes of all connections to be told.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Dials leave from a listening socket where one fits, so that a node is seen at one port; otherwise from one socket for
+/// each address family, made when it is first needed.
+#[derive(Debug)]
+pub(crate) struct QuicRegistry {
+    setup: Arc<Setup>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    listening: Vec<QuicEndpoint>,
+    dialling: Vec<QuicEndpoint>,
+    /// These and those that only their connections keep any more.
+    all: Vec<WeakEndpoint>,
+    closed: bool,
+}
+
+impl State {
+    fn add(&mut self, endpoint: &QuicEndpoint) {
+        self.all.retain(|endpoint| endpoint.upgrade().is_some());
+        self.all.push(endpoint.downgrade());
+    }
+}
+
+impl QuicRegistry {
+    pub(crate) fn new(setup: Setup) -> Self {
+        Self { setup: Arc::new(setup), state: Mutex::default() }
+    }
+
+    /// Binds an endpoint that accepts connections and serves for dialling too.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn listen(&self, addr: SocketAddr) -> io::Result<QuicEndpoint> {
+        let mut state = self.open()?;
+        let endpoint = QuicEndpoint::bind(&self.setup, addr, true)?;
+        state.add(&endpoint);
+        state.listening.push(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// Ends accepting on an endpoint and dialling from it. Its socket stays for as long as it has connections.
+    pub(crate) fn stop_listening(&self, endpoint: &QuicEndpoint) {
+        endpoint.stop_accepting();
+        self.lock().listening.retain(|other| !other.is(endpoint));
+    }
+
+    /// Dials. Without a time-out of its own; dropping the future gives up.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub(crate) async fn dial(&self, remote: SocketAddr) -> Result<QuicConnection, DialError> {
+        let endpoint = self.dialler(remote.ip()).map_err(|error| DialError::Io(Arc::new(error)))?;
+        endpoint.dial(remote).await
+    }
+
+    fn dialler(&self, remote: IpAddr) -> io::Result<QuicEndpoint> {
+        let mut state = self.open()?;
+        // One whose socket has failed is of no use any more.
+        state.listening.retain(|endpoint| !endpoint.is_dead());
+        state.dialling.retain(|endpoint| !endpoint.is_dead());
+        if let Some(endpoint) = state.listening.iter().chain(&state.dialling).find(|endpoint| endpoint.reaches(remote))
+        {
+            return Ok(endpoint.clone());
+        }
+        let any = match remote {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let endpoint = QuicEndpoint::bind(&self.setup, SocketAddr::new(any, 0), false)?;
+        state.add(&endpoint);
+        state.dialling.push(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// Closes all endpoints with their connections and sockets, and allows no new ones.
+    pub(crate) async fn shutdown(&self) {
+        let endpoints: Vec<_> = {
+            let mut state = self.lock();
+            let endpoints = state.all.iter().filter_map(WeakEndpoint::upgrade).collect();
+            *state = State { closed: true, ..State::default() };
+            endpoints
+        };
+        endpoints.iter().for_each(QuicEndpoint::close);
+        let runtime = self.setup.runtime();
+        let deadline = runtime.now() + CLOSE_WAIT;
+        for endpoint in &endpoints {
+            endpoint.wait_idle(deadline.saturating_duration_since(runtime.now())).await;
+        }
+        endpoints.iter().for_each(QuicEndpoint::close_socket);
+    }
+
+    fn open(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        if state.closed {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the transports were shut down"));
+        }
+        Ok(state)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is valid after each statement, whatever panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

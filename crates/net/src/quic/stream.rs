@@ -1,0 +1,137 @@
+//! The halves of a QUIC stream.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use quinn::{ReadError, VarInt, WriteError};
+
+use super::connection::Shared;
+use crate::message::Flusher;
+use crate::{Error, Result};
+
+/// The sending half. Dropping it unfinished resets the stream with code 0.
+#[derive(Debug)]
+pub(crate) struct QuicSend {
+    stream: quinn::SendStream,
+    /// Finished or reset on this side.
+    ended: bool,
+    // Dropped after the stream: what the stream says at its end is said before the connection closes.
+    connection: Arc<Shared>,
+}
+
+impl QuicSend {
+    pub(super) fn new(stream: quinn::SendStream, connection: Arc<Shared>) -> Self {
+        Self { stream, ended: false, connection }
+    }
+
+    pub(crate) fn poll_write_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
+        // quinn's future keeps nothing between polls: what it registers is in the connection.
+        let written = ready!(pin!(self.stream.write_chunks(chunks)).poll(cx));
+        Poll::Ready(written.map(|written| written.bytes).map_err(|error| self.error(error)))
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        let written = ready!(pin!(self.stream.write(buf)).poll(cx));
+        Poll::Ready(written.map_err(|error| self.error(error)))
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        if let Some(reason) = self.connection.close_reason() {
+            return Err(Error::Closed(reason));
+        }
+        self.ended = true;
+        self.stream.finish().map_err(|_| Error::Finished)
+    }
+
+    pub(crate) fn reset(&mut self, code: u32) {
+        self.ended = true;
+        // Fails only where nothing is left to give up.
+        let _ = self.stream.reset(VarInt::from_u32(code));
+    }
+
+    pub(crate) fn set_priority(&mut self, priority: i32) {
+        // Fails only where nothing is left to send.
+        let _ = self.stream.set_priority(priority);
+    }
+
+    /// Nothing to do: a write has woken the connection's task.
+    pub(crate) fn flush_now(&self) {}
+
+    pub(crate) fn flusher(&self) -> &Arc<Flusher> {
+        self.connection.flusher()
+    }
+
+    fn error(&self, error: WriteError) -> Error {
+        match error {
+            WriteError::Stopped(stopped) => Error::Stopped(code(stopped)),
+            WriteError::ConnectionLost(error) => Error::Closed(self.connection.reason_of(&error)),
+            // 0-RTT is never used.
+            WriteError::ClosedStream | WriteError::ZeroRttRejected => Error::Finished,
+        }
+    }
+}
+
+impl Drop for QuicSend {
+    fn drop(&mut self) {
+        // quinn would finish the stream, and half a message would look like a whole one.
+        if !self.ended {
+            self.reset(0);
+        }
+    }
+}
+
+/// The receiving half. Dropping it asks the remote to stop, with code 0.
+#[derive(Debug)]
+pub(crate) struct QuicRecv {
+    stream: quinn::RecvStream,
+    /// The code of the reset that was read; quinn would report it once and the end of the stream from then on.
+    reset: Option<u32>,
+    // Dropped after the stream, as in `QuicSend`.
+    connection: Arc<Shared>,
+}
+
+impl QuicRecv {
+    pub(super) fn new(stream: quinn::RecvStream, connection: Arc<Shared>) -> Self {
+        Self { stream, reset: None, connection }
+    }
+
+    pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Some(code) = self.reset {
+            return Poll::Ready(Err(Error::Reset(code)));
+        }
+        // As with writing, the future keeps nothing between polls.
+        match ready!(pin!(self.stream.read_chunk(usize::MAX, true)).poll(cx)) {
+            Ok(chunk) => Poll::Ready(Ok(chunk.map(|chunk| chunk.bytes))),
+            Err(ReadError::Reset(reset)) => {
+                let code = code(reset);
+                self.reset = Some(code);
+                Poll::Ready(Err(Error::Reset(code)))
+            }
+            Err(ReadError::ConnectionLost(error)) => Poll::Ready(Err(Error::Closed(self.connection.reason_of(&error)))),
+            // Neither unordered reads nor 0-RTT are ever used.
+            Err(ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => {
+                Poll::Ready(Ok(None))
+            }
+        }
+    }
+
+    pub(crate) fn stop(&mut self, code: u32) {
+        // Fails only where nothing more would come.
+        let _ = self.stream.stop(VarInt::from_u32(code));
+    }
+
+    pub(crate) fn flusher(&self) -> &Arc<Flusher> {
+        self.connection.flusher()
+    }
+}
+
+/// A code of the remote's. QUIC allows 62 bits, we send 32: what does not fit is not from one of ours.
+pub(super) fn code(code: VarInt) -> u32 {
+    u32::try_from(code.into_inner()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,236 @@
+//! [`Listener`] and [`Incoming`].
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use p2p_core::runtime::ByteStream;
+use tokio_util::sync::CancellationToken;
+
+use super::carrier::Carrier;
+use super::resolve::resolve;
+use super::stream_listener::StreamListener;
+use super::{Inner, shut_down, tls};
+use crate::mux::Side;
+#[cfg(feature = "quic")]
+use crate::quic::{QuicEndpoint, QuicIncoming};
+use crate::{CloseReason, Connection, Endpoint, Error, Result, TlsConfigs, Transport, connection};
+
+/// Accepts connections at one endpoint. Dropping it closes it; connections it has accepted go on.
+pub struct Listener(Arc<Shared>);
+
+pub(super) struct Shared {
+    acceptor: Acceptor,
+    local: Endpoint,
+    transports: Arc<Inner>,
+    closed: CancellationToken,
+}
+
+enum Acceptor {
+    Stream(StreamListener),
+    #[cfg(feature = "quic")]
+    Quic(QuicEndpoint),
+}
+
+/// What [`Transports::listen`](super::Transports::listen) does while nobody shuts down.
+pub(super) async fn listen(transports: &Arc<Inner>, endpoint: &Endpoint) -> Result<Listener> {
+    let carrier = transports.carrier(endpoint)?;
+    let runtime = transports.tasks.runtime();
+    let failed = |error| Error::Listen { endpoint: endpoint.clone(), source: Arc::new(error) };
+    let mut bound = Err(io::ErrorKind::AddrNotAvailable.into());
+    for addr in resolve(&**runtime, endpoint).await.map_err(failed)? {
+        bound = bind(transports, carrier, addr);
+        if bound.is_ok() {
+            break;
+        }
+    }
+    let (acceptor, local_addr) = bound.map_err(failed)?;
+    let shared = Arc::new(Shared {
+        acceptor,
+        local: Endpoint::from_socket_addr(endpoint.transport(), local_addr).with_peer_id(endpoint.peer_id()),
+        transports: transports.clone(),
+        closed: transports.closed.child_token(),
+    });
+    {
+        let mut listeners = transports.listeners();
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(&shared));
+    }
+    // A shutdown that has looked through the list already will not look again.
+    if transports.closed.is_cancelled() {
+        shared.close();
+        return Err(shut_down());
+    }
+    Ok(Listener(shared))
+}
+
+fn bind(transports: &Inner, carrier: Carrier<'_>, addr: SocketAddr) -> io::Result<(Acceptor, SocketAddr)> {
+    match carrier {
+        Carrier::Tcp | Carrier::Tls(_) => {
+            let runtime = transports.tasks.runtime();
+            let socket = runtime.tcp_listen(addr)?;
+            let local_addr = socket.local_addr();
+            Ok((Acceptor::Stream(StreamListener::new(runtime.clone(), socket)), local_addr))
+        }
+        #[cfg(feature = "quic")]
+        Carrier::Quic(registry) => {
+            let endpoint = registry.listen(addr)?;
+            let local_addr = endpoint.local_addr();
+            Ok((Acceptor::Quic(endpoint), local_addr))
+        }
+    }
+}
+
+impl Listener {
+    /// Where it listens: a socket address, with the port the system chose.
+    pub fn local_endpoint(&self) -> Endpoint {
+        self.0.local.clone()
+    }
+
+    /// The next dialler, before any handshake: a dialler that says nothing delays nobody. Where the system cannot accept
+    /// for the moment (no file descriptor is left, for example), this waits and tries again.
+    ///
+    /// Cancel-safe. Several callers may wait; each gets another dialler.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once the listener or its [`Transports`](super::Transports) is closed, or its socket has failed
+    /// for good.
+    pub async fn accept(&self) -> Result<Incoming> {
+        let shared = &*self.0;
+        let accepted = async {
+            Some(match &shared.acceptor {
+                Acceptor::Stream(listener) => {
+                    let stream = listener.accept().await?;
+                    (stream.peer_addr(), Dialler::Stream(stream))
+                }
+                #[cfg(feature = "quic")]
+                Acceptor::Quic(endpoint) => {
+                    let incoming = endpoint.accept().await?;
+                    (incoming.remote_addr(), Dialler::Quic(Box::new(incoming)))
+                }
+            })
+        };
+        match shared.closed.run_until_cancelled(accepted).await {
+            Some(Some((remote, dialler))) => Ok(Incoming {
+                dialler,
+                remote,
+                transport: shared.local.transport(),
+                transports: shared.transports.clone(),
+            }),
+            Some(None) => Err(Error::Closed(CloseReason::Lost("the listening socket has failed".into()))),
+            None => Err(Error::Closed(CloseReason::Local { code: 0, reason: "the listener is closed".into() })),
+        }
+    }
+
+    /// Accepts no more. Who waits in [`accept`](Self::accept) gets an error. Over tcp and tls the port is free at once;
+    /// over quic once the connections that were accepted or dialled from it are gone too. Idempotent.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Shared {
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+        match &self.acceptor {
+            Acceptor::Stream(listener) => listener.close(),
+            #[cfg(feature = "quic")]
+            Acceptor::Quic(endpoint) => {
+                if let Ok(registry) = &self.transports.quic {
+                    registry.stop_listening(endpoint);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Listener");
+        f.field("local", &self.local).field("closed", &self.closed.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+/// Somebody who dials, before any handshake. Dropping it closes or refuses the connection.
+#[derive(Debug)]
+#[must_use = "dropping it turns the dialler away"]
+pub struct Incoming {
+    dialler: Dialler,
+    remote: SocketAddr,
+    transport: Transport,
+    transports: Arc<Inner>,
+}
+
+#[derive(Debug)]
+enum Dialler {
+    Stream(Box<dyn ByteStream>),
+    #[cfg(feature = "quic")]
+    Quic(Box<QuicIncoming>),
+}
+
+impl Incoming {
+    /// Where the dialler dials from. Over quic it may be forged as long as the handshake is not complete.
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// The same as an endpoint, which nobody needs to be listening at.
+    pub fn remote_endpoint(&self) -> Endpoint {
+        Endpoint::from_socket_addr(self.transport, self.remote)
+    }
+
+    /// Goes through the transport's handshake, within [`NetConfig::accept_timeout`](crate::NetConfig::accept_timeout).
+    /// Dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// [`Error::Accept`] with what went wrong; [`Error::Closed`] when everything is being shut down.
+    pub async fn accept(self) -> Result<Connection> {
+        let remote = self.remote_endpoint();
+        let transports = &*self.transports;
+        let limit = transports.config.accept_timeout;
+        let in_time = async {
+            let handshake = handshake(transports, self.transport, self.dialler);
+            let late = |_| Err(Error::Accept("the handshake took too long".into()));
+            transports.tasks.runtime().timeout(limit, handshake).await.unwrap_or_else(late)
+        };
+        Ok(Connection::new(transports.until_closed(in_time).await?, remote))
+    }
+
+    /// Turns the dialler away. As dropping it, but says what is meant.
+    pub fn refuse(self) {
+        match self.dialler {
+            Dialler::Stream(stream) => drop(stream),
+            #[cfg(feature = "quic")]
+            Dialler::Quic(incoming) => incoming.refuse(),
+        }
+    }
+}
+
+async fn handshake(transports: &Inner, transport: Transport, dialler: Dialler) -> Result<connection::Inner> {
+    match dialler {
+        Dialler::Stream(stream) => match tls_of(transports, transport) {
+            Some(tls) => Ok(transports.multiplex_secured(Side::Listener, tls::accept(tls, stream).await?)),
+            None => Ok(transports.multiplex(Side::Listener, stream)),
+        },
+        #[cfg(feature = "quic")]
+        Dialler::Quic(incoming) => Ok(connection::Inner::Quic(incoming.accept().await?)),
+    }
+}
+
+/// The TLS configurations, if the transport takes any. A listener for tls exists only where there are some.
+fn tls_of(transports: &Inner, transport: Transport) -> Option<&TlsConfigs> {
+    transports.config.tls.as_ref().filter(|_| transport == Transport::Tls)
+}

@@ -1,0 +1,140 @@
+//! [`Transports`]: dialling and listening over tcp, tls and quic.
+
+mod carrier;
+mod dial;
+mod listen;
+mod race;
+mod resolve;
+mod stream_listener;
+mod tls;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use p2p_core::{Runtime, TaskGroup};
+use tokio_util::sync::CancellationToken;
+
+pub use self::listen::{Incoming, Listener};
+use crate::{CloseReason, Connection, Endpoint, Error, NetConfig, Result};
+
+/// Dials and listens, and owns every task and socket that takes. Clones are handles to the same.
+///
+/// When the last handle is dropped, connections and listeners that there are go on until they are dropped themselves;
+/// [`shutdown`](Self::shutdown) ends them all.
+///
+/// ```
+/// # #[cfg(feature = "tokio")] tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use p2p_net::{NetConfig, Transports};
+///
+/// let transports = Transports::new(p2p_core::runtime::current()?, NetConfig::default());
+/// let listener = transports.listen(&"tcp://127.0.0.1:0".parse()?).await?;
+/// let dialled = transports.dial(&listener.local_endpoint()).await?;
+/// let accepted = listener.accept().await?.accept().await?;
+/// assert_eq!(accepted.remote_endpoint().socket_addr(), Some(dialled.local_addr()));
+/// transports.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Transports(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: NetConfig,
+    tasks: Arc<TaskGroup>,
+    /// Cancelled by `shutdown`: ends what waits in `dial`, `accept` and the handshakes.
+    closed: CancellationToken,
+    listeners: Mutex<Vec<Weak<listen::Shared>>>,
+    /// Or why there is no QUIC.
+    #[cfg(feature = "quic")]
+    quic: Result<crate::quic::QuicRegistry, &'static str>,
+}
+
+impl Transports {
+    /// Nothing is opened before it is needed.
+    pub fn new(runtime: Arc<dyn Runtime>, config: NetConfig) -> Self {
+        let tasks = Arc::new(TaskGroup::new(runtime));
+        Self(Arc::new(Inner {
+            #[cfg(feature = "quic")]
+            quic: quic_registry(&config, &tasks),
+            config,
+            tasks,
+            closed: CancellationToken::new(),
+            listeners: Mutex::default(),
+        }))
+    }
+
+    /// Listens on a socket address, or on the first address of a host name that the system allows. With port 0 the
+    /// system chooses the port. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for udp, and for tls and quic without [`NetConfig::tls`]; [`Error::Listen`] with what
+    /// the system said; [`Error::Closed`] after [`shutdown`](Self::shutdown).
+    pub async fn listen(&self, endpoint: &Endpoint) -> Result<Listener> {
+        self.0.until_closed(listen::listen(&self.0, endpoint)).await
+    }
+
+    /// Connects, within [`NetConfig::dial_timeout`] in all. A host name's addresses are tried as RFC 8305 says: IPv6 and
+    /// IPv4 in turns, 250 ms apart or as soon as one fails; the first connection wins. The connection's
+    /// [`remote_endpoint`](Connection::remote_endpoint) names the address that answered. A peer id in the endpoint is
+    /// kept there and *not* checked: that takes the handshake of the layer above.
+    ///
+    /// Cancel-safe: dropping the future gives up.
+    ///
+    /// # Errors
+    /// [`Error::Dial`] with the reason, for the last address that was tried; [`Error::Unsupported`] for udp, and for
+    /// tls and quic without [`NetConfig::tls`]; [`Error::Closed`] after [`shutdown`](Self::shutdown).
+    pub async fn dial(&self, endpoint: &Endpoint) -> Result<Connection> {
+        self.0.until_closed(dial::dial(&self.0, endpoint)).await
+    }
+
+    /// Closes all listeners, connections and sockets, waits up to a second until the remotes of QUIC connections are told,
+    /// and ends all tasks. Nothing works afterwards. Idempotent; cancel-safe: call it again to go on.
+    pub async fn shutdown(&self) {
+        let inner = &*self.0;
+        inner.closed.cancel();
+        for listener in inner.listeners().drain(..) {
+            listener.upgrade().iter().for_each(|listener| listener.close());
+        }
+        #[cfg(feature = "quic")]
+        if let Ok(quic) = &inner.quic {
+            quic.shutdown().await;
+        }
+        inner.tasks.shutdown().await;
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &NetConfig {
+        &self.0.config
+    }
+
+    /// Where everything runs.
+    pub fn runtime(&self) -> &Arc<dyn Runtime> {
+        self.0.tasks.runtime()
+    }
+
+    /// The tasks of all connections and listeners.
+    pub fn tasks(&self) -> &Arc<TaskGroup> {
+        &self.0.tasks
+    }
+}
+
+impl Inner {
+    fn listeners(&self) -> MutexGuard<'_, Vec<Weak<listen::Shared>>> {
+        // The list is valid after each statement, whatever panicked.
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn until_closed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.closed.run_until_cancelled(work).await.unwrap_or_else(|| Err(shut_down()))
+    }
+}
+
+fn shut_down() -> Error {
+    Error::Closed(CloseReason::Local { code: 0, reason: "shut down".into() })
+}
+
+#[cfg(feature = "quic")]
+fn quic_registry(config: &NetConfig, tasks: &Arc<TaskGroup>) -> Result<crate::quic::QuicRegistry, &'static str> {
+    let tls = config.tls.as_ref().ok_or(tls::UNCONFIGURED)?;
+    crate::quic::Setup::new(config, tls, tasks.clone()).map(crate::quic::QuicRegistry::new)
+}

@@ -1,0 +1,58 @@
+//! TLS over a byte stream, with the configurations we were given.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use p2p_core::runtime::ByteStream;
+use rustls::CommonState;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::mux::MuxIo;
+use crate::{DialError, Error, Result, TlsConfigs};
+
+/// Why there is neither tls nor quic.
+pub(super) const UNCONFIGURED: &str = "no TLS identity is configured (NetConfig::tls)";
+
+/// A certificate chain that the remote has proved to hold the key of.
+pub(super) type Certificates = Arc<[CertificateDer<'static>]>;
+
+/// A byte stream after the TLS handshake.
+pub(super) struct Secured {
+    pub(super) io: Box<dyn MuxIo>,
+    pub(super) certificates: Option<Certificates>,
+    pub(super) local_addr: SocketAddr,
+}
+
+/// The dialler's side of the handshake. Without a time-out of its own.
+pub(super) async fn connect(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Result<Secured, DialError> {
+    let local_addr = stream.local_addr();
+    // TLS wants a name. Who the other side is shows in its key; whether the name is sent is the configuration's choice.
+    let name = ServerName::try_from("peer.invalid").expect("it has the form of a DNS name");
+    let io = TlsConnector::from(tls.client.clone()).connect(name, stream).await.map_err(dial_error)?;
+    Ok(Secured { certificates: certificates(io.get_ref().1), io: Box::new(io), local_addr })
+}
+
+/// The listener's side of the handshake. Without a time-out of its own.
+///
+/// # Errors
+/// [`Error::Accept`].
+pub(super) async fn accept(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Result<Secured> {
+    let local_addr = stream.local_addr();
+    let accepting = TlsAcceptor::from(tls.server.clone()).accept(stream);
+    let io = accepting.await.map_err(|error| Error::Accept(error.to_string().into()))?;
+    Ok(Secured { certificates: certificates(io.get_ref().1), io: Box::new(io), local_addr })
+}
+
+fn certificates(tls: &CommonState) -> Option<Certificates> {
+    tls.peer_certificates().map(Arc::from)
+}
+
+fn dial_error(error: io::Error) -> DialError {
+    // tokio-rustls wraps what TLS says this way; anything else is the stream's.
+    match error.kind() {
+        io::ErrorKind::InvalidData => DialError::Handshake(error.to_string().into()),
+        _ => DialError::Io(Arc::new(error)),
+    }
+}

@@ -1,0 +1,90 @@
+//! Dials that come to nothing: bounded, and with an error that says why.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use p2p_core::runtime::ByteListener;
+use p2p_net::{DialError, Endpoint, Error, Transport};
+
+use crate::common::{for_each, for_each_transport};
+
+fn reason(error: Error) -> DialError {
+    match error {
+        Error::Dial { reason, .. } => reason,
+        error => panic!("not an error of dialling: {error:?}"),
+    }
+}
+
+#[test]
+fn a_dead_port_is_refused() {
+    for_each(&[Transport::Tcp, Transport::Tls], async |net| {
+        let node = net.node();
+        let listener = net.listen(&node).await;
+        let endpoint = listener.local_endpoint();
+        drop(listener);
+        let error = reason(node.dial(&endpoint).await.unwrap_err());
+        assert!(matches!(&error, DialError::Io(io) if io.kind() == ErrorKind::ConnectionRefused), "{error:?}");
+    });
+}
+
+#[test]
+fn a_dead_port_is_silence_over_quic() {
+    for_each(&[Transport::Quic], async |mut net| {
+        net.config.dial_timeout = Duration::from_millis(50);
+        let node = net.node();
+        let socket = net.runtime.udp_bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let endpoint = Endpoint::from_socket_addr(Transport::Quic, socket.local_addr());
+        drop(socket);
+        assert!(matches!(reason(node.dial(&endpoint).await.unwrap_err()), DialError::TimedOut));
+    });
+}
+
+#[test]
+fn a_host_that_says_nothing_is_given_up_on() {
+    for_each(&[Transport::Tls, Transport::Quic], async |mut net| {
+        net.config.dial_timeout = Duration::from_millis(50);
+        let node = net.node();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let tcp: Box<dyn ByteListener> = net.runtime.tcp_listen(any).unwrap();
+        let udp = net.runtime.udp_bind(any).unwrap();
+        let addr = if net.transport == Transport::Quic { udp.local_addr() } else { tcp.local_addr() };
+        let endpoint = Endpoint::from_socket_addr(net.transport, addr);
+        assert!(matches!(reason(node.dial(&endpoint).await.unwrap_err()), DialError::TimedOut));
+    });
+}
+
+#[test]
+fn a_listener_that_accepts_nobody_ends_quic_dials() {
+    for_each(&[Transport::Quic], async |net| {
+        let (dialler, acceptor) = (net.node(), net.node());
+        let listener = net.listen(&acceptor).await;
+        let endpoint = listener.local_endpoint();
+        let (dialled, ()) = tokio::join!(dialler.dial(&endpoint), async {
+            listener.accept().await.unwrap().refuse();
+        });
+        let error = reason(dialled.unwrap_err());
+        assert!(matches!(&error, DialError::Io(io) if io.kind() == ErrorKind::ConnectionRefused), "{error:?}");
+    });
+}
+
+#[test]
+fn a_remote_that_hangs_up_in_the_handshake_is_an_error() {
+    for_each(&[Transport::Tls, Transport::Quic], async |net| {
+        let (dialler, acceptor) = (net.node(), net.node());
+        let listener = net.listen(&acceptor).await;
+        let endpoint = listener.local_endpoint();
+        let (dialled, ()) = tokio::join!(dialler.dial(&endpoint), async {
+            drop(listener.accept().await.unwrap());
+        });
+        reason(dialled.unwrap_err());
+    });
+}
+
+#[test]
+fn a_name_without_an_address_cannot_be_dialled() {
+    for_each_transport(async |net| {
+        let node = net.node();
+        let error = node.dial(&net.endpoint("nobody.invalid:1")).await.unwrap_err();
+        assert!(matches!(reason(error), DialError::Resolve(_) | DialError::TimedOut));
+    });
+}

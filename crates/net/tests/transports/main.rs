@@ -1,0 +1,18 @@
+//! Connections over real sockets: every scenario runs over each transport it applies to, on tokio and on smol.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+mod backpressure;
+mod close;
+mod dial_failures;
+mod drop_handles;
+mod echo;
+mod listening;
+mod names;
+mod quic_socket;
+mod shutdown;
+mod silent_clients;
+mod stream_end;
+mod stream_limit;
+mod unsupported;

@@ -1,0 +1,104 @@
+//! One UDP socket for listening and dialling.
+
+use p2p_net::{NetConfig, Transport};
+
+use crate::common::{connect, echo, for_each, stream};
+
+#[test]
+fn dials_leave_from_the_listening_port() {
+    for_each(&[Transport::Quic], async |net| {
+        let (dialler, acceptor) = (net.node(), net.node());
+        let own = net.listen(&dialler).await;
+        let listener = net.listen(&acceptor).await;
+        let (a, b) = connect(&dialler, &listener).await;
+        assert_eq!(b.remote_endpoint().port(), own.local_endpoint().port());
+        assert_eq!(a.local_addr().port(), own.local_endpoint().port());
+        // And the socket still accepts.
+        connect(&acceptor, &own).await;
+    });
+}
+
+#[test]
+fn without_a_listener_one_socket_serves_all_dials() {
+    for_each(&[Transport::Quic], async |net| {
+        let (dialler, acceptor) = (net.node(), net.node());
+        let listener = net.listen(&acceptor).await;
+        let (first, _first) = connect(&dialler, &listener).await;
+        let (second, _second) = connect(&dialler, &listener).await;
+        assert_eq!(first.local_addr().port(), second.local_addr().port());
+    });
+}
+
+#[test]
+fn a_node_can_dial_itself() {
+    for_each(&[Transport::Quic], async |net| {
+        let node = net.node();
+        let listener = net.listen(&node).await;
+        let (a, b) = connect(&node, &listener).await;
+        let (mut near, mut far) = stream(&a, &b).await;
+        echo(&mut near, &mut far, b"me").await;
+    });
+}
+
+#[test]
+fn sixty_four_dials_at_once_all_succeed() {
+    for_each(&[Transport::Quic], async |net| {
+        dial_at_once(net, 64).await;
+    });
+}
+
+/// Above the number from which diallers have to prove their addresses.
+#[test]
+fn dials_succeed_when_addresses_are_validated() {
+    for_each(&[Transport::Quic], async |net| {
+        dial_at_once(net, 300).await;
+    });
+}
+
+async fn dial_at_once(net: crate::common::Net, count: usize) {
+    let (dialler, acceptor) = (net.node(), net.node());
+    let listener = net.listen(&acceptor).await;
+    let endpoint = listener.local_endpoint();
+    let (done, mut results) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..count {
+        let (dialler, endpoint, done) = (dialler.clone(), endpoint.clone(), done.clone());
+        net.spawn(async move {
+            let _ = done.send(dialler.dial(&endpoint).await);
+        });
+    }
+    let accepting = async {
+        loop {
+            let incoming = listener.accept().await.unwrap();
+            let done = done.clone();
+            net.spawn(async move {
+                let _ = done.send(incoming.accept().await);
+            });
+        }
+    };
+    let collecting = async {
+        let mut connections = Vec::new();
+        while connections.len() < 2 * count {
+            connections.push(results.recv().await.unwrap().unwrap());
+        }
+        connections
+    };
+    let connections = tokio::select! {
+        connections = collecting => connections,
+        () = accepting => unreachable!("accepting does not end"),
+    };
+    assert!(connections.iter().all(|connection| connection.close_reason().is_none()));
+}
+
+#[test]
+fn the_byte_budget_gets_back_what_connections_had() {
+    for_each(&[Transport::Quic], async |mut net| {
+        net.config.budget = NetConfig::default().budget;
+        let pair = net.pair().await;
+        assert!(net.config.budget.used() > 0);
+        pair.a.close(0, "");
+        pair.b.closed().await;
+        pair.dialler.shutdown().await;
+        pair.acceptor.shutdown().await;
+        assert_eq!(net.config.budget.used(), 0);
+    });
+}

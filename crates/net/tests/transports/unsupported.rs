@@ -1,0 +1,27 @@
+//! What does not go says so at once.
+
+use p2p_net::{Error, NetConfig, Transport, Transports};
+
+use crate::common::for_each;
+
+#[test]
+fn udp_has_no_connections() {
+    for_each(&[Transport::Udp], async |net| {
+        let node = net.node();
+        let endpoint = net.endpoint("127.0.0.1:1");
+        assert!(matches!(node.dial(&endpoint).await, Err(Error::Unsupported { .. })));
+        assert!(matches!(node.listen(&endpoint).await, Err(Error::Unsupported { .. })));
+    });
+}
+
+#[test]
+fn without_an_identity_there_is_only_tcp() {
+    for_each(&[Transport::Tls, Transport::Quic], async |net| {
+        let node = Transports::new(net.runtime.clone(), NetConfig::default());
+        let endpoint = net.endpoint("127.0.0.1:1");
+        let error = node.dial(&endpoint).await.unwrap_err();
+        assert!(error.to_string().contains("NetConfig::tls"), "{error}");
+        assert!(matches!(node.listen(&endpoint).await, Err(Error::Unsupported { .. })));
+        assert!(node.listen(&"tcp://127.0.0.1:0".parse().unwrap()).await.is_ok());
+    });
+}
