@@ -1,0 +1,192 @@
+//! [`StaticDiscovery`].
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use p2p_core::{Backoff, PeerId};
+use p2p_identity::Error;
+use p2p_net::Endpoint;
+use tokio::sync::Notify;
+
+use crate::{DiscoveredPeer, Discovery, DiscoveryContext, PeerConnectionEvent};
+
+/// The first wait before a peer is offered again after it failed or went.
+const RETRY_BASE: Duration = Duration::from_secs(1);
+
+/// The longest such wait.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// How long a banned peer is left out.
+const BANNED: Duration = Duration::from_secs(600);
+
+/// A list of endpoints that the application keeps. Each is offered once, and again with growing waits after a
+/// connection to it failed or ended. It knows of no items: `find_peers_with` finds nobody.
+///
+/// ```
+/// use p2p_discovery::StaticDiscovery;
+///
+/// let discovery = StaticDiscovery::new(["quic://192.0.2.1:9000".parse()?]);
+/// discovery.insert("tls://192.0.2.2:9000".parse()?);
+/// assert_eq!(discovery.endpoints().len(), 2);
+/// # Ok::<(), p2p_net::endpoint::ParseEndpointError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct StaticDiscovery {
+    context: OnceLock<DiscoveryContext>,
+    entries: Mutex<BTreeMap<Endpoint, Entry>>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    backoff: Backoff,
+    /// Who answered there, where the endpoint names nobody.
+    answered: Option<PeerId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// To be offered.
+    Due,
+    /// To be offered again then.
+    Waiting(Instant),
+    /// Offered, and not heard of since; or connected.
+    Offered,
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self { state: State::Due, backoff: Backoff::new(RETRY_BASE, RETRY_MAX), answered: None }
+    }
+}
+
+impl StaticDiscovery {
+    /// Offers these endpoints.
+    pub fn new(endpoints: impl IntoIterator<Item = Endpoint>) -> Arc<Self> {
+        let discovery = Arc::new(Self::default());
+        endpoints.into_iter().for_each(|endpoint| discovery.insert(endpoint));
+        discovery
+    }
+
+    /// Adds an endpoint, to be offered at once; one that is there already stays as it is.
+    pub fn insert(&self, endpoint: Endpoint) {
+        self.lock().entry(endpoint).or_insert_with(Entry::new);
+        self.changed.notify_one();
+    }
+
+    /// Offers an endpoint no more. A connection to it stays. Tells whether it was there.
+    pub fn remove(&self, endpoint: &Endpoint) -> bool {
+        self.lock().remove(endpoint).is_some()
+    }
+
+    /// The endpoints on the list.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.lock().keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Endpoint, Entry>> {
+        // The map is valid after each statement.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an endpoint that is due; else tells when the next one will be.
+    fn take(&self, now: Option<Instant>) -> Result<Endpoint, Option<Instant>> {
+        let mut next = None;
+        for (endpoint, entry) in self.lock().iter_mut() {
+            match (entry.state, now) {
+                (State::Waiting(at), Some(now)) if at > now => {
+                    next = Some(next.map_or(at, |next: Instant| next.min(at)));
+                }
+                (State::Due | State::Waiting(_), _) => {
+                    entry.state = State::Offered;
+                    return Ok(endpoint.clone());
+                }
+                (State::Offered, _) => {}
+            }
+        }
+        Err(next)
+    }
+
+    /// Changes the entries that an event is about.
+    fn update(&self, peer_id: Option<PeerId>, endpoint: Option<&Endpoint>, change: impl Fn(&mut Entry)) {
+        for (known, entry) in self.lock().iter_mut() {
+            let same_peer = peer_id.is_some() && (known.peer_id() == peer_id || entry.answered == peer_id);
+            let same_place = endpoint
+                .is_some_and(|endpoint| known.clone().with_peer_id(None) == endpoint.clone().with_peer_id(None));
+            if same_peer || same_place {
+                change(entry);
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// The peer may be offered again after a while.
+    fn retry(&self, peer_id: Option<PeerId>, endpoint: Option<&Endpoint>, at_least: Duration) {
+        let Some(context) = self.context.get() else { return };
+        let runtime = &*context.runtime;
+        self.update(peer_id, endpoint, |entry| {
+            let wait = entry.backoff.next(runtime).max(at_least);
+            entry.state = State::Waiting(runtime.now() + wait);
+        });
+    }
+}
+
+#[async_trait]
+impl Discovery for StaticDiscovery {
+    fn init(&self, ctx: DiscoveryContext) {
+        // A discovery serves one node: a second one's context is ignored.
+        let _ = self.context.set(ctx);
+    }
+
+    async fn start(self: Arc<Self>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn shutdown(&self) {}
+
+    async fn recv(&self) -> DiscoveredPeer {
+        let runtime = self.context.get().map(|context| context.runtime.clone());
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let next = match self.take(runtime.as_ref().map(|runtime| runtime.now())) {
+                Ok(endpoint) => return endpoint.into(),
+                Err(next) => next,
+            };
+            let mut sleep = next.zip(runtime.as_ref()).map(|(next, runtime)| runtime.sleep_until(next));
+            poll_fn(|cx| {
+                let over = sleep.as_mut().is_some_and(|sleep| Pin::new(sleep).poll(cx).is_ready());
+                if over || changed.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+
+    fn on_event(&self, event: PeerConnectionEvent) {
+        match event {
+            PeerConnectionEvent::Connected { peer_id, endpoint, outbound } => {
+                let endpoint = outbound.then_some(&endpoint);
+                self.update(Some(peer_id), endpoint, |entry| {
+                    entry.state = State::Offered;
+                    entry.answered = Some(peer_id);
+                    entry.backoff.reset();
+                });
+            }
+            PeerConnectionEvent::Disconnected { peer_id, .. } => self.retry(Some(peer_id), None, Duration::ZERO),
+            PeerConnectionEvent::ConnectFailed { peer_id, endpoint } => {
+                self.retry(peer_id, Some(&endpoint), Duration::ZERO);
+            }
+            PeerConnectionEvent::Banned { peer_id } => self.retry(Some(peer_id), None, BANNED),
+        }
+    }
+
+    fn find_peers_with(&self, _item: &[u8]) -> Vec<DiscoveredPeer> {
+        Vec::new()
+    }
+}

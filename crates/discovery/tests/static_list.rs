@@ -1,0 +1,111 @@
+//! The static list as a node uses it, in virtual time.
+#![cfg(feature = "tokio")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_core::{EventBus, PeerId, Runtime, TokioRuntime};
+use p2p_discovery::{DiscoveredPeer, Discovery, DiscoveryContext, PeerConnectionEvent, StaticDiscovery};
+use p2p_identity::DisconnectReason;
+use p2p_identity::access::AllowAll;
+use p2p_net::Endpoint;
+
+fn context() -> DiscoveryContext {
+    let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
+    DiscoveryContext {
+        runtime,
+        peer_id: peer(1),
+        record: Arc::new(|| None),
+        listen_endpoints: Vec::new(),
+        access_control: Arc::new(AllowAll::default()),
+        events: EventBus::new(8),
+    }
+}
+
+fn peer(n: u8) -> PeerId {
+    PeerId::from_bytes([n + 8; 32]).unwrap()
+}
+
+fn endpoint(text: &str) -> Endpoint {
+    text.parse().unwrap()
+}
+
+/// What is offered within a time, in virtual seconds.
+async fn offered(discovery: &StaticDiscovery, within: u64) -> Option<DiscoveredPeer> {
+    tokio::time::timeout(Duration::from_secs(within), discovery.recv()).await.ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_endpoint_is_offered_once_and_again_after_a_failure_with_growing_waits() {
+    let (one, two) = (endpoint("tcp://192.0.2.1:1"), endpoint("quic://192.0.2.2:2"));
+    let discovery = StaticDiscovery::new([one.clone(), two.clone()]);
+    discovery.init(context());
+    let mut both = vec![offered(&discovery, 1).await.unwrap(), offered(&discovery, 1).await.unwrap()];
+    both.sort_by_key(|peer| peer.addrs[0].endpoint.clone());
+    assert_eq!(both, [DiscoveredPeer::from(one.clone()), DiscoveredPeer::from(two.clone())]);
+    assert_eq!(offered(&discovery, 3600).await, None);
+
+    let mut waited = Vec::new();
+    for _ in 0..6 {
+        discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: None, endpoint: one.clone() });
+        let start = tokio::time::Instant::now();
+        assert_eq!(offered(&discovery, 600).await, Some(one.clone().into()));
+        waited.push(start.elapsed());
+    }
+    assert!(waited[0] <= Duration::from_secs(1) && waited[5] >= Duration::from_secs(15), "{waited:?}");
+    discovery.on_event(PeerConnectionEvent::Connected { peer_id: peer(3), endpoint: one.clone(), outbound: true });
+    assert_eq!(offered(&discovery, 3600).await, None);
+    // The peer that answered there went: it is offered again, from the shortest wait on.
+    let reason = DisconnectReason::RemoteShutdown;
+    let gone = PeerConnectionEvent::Disconnected { peer_id: peer(3), endpoint: endpoint("tcp://192.0.2.9:9"), reason };
+    discovery.on_event(gone);
+    assert_eq!(offered(&discovery, 2).await, Some(one.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_changes_while_it_is_waited_on() {
+    let discovery = StaticDiscovery::new([]);
+    discovery.init(context());
+    let waiting = tokio::spawn({
+        let discovery = discovery.clone();
+        async move { discovery.recv().await }
+    });
+    tokio::task::yield_now().await;
+    let one = endpoint("tls://192.0.2.1:1");
+    discovery.insert(one.clone());
+    assert_eq!(waiting.await.unwrap(), one.clone().into());
+    assert!(discovery.remove(&one) && !discovery.remove(&one));
+    discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: None, endpoint: one });
+    assert_eq!(offered(&discovery, 3600).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_wait_loses_nothing() {
+    let one = endpoint("tcp://192.0.2.1:1");
+    let discovery = StaticDiscovery::new([]);
+    discovery.init(context());
+    assert_eq!(offered(&discovery, 1).await, None);
+    discovery.insert(one.clone());
+    assert_eq!(offered(&discovery, 1).await, Some(one.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_banned_peer_is_left_out_for_a_while() {
+    let one = endpoint("tcp://192.0.2.1:1").with_peer_id(peer(4));
+    let discovery = StaticDiscovery::new([one.clone()]);
+    discovery.init(context());
+    assert!(offered(&discovery, 1).await.is_some());
+    discovery.on_event(PeerConnectionEvent::Banned { peer_id: peer(4) });
+    assert_eq!(offered(&discovery, 599).await, None);
+    assert_eq!(offered(&discovery, 400).await, Some(one.into()));
+}
+
+#[test]
+fn the_best_address_comes_first_and_names_the_peer() {
+    let mut found = DiscoveredPeer::from(endpoint("tcp://192.0.2.1:1"));
+    found.peer_id = Some(peer(5));
+    found.addrs.push(p2p_net::PeerAddr { endpoint: endpoint("quic://192.0.2.1:2"), priority: 9 });
+    let order = found.dial_order();
+    assert_eq!(order[0], endpoint("quic://192.0.2.1:2").with_peer_id(peer(5)));
+    assert_eq!(order[1], endpoint("tcp://192.0.2.1:1").with_peer_id(peer(5)));
+}
