@@ -98,7 +98,7 @@ impl Handshake {
         }
         params.validate()?;
         let hello = wire::hello(&params, purpose, nonce, payload)?;
-        Ok(Self { hello, expected, purpose, ..Self::new(params, Role::Dialler, channel, nonce) })
+        Ok(Self { hello, expected, purpose, ..Self::new(params, Role::Dialer, channel, nonce) })
     }
 
     /// The handshake of the side that accepted the connection. The nonce must be random and never be used again.
@@ -131,7 +131,7 @@ impl Handshake {
 
     /// What the dialler sends first; `None` on the listener's side, which answers.
     pub fn hello(&self) -> Option<Bytes> {
-        (self.role == Role::Dialler).then(|| self.hello.clone())
+        (self.role == Role::Dialer).then(|| self.hello.clone())
     }
 
     /// Takes a message of the remote.
@@ -207,7 +207,7 @@ impl Handshake {
             Role::Listener if !ours.serves.contains(&hello.purpose) => {
                 return Err(RejectReason::PurposeUnsupported(hello.purpose));
             }
-            Role::Dialler if hello.purpose != self.purpose => {
+            Role::Dialer if hello.purpose != self.purpose => {
                 return Err(unexpected("an answer for another purpose"));
             }
             _ => self.purpose = hello.purpose,
@@ -256,8 +256,8 @@ impl Handshake {
 
     fn check_proof(&self, peer_id: PeerId, signature: Option<[u8; SIGNATURE_LEN]>) -> Result<(), RejectReason> {
         let other = match self.role {
-            Role::Dialler => Role::Listener,
-            Role::Listener => Role::Dialler,
+            Role::Dialer => Role::Listener,
+            Role::Listener => Role::Dialer,
         };
         match (self.channel, signature) {
             (Channel::Certified(_), None) => Ok(()),
@@ -274,7 +274,7 @@ impl Handshake {
     /// What the side in that role signs: its role, and a hash over both hellos in the order in which they were sent.
     fn signed_by(&self, role: Role) -> ([u8; 1], [u8; 32]) {
         let (first, second) = match self.role {
-            Role::Dialler => (&self.hello, &self.remote_hello),
+            Role::Dialer => (&self.hello, &self.remote_hello),
             Role::Listener => (&self.remote_hello, &self.hello),
         };
         let mut hash = Context::new(&SHA256);

@@ -32,7 +32,7 @@ impl fmt::Display for Purpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Opened the connection and speaks first.
-    Dialler,
+    Dialer,
     /// Accepted it.
     Listener,
 }

@@ -77,6 +77,7 @@ fn damaged_pem_is_refused() {
 }
 
 #[cfg(unix)]
+#[expect(clippy::disallowed_methods, reason = "the tests prepare and inspect files as an outsider would, and race")]
 mod files {
     use std::os::unix::fs::PermissionsExt;
 
@@ -86,13 +87,11 @@ mod files {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the test prepares and inspects files as an outsider would")]
     fn write(path: &Path, content: &[u8]) {
         std::fs::write(path, content).unwrap();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the test prepares and inspects files as an outsider would")]
     fn read(path: &Path) -> Vec<u8> {
         std::fs::read(path).unwrap()
     }
@@ -151,7 +150,6 @@ mod files {
     #[test]
     fn all_who_race_get_the_same_key() {
         let (_folder, path) = folder();
-        #[expect(clippy::disallowed_methods, reason = "the race needs threads")]
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let path = path.clone();
