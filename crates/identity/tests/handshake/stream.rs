@@ -1,21 +1,16 @@
 //! Handshakes over a multiplexed in-memory connection: both sides learn how it went, in bounded time.
-#![cfg(feature = "tokio")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use p2p_core::{Runtime, TaskGroup, TokioRuntime};
-use p2p_identity::handshake::{MAX_MESSAGE_LEN, NONCE_LEN, RemotePeer, run};
-use p2p_identity::{
-    Channel, Error, Handshake, HandshakeError, HandshakeParams, KeyPair, Offer, ProtocolKind, Purpose, RejectReason,
-    Result, close_code,
-};
+use p2p_core::{Runtime, TaskGroup};
+use p2p_identity::handshake::{MAX_MESSAGE_LEN, RemotePeer, run};
+use p2p_identity::{Channel, Error, Handshake, HandshakeError, Purpose, RejectReason, Result, close_code};
 use p2p_net::mux::Side;
 use p2p_net::{CloseReason, Connection, Endpoint, MessageReceiver, MessageSender, NetConfig, SendLimits};
 
-/// Long enough for anything that happens at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::{PATIENCE, nonce, params, runtime, within};
 
 /// One side of a connection with its control stream.
 struct End {
@@ -29,7 +24,7 @@ struct End {
 
 impl End {
     async fn pair() -> (Self, Self) {
-        let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
+        let runtime = runtime();
         let config = NetConfig::default();
         let (a, b) = tokio::io::duplex(1 << 16);
         let nowhere: Endpoint = "tcp://127.0.0.1:1".parse().unwrap();
@@ -65,25 +60,12 @@ impl End {
     }
 }
 
-fn params(n: u8) -> Arc<HandshakeParams> {
-    let mut params = HandshakeParams::new(KeyPair::from_seed([n; 32]), 1);
-    let offer = Offer { version: "0.1.0".parse().unwrap(), kind: ProtocolKind::Mandatory };
-    params.protocols.insert("/chat".parse().unwrap(), offer);
-    Arc::new(params)
-}
-
-fn nonce(runtime: &Arc<dyn Runtime>) -> [u8; NONCE_LEN] {
-    let mut nonce = [0; NONCE_LEN];
-    runtime.fill_random(&mut nonce);
-    nonce
-}
-
 fn dial(end: &End) -> Handshake {
-    Handshake::dial(params(1), Channel::Plain, None, Purpose::Peer, nonce(&end.runtime), &[]).unwrap()
+    Handshake::dial(params(1), Channel::Plain, None, Purpose::Peer, nonce(&*end.runtime), &[]).unwrap()
 }
 
 fn listen(end: &End) -> Handshake {
-    Handshake::listen(params(2), Channel::Plain, nonce(&end.runtime)).unwrap()
+    Handshake::listen(params(2), Channel::Plain, nonce(&*end.runtime)).unwrap()
 }
 
 fn refused(result: Result<RemotePeer>) -> RejectReason {
@@ -91,11 +73,6 @@ fn refused(result: Result<RemotePeer>) -> RejectReason {
         Err(Error::Handshake(HandshakeError::Refused(reason))) => reason,
         other => panic!("{other:?}"),
     }
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
-    runtime.timeout(PATIENCE, future).await.expect("it takes no longer than that")
 }
 
 #[tokio::test]
