@@ -10,7 +10,7 @@ pub mod mux;
 #[cfg(feature = "quic")]
 mod quic;
 mod stream;
-pub mod transport;
+mod transport;
 
 pub use config::{NetConfig, TlsConfigs};
 pub use connection::Connection;

@@ -77,13 +77,19 @@ macro_rules! each {
 
 impl SendStream {
     /// Hands chunks to the transport without copying them, as far as it takes them: chunks that were taken become
-    /// empty, one taken in part starts later. Gives the bytes taken, at least one.
+    /// empty, one taken in part starts later. Gives the bytes taken, at least one. They are sent at the latest when the
+    /// transport takes no more; flushing the stream (`AsyncWrite`) sends them now.
     ///
     /// # Errors
     /// [`Error::Stopped`](crate::Error::Stopped), [`Error::Closed`](crate::Error::Closed),
     /// [`Error::Refused`](crate::Error::Refused), [`Error::Finished`](crate::Error::Finished).
     pub fn poll_write_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
-        each!(SendInner, &mut self.inner, inner => inner.poll_write_chunks(cx, chunks))
+        let taken = each!(SendInner, &mut self.inner, inner => inner.poll_write_chunks(cx, chunks));
+        if taken.is_pending() {
+            // What was taken before must go out, or the remote will never make room for more.
+            self.flush_now();
+        }
+        taken
     }
 
     /// Writes all of `data`. Not cancel-safe: when dropped, some of it may have been written.
@@ -133,9 +139,9 @@ impl AsyncWrite for SendStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let written = ready!(each!(SendInner, &mut self.inner, inner => inner.poll_write(cx, buf)))?;
+        let written = each!(SendInner, &mut self.inner, inner => inner.poll_write(cx, buf));
         self.flush_now();
-        Poll::Ready(Ok(written))
+        Poll::Ready(Ok(ready!(written)?))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -73,8 +73,7 @@ impl QuicEndpoint {
 
     /// Whether `remote` can be expected to be reachable from this socket.
     pub(super) fn reaches(&self, remote: IpAddr) -> bool {
-        let local = self.local_addr().ip();
-        local.is_ipv4() == remote.is_ipv4() && (local.is_unspecified() || local.is_loopback() == remote.is_loopback())
+        reaches(self.local_addr().ip(), remote)
     }
 
     /// Dials. Without a time-out of its own; dropping the future gives up.
@@ -212,5 +211,35 @@ fn dial_error(error: ConnectionError) -> DialError {
             DialError::Io(Arc::new(io::ErrorKind::ConnectionRefused.into()))
         }
         error => DialError::Handshake(error.to_string().into()),
+    }
+}
+
+/// A socket bound to the loopback reaches nothing else, and nothing else reaches the loopback; bound to no address in
+/// particular it reaches everything of its family.
+fn reaches(local: IpAddr, remote: IpAddr) -> bool {
+    local.is_ipv4() == remote.is_ipv4() && (local.is_unspecified() || local.is_loopback() == remote.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_dials_what_it_can_reach() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (local, remote, expected) in [
+            ("0.0.0.0", "127.0.0.1", true),
+            ("0.0.0.0", "192.0.2.1", true),
+            ("0.0.0.0", "::1", false),
+            ("127.0.0.1", "127.0.0.9", true),
+            ("127.0.0.1", "192.0.2.1", false),
+            ("192.0.2.7", "192.0.2.1", true),
+            ("192.0.2.7", "127.0.0.1", false),
+            ("::", "2001:db8::1", true),
+            ("::", "127.0.0.1", false),
+            ("::1", "2001:db8::1", false),
+        ] {
+            assert_eq!(reaches(ip(local), ip(remote)), expected, "{local} to {remote}");
+        }
     }
 }

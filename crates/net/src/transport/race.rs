@@ -63,3 +63,72 @@ where
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::{Arc, Mutex};
+
+    use p2p_core::TokioRuntime;
+
+    use super::*;
+
+    fn addrs(ports: std::ops::RangeInclusive<u16>) -> Vec<SocketAddr> {
+        ports.map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect()
+    }
+
+    /// Runs a race on a clock that skips idle time, and gives its result with the milliseconds at which each port was
+    /// tried.
+    fn run<F: Future<Output = Result<(), &'static str>>>(
+        ports: std::ops::RangeInclusive<u16>,
+        attempt: impl Fn(Arc<dyn Runtime>, u16) -> F,
+    ) -> (Result<u16, &'static str>, Vec<(u16, u128)>) {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        tokio.block_on(async {
+            let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
+            let begin = runtime.now();
+            let tried = Mutex::new(Vec::new());
+            let raced = race(&*runtime, addrs(ports), |addr| {
+                let at = runtime.now().duration_since(begin).as_millis();
+                tried.lock().unwrap().push((addr.port(), at));
+                attempt(runtime.clone(), addr.port())
+            });
+            let won = raced.await.map(|(addr, ())| addr.port());
+            (won, tried.into_inner().unwrap())
+        })
+    }
+
+    #[test]
+    fn a_silent_address_is_overtaken() {
+        let (won, tried) = run(1..=3, async |_, port| if port == 3 { Ok(()) } else { pending().await });
+        assert_eq!(won, Ok(3));
+        assert_eq!(tried, [(1, 0), (2, 250), (3, 500)]);
+    }
+
+    #[test]
+    fn a_failure_starts_the_next_at_once() {
+        let (won, tried) = run(1..=3, async |_, port| if port == 3 { Ok(()) } else { Err("refused") });
+        assert_eq!(won, Ok(3));
+        assert_eq!(tried, [(1, 0), (2, 0), (3, 0)]);
+    }
+
+    #[test]
+    fn an_earlier_attempt_can_still_win() {
+        let (won, tried) = run(1..=3, async |runtime, port| {
+            runtime.sleep(Duration::from_millis(300 * u64::from(port))).await;
+            Ok(())
+        });
+        assert_eq!(won, Ok(1));
+        assert_eq!(tried, [(1, 0), (2, 250)]);
+    }
+
+    #[test]
+    fn the_last_error_is_told_when_all_fail() {
+        let (won, tried) = run(1..=2, async |runtime, port| {
+            runtime.sleep(Duration::from_millis(if port == 1 { 400 } else { 10 })).await;
+            Err(if port == 1 { "first" } else { "second" })
+        });
+        assert_eq!(won, Err("first"));
+        assert_eq!(tried, [(1, 0), (2, 250)]);
+    }
+}

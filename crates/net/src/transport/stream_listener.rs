@@ -81,3 +81,65 @@ fn is_of_connection(error: &io::Error) -> bool {
             | K::InvalidInput
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::net::SocketAddr;
+    use std::task::Context;
+
+    use p2p_core::TokioRuntime;
+
+    use super::*;
+
+    /// Fails with these errors, then takes connections of a real socket.
+    #[derive(Debug)]
+    struct Failing(Mutex<VecDeque<io::Error>>, Box<dyn ByteListener>);
+
+    impl ByteListener for Failing {
+        fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn ByteStream>>> {
+            match self.0.lock().unwrap().pop_front() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => self.1.poll_accept(cx),
+            }
+        }
+
+        fn local_addr(&self) -> SocketAddr {
+            self.1.local_addr()
+        }
+    }
+
+    async fn accept_after(errors: impl IntoIterator<Item = io::Error>) -> Duration {
+        let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
+        let socket = runtime.tcp_listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = runtime.tcp_connect(socket.local_addr()).await.unwrap();
+        let failing = Failing(Mutex::new(errors.into_iter().collect()), socket);
+        let listener = StreamListener::new(runtime.clone(), Box::new(failing));
+        let begin = runtime.now();
+        listener.accept().await.unwrap();
+        runtime.now().duration_since(begin)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_are_gone_cause_no_pause() {
+        let gone = (0..1000).map(|_| io::ErrorKind::ConnectionAborted.into());
+        assert_eq!(accept_after(gone).await, Duration::ZERO);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_system_without_file_descriptors_is_asked_again_after_a_while() {
+        const EMFILE: i32 = 24;
+        let waited = accept_after((0..10).map(|_| io::Error::from_raw_os_error(EMFILE))).await;
+        assert!(waited > Duration::from_secs(3) && waited < Duration::from_secs(10), "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_from_a_closed_socket() {
+        let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
+        let socket = runtime.tcp_listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = StreamListener::new(runtime, socket);
+        listener.close();
+        assert!(listener.accept().await.is_none());
+    }
+}

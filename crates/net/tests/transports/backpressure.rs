@@ -39,6 +39,30 @@ fn stalled_streams_leave_the_others_alone() {
             assert!(fill(&mut send).await > 0);
             stalled.push((recv, send, far));
         }
-        echo(&mut near, &mut far, &[7; 200_000]).await;
+        echo(&mut near, &mut far, &[7; 50_000]).await;
+    });
+}
+
+#[test]
+fn one_write_larger_than_every_window_is_sent_as_room_comes() {
+    for_each_transport(async |net| {
+        let pair = net.pair().await;
+        let (near, far) = stream(&pair.a, &pair.b).await;
+        let (_near_recv, mut send) = near.into_split();
+        let (mut recv, _far_send) = far.into_split();
+        let large = Bytes::from(vec![7; 20 << 20]);
+        let writing = async {
+            send.write_all_bytes(large.clone()).await.unwrap();
+            send.finish().unwrap();
+        };
+        let reading = async {
+            let mut received = 0;
+            while let Some(chunk) = recv.read_chunk().await.unwrap() {
+                received += chunk.len();
+            }
+            received
+        };
+        let ((), received) = tokio::join!(writing, reading);
+        assert_eq!(received, large.len());
     });
 }

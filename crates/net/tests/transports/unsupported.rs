@@ -25,3 +25,12 @@ fn without_an_identity_there_is_only_tcp() {
         assert!(node.listen(&"tcp://127.0.0.1:0".parse().unwrap()).await.is_ok());
     });
 }
+
+#[cfg(not(feature = "quic"))]
+#[test]
+fn a_build_without_quic_says_so() {
+    for_each(&[Transport::Tcp], async |net| {
+        let error = net.node().dial(&"quic://127.0.0.1:1".parse().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("built without quic"), "{error}");
+    });
+}
