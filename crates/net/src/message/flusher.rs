@@ -19,6 +19,8 @@ pub(crate) trait Flush: Send + Sync {
 /// The queues of one connection that wait for its driver.
 pub(crate) struct Flusher {
     idle: AtomicBool,
+    /// A sender has flushed its full queue itself: messages come fast, however few the driver finds.
+    busy: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -33,7 +35,7 @@ struct State {
 
 impl Flusher {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { idle: AtomicBool::new(true), state: Mutex::default() })
+        Arc::new(Self { idle: AtomicBool::new(true), busy: AtomicBool::new(false), state: Mutex::default() })
     }
 
     /// Whether the caller may write to the socket itself; the next caller may not, until the link was idle again.
@@ -46,6 +48,11 @@ impl Flusher {
     #[inline]
     pub(crate) fn set_idle(&self) {
         self.idle.store(true, Ordering::Relaxed);
+    }
+
+    /// Messages come faster than the driver.
+    pub(crate) fn set_busy(&self) {
+        self.busy.store(true, Ordering::Relaxed);
     }
 
     /// Leaves a queue to the driver; `false` when no driver will come any more.
@@ -92,7 +99,7 @@ impl Flusher {
             messages += moved;
             blocked
         });
-        if messages <= 1 {
+        if !self.busy.swap(false, Ordering::Relaxed) && messages <= 1 {
             self.set_idle();
         }
         let mut state = self.lock();

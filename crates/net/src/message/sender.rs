@@ -219,9 +219,17 @@ impl Shared {
         if state.finishing {
             return Err(Error::Finished.into());
         }
-        let queued = state.queue.bytes();
-        let full = state.queue.messages() >= limits.queue_messages || queued + message.len() > limits.queue_bytes;
-        if (full && queued > 0) || !state.reserve(queued + message.len(), &self.budget) {
+        if !state.has_room(message.len(), limits) {
+            // The driver has not come yet: what the transport takes now need not wait for it.
+            let waker = self.flusher.driver_waker();
+            state.flush(&mut Context::from_waker(&waker));
+            self.flusher.set_busy();
+            if !state.has_room(message.len(), limits) {
+                return Err(TrySendError::Busy);
+            }
+        }
+        let bytes = state.queue.bytes() + message.len();
+        if !state.reserve(bytes, &self.budget) {
             return Err(TrySendError::Busy);
         }
         state.queue.push(message);
@@ -264,6 +272,13 @@ impl Flush for Shared {
 }
 
 impl State {
+    /// Whether one more message may wait.
+    #[inline]
+    fn has_room(&self, len: usize, limits: &SendLimits) -> bool {
+        let queue = &self.queue;
+        queue.is_empty() || (queue.messages() < limits.queue_messages && queue.bytes() + len <= limits.queue_bytes)
+    }
+
     /// Makes sure that `bytes` are paid for.
     fn reserve(&mut self, bytes: usize, budget: &ByteBudget) -> bool {
         let have = self.reserved.as_ref().map_or(0, Reservation::bytes);
