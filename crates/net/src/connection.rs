@@ -49,7 +49,8 @@ impl Connection {
         Self::new(Inner::Mux(MuxConnection::start(io, side, None, nowhere, config, tasks)), remote)
     }
 
-    /// Opens a stream. The remote's `accept_stream` returns before any payload arrives.
+    /// Opens a stream. Write to it at once: over quic the remote's `accept_stream` returns with the first byte (or the
+    /// end) of the stream and not before, over tcp and tls already with the open itself.
     ///
     /// # Errors
     /// [`Error::Refused`](crate::Error::Refused) where the transport knows that the remote's limit is reached (over

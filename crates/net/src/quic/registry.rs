@@ -93,7 +93,9 @@ impl QuicRegistry {
         let endpoints: Vec<_> = {
             let mut state = self.lock();
             let endpoints = state.all.iter().filter_map(WeakEndpoint::upgrade).collect();
-            *state = State { closed: true, ..State::default() };
+            // The list stays: who calls again after giving up half-way goes on with it.
+            let all = std::mem::take(&mut state.all);
+            *state = State { closed: true, all, ..State::default() };
             endpoints
         };
         endpoints.iter().for_each(QuicEndpoint::close);

@@ -86,28 +86,43 @@ impl Drop for QuicSend {
     }
 }
 
+/// Chunks, one from each packet, that are taken out of quinn at once: each visit takes the lock that quinn's driver works
+/// under.
+const CHUNKS_PER_READ: usize = 32;
+
 /// The receiving half. Dropping it asks the remote to stop, with code 0.
 #[derive(Debug)]
 pub(crate) struct QuicRecv {
     stream: quinn::RecvStream,
     /// The code of the reset that was read; quinn would report it once and the end of the stream from then on.
     reset: Option<u32>,
+    /// Chunks that were taken out of quinn and not yet read.
+    taken: std::vec::IntoIter<Bytes>,
     // Dropped after the stream, as in `QuicSend`.
     connection: Arc<Shared>,
 }
 
 impl QuicRecv {
     pub(super) fn new(stream: quinn::RecvStream, connection: Arc<Shared>) -> Self {
-        Self { stream, reset: None, connection }
+        Self { stream, reset: None, taken: Vec::new().into_iter(), connection }
     }
 
     pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Some(chunk) = self.taken.next() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
         if let Some(code) = self.reset {
             return Poll::Ready(Err(Error::Reset(code)));
         }
+        let mut chunks = [const { Bytes::new() }; CHUNKS_PER_READ];
         // As with writing, the future keeps nothing between polls.
-        match ready!(pin!(self.stream.read_chunk(usize::MAX, true)).poll(cx)) {
-            Ok(chunk) => Poll::Ready(Ok(chunk.map(|chunk| chunk.bytes))),
+        match ready!(pin!(self.stream.read_chunks(&mut chunks)).poll(cx)) {
+            Ok(None) => Poll::Ready(Ok(None)),
+            Ok(Some(1)) => Poll::Ready(Ok(Some(std::mem::take(&mut chunks[0])))),
+            Ok(Some(count)) => {
+                self.taken = chunks[..count].iter_mut().map(std::mem::take).collect::<Vec<_>>().into_iter();
+                Poll::Ready(Ok(self.taken.next()))
+            }
             Err(ReadError::Reset(reset)) => {
                 let code = code(reset);
                 self.reset = Some(code);

@@ -9,6 +9,7 @@ mod dial_failures;
 mod drop_handles;
 mod echo;
 mod listening;
+mod messages;
 mod names;
 mod quic_socket;
 mod shutdown;
