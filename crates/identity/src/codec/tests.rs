@@ -122,3 +122,32 @@ fn deep_nesting_is_an_error_and_no_overflow() {
         assert!(matches!(decode::<Chain>(&depth(links)), Err(Error::Decode(DecodeError::TooDeep))));
     }
 }
+
+#[test]
+fn a_type_that_stops_reading_early_is_no_way_to_hide_bytes() {
+    #[derive(Debug)]
+    struct First(#[expect(dead_code, reason = "only whether it can be read matters")] u8);
+
+    impl<'de> Deserialize<'de> for First {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = First;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("at least one byte")
+                }
+
+                fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<First, A::Error> {
+                    Ok(First(seq.next_element()?.unwrap_or_default()))
+                }
+            }
+
+            deserializer.deserialize_seq(Visitor)
+        }
+    }
+
+    assert!(decode::<First>(&[1, 7]).is_ok());
+    assert!(matches!(decode::<(First, u8)>(&[2, 7, 8, 9]), Err(Error::Decode(DecodeError::Value(_)))));
+}

@@ -299,6 +299,30 @@ fn the_largest_hello_fits() {
 }
 
 #[test]
+fn a_hello_beyond_its_bounds_is_refused_whoever_wrote_it() {
+    let refused = |params: &HandshakeParams, payload: &[u8], why: &str| {
+        let hello = wire::hello(params, Purpose::Peer, [1; 32], payload).unwrap();
+        assert!(hello.len() <= MAX_MESSAGE_LEN, "another bound would hide this one");
+        let mut listener = Handshake::listen(self::params(2, &[]).into(), Channel::Plain, [2; 32]).unwrap();
+        let error = listener.on_message(&hello).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    };
+    refused(&params(1, &[]), &[0; MAX_PAYLOAD_LEN + 1], "payload");
+    let mut long = params(1, &[]);
+    long.network = "n".repeat(MAX_NETWORK_LEN + 1);
+    refused(&long, &[], "name");
+    let mut many = params(1, &[]);
+    for n in 0..=MAX_PROTOCOLS {
+        many.protocols
+            .insert(format!("/{n}").parse().unwrap(), Offer { version: "1.0.0".parse().unwrap(), kind: Optional });
+    }
+    refused(&many, &[], "too many protocols");
+    let payload = [0; MAX_PAYLOAD_LEN + 1];
+    let own = Handshake::dial(params(1, &[]).into(), Channel::Plain, None, Purpose::Peer, [1; 32], &payload);
+    assert!(matches!(own, Err(Error::MessageTooLarge { .. })));
+}
+
+#[test]
 fn a_recorded_handshake_is_worth_nothing_later() {
     let mut recorded = Vec::new();
     let (a, b, _) = Pair::new(params(1, &[]), params(2, &[]), false).run_with(|_, message| {
@@ -362,6 +386,13 @@ fn an_application_is_no_oracle() {
         listener.accept().unwrap();
         assert_eq!(listener.on_message(&wire::accept(Some(signed))).unwrap_err(), RejectReason::BadSignature.into());
     }
+    // Nor is the victim's own signature in the other role.
+    let as_listener = [b"p2p/1 handshake\0\x01", hash.as_ref()].concat();
+    let mut again = Handshake::listen(params(2, &[]).into(), Channel::Plain, [2; 32]).unwrap();
+    again.on_message(&hello).unwrap();
+    again.accept().unwrap();
+    let wrong_role = wire::accept(Some(victim.sign_raw(&as_listener)));
+    assert_eq!(again.on_message(&wrong_role).unwrap_err(), RejectReason::BadSignature.into());
     // With the domain's own signature it would have worked: the test signs the right bytes.
     listener.on_message(&wire::accept(Some(victim.sign_raw(&honest)))).unwrap();
 }
@@ -486,6 +517,12 @@ proptest! {
             .collect();
         let lacking = a.protocols.iter().chain(&b.protocols)
             .any(|(id, offer)| offer.kind == Mandatory && !by_hand.contains(id));
+        let alone = |ours: &HandshakeParams, theirs: &HandshakeParams| negotiate::negotiate(&ours.protocols, &theirs.protocols);
+        match (alone(&a, &b), alone(&b, &a)) {
+            (Ok(at_a), Ok(at_b)) => prop_assert!(at_a.keys().eq(at_b.keys())),
+            (Err(at_a), Err(at_b)) => prop_assert_eq!(at_a.mirrored(), at_b, "both find the same fault first"),
+            other => prop_assert!(false, "{:?}", other),
+        }
         let (a, b, _) = Pair::new(a, b, certified).run();
         match (a, b) {
             (Ok(a), Ok(b)) => {

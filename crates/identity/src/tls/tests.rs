@@ -126,6 +126,8 @@ fn handshake(
 #[test]
 fn two_nodes_learn_who_the_other_is() {
     let (a, b) = (TlsIdentity::new(&key(1)).unwrap(), TlsIdentity::new(&key(2)).unwrap());
+    assert_eq!((a.server_config().send_tls13_tickets, a.server_config().max_early_data_size), (0, 0));
+    assert!(!a.client_config().enable_early_data);
     for _ in 0..2 {
         let (mut client, mut server) = handshake(a.client_config().clone(), b.server_config().clone()).unwrap();
         assert_eq!(peer_id_from_certificates(client.peer_certificates().unwrap()).unwrap(), b.peer_id());
