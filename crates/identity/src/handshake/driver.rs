@@ -44,6 +44,7 @@ pub async fn run(
         sender.finish();
         // Closing the connection now could overtake the reason; the remote closes it once it has read that.
         let closed = async {
+            let _ = sender.flush().await;
             // Its own hello and accept may have been under way.
             for _ in 0..3 {
                 if !matches!(receiver.recv().await, Ok(Some(_))) {
