@@ -116,7 +116,8 @@ impl QuicRecv {
         }
         let mut chunks = [const { Bytes::new() }; CHUNKS_PER_READ];
         // As with writing, the future keeps nothing between polls.
-        match ready!(pin!(self.stream.read_chunks(&mut chunks)).poll(cx)) {
+        let read = ready!(pin!(self.stream.read_chunks(&mut chunks)).poll(cx));
+        match read {
             Ok(None) => Poll::Ready(Ok(None)),
             Ok(Some(1)) => Poll::Ready(Ok(Some(std::mem::take(&mut chunks[0])))),
             Ok(Some(count)) => {

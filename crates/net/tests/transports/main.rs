@@ -8,6 +8,7 @@ mod close;
 mod dial_failures;
 mod drop_handles;
 mod echo;
+mod half_open;
 mod listening;
 mod messages;
 mod names;
