@@ -88,6 +88,18 @@ async fn two_peers_agree_and_the_stream_lives_on() {
     assert_eq!(within(b.receiver.recv()).await.unwrap().unwrap(), "next");
 }
 
+/// A pool runs handshakes in tasks.
+#[tokio::test]
+async fn a_handshake_can_move_between_threads() {
+    fn is_send<T: Send>(future: T) -> T {
+        future
+    }
+    let (a, b) = End::pair().await;
+    let at_b = is_send(b.run(listen(&b), PATIENCE, |_| Ok(())));
+    let (at_a, at_b) = within(async { tokio::join!(is_send(a.run(dial(&a), PATIENCE, |_| Ok(()))), at_b) }).await;
+    assert!(at_a.is_ok() && at_b.is_ok());
+}
+
 #[tokio::test]
 async fn a_veto_on_either_side_is_told_to_the_other() {
     for by_dialer in [true, false] {
