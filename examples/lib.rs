@@ -1,1 +1,54 @@
-//! Holds the examples of `p2p`; each is a program of its own beside this file.
+//! What several examples need. Each example is a program of its own beside this file.
+#![forbid(unsafe_code)]
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+
+use p2p::Node;
+use p2p::endpoint::{Addr, Endpoint};
+
+/// How a program ends: with its error as a line for people, and a code for other programs.
+pub fn exit(program: &str, result: Result<(), impl Display>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{program}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A stranger's text without what moves the cursor.
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The endpoints to give to others: those the node listens on, with its peer id, and with an address of this machine where
+/// it listens on all of them (`0.0.0.0` is nothing that anybody could dial).
+pub fn dialable(node: &Node) -> Vec<Endpoint> {
+    let one = |endpoint: Endpoint| {
+        let addr = match endpoint.addr().ip() {
+            Some(ip) if ip.is_unspecified() => outgoing_ip(ip).into(),
+            _ => endpoint.addr().clone(),
+        };
+        Endpoint::new::<Addr>(endpoint.transport(), addr, endpoint.port()).with_peer_id(node.peer_id())
+    };
+    node.listen_endpoints().into_iter().map(one).collect()
+}
+
+/// The address that packets to the outside leave from, or loopback. Connecting a UDP socket sends nothing; the addresses are
+/// those of documentation (RFC 5737, RFC 3849).
+#[expect(clippy::disallowed_methods, reason = "a program may ask the system; no packet is sent")]
+fn outgoing_ip(any: IpAddr) -> IpAddr {
+    let (outside, loopback): (IpAddr, IpAddr) = match any {
+        IpAddr::V4(_) => (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(_) => (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(), Ipv6Addr::LOCALHOST.into()),
+    };
+    let ask = || {
+        let socket = std::net::UdpSocket::bind((any, 0))?;
+        socket.connect((outside, 9))?;
+        socket.local_addr()
+    };
+    ask().map_or(loopback, |addr| addr.ip())
+}
