@@ -2,15 +2,6 @@
 
 use std::fmt;
 
-/// Which of the two sides dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Direction {
-    /// The remote dialled.
-    Inbound,
-    /// This side dialled.
-    Outbound,
-}
-
 /// Tells one connection of a pool from all others it has had. Counts up; means nothing to the remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);

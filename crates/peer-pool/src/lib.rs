@@ -1,11 +1,33 @@
-//! Placeholder.
+//! Peers, and the protocols spoken with them, over authenticated connections.
 #![forbid(unsafe_code)]
 
+mod attached;
+mod broadcast;
+pub mod config;
+mod conn;
+mod connector;
 pub mod control;
+mod establish;
+pub mod events;
+mod gate;
 pub mod header;
 mod ids;
+mod link;
+mod listener;
+mod peer;
 pub mod ping;
+mod pool;
+pub mod protocol;
 pub mod registry;
 pub mod reputation;
 
-pub use ids::{ConnectionId, Direction};
+pub use broadcast::Broadcast;
+pub use config::{Limits, PoolConfig};
+pub use conn::PeerConn;
+pub use events::{ConnectionEvent, ConnectionEventKind, PeerEvent, PeerInfo, PeerPoolEvent, PeerPoolEventKind};
+pub use ids::ConnectionId;
+pub use listener::LookupConnection;
+pub use p2p_identity::Direction;
+pub use pool::PeerPool;
+pub use protocol::{IntoProtocol, Protocol, ProtocolInfo};
+pub use reputation::Offence;

@@ -9,13 +9,15 @@ use crate::Direction;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dial(u64);
 
-/// Who waits for a dial.
+/// Why somebody is dialled. Dials of one kind do not delay those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DialKind {
-    /// The application does.
+    /// The application waits for it.
     Asked,
-    /// Nobody: a peer that is kept connected, or one that discovery found.
-    Background,
+    /// Discovery has found the peer.
+    Found,
+    /// The peer is to be kept connected.
+    Kept,
 }
 
 #[derive(Debug, Clone)]
@@ -25,35 +27,32 @@ pub(super) struct Counts<P> {
     prefixes: BTreeMap<P, usize>,
     /// Dials that have no connection yet that holds their slot.
     dials: BTreeMap<Dial, DialKind>,
-    asked: usize,
+    /// How many of each kind.
+    by_kind: [usize; 3],
     next_dial: u64,
 }
 
 impl<P> Default for Counts<P> {
     fn default() -> Self {
-        Self { inbound: 0, outbound: 0, prefixes: BTreeMap::new(), dials: BTreeMap::new(), asked: 0, next_dial: 0 }
+        Self { inbound: 0, outbound: 0, prefixes: BTreeMap::new(), dials: BTreeMap::new(), by_kind: [0; 3], next_dial: 0 }
     }
 }
 
 impl<P: Ord + Copy> Counts<P> {
     pub(super) fn begin_dial(&mut self, kind: DialKind, limit: usize) -> Option<Dial> {
-        let rivals = match kind {
-            DialKind::Asked => self.asked,
-            DialKind::Background => self.dials.len(),
-        };
-        if self.outbound + rivals >= limit {
+        if self.outbound + self.by_kind[kind as usize] >= limit {
             return None;
         }
         let dial = Dial(self.next_dial);
         self.next_dial += 1;
         self.dials.insert(dial, kind);
-        self.asked += usize::from(kind == DialKind::Asked);
+        self.by_kind[kind as usize] += 1;
         Some(dial)
     }
 
     pub(super) fn end_dial(&mut self, dial: Dial) {
-        if self.dials.remove(&dial) == Some(DialKind::Asked) {
-            self.asked -= 1;
+        if let Some(kind) = self.dials.remove(&dial) {
+            self.by_kind[kind as usize] -= 1;
         }
     }
 

@@ -122,8 +122,7 @@ impl<P: Ord + Copy> Registry<P> {
     /// Takes an outbound slot for a dial that is about to begin; give it back with [`end_dial`](Self::end_dial),
     /// whatever becomes of it.
     ///
-    /// Dials that the application waits for are not counted against those of the background, so that thousands of
-    /// dead addresses delay nobody.
+    /// Dials of one kind are not counted against those of another, so that thousands of dead addresses delay nobody.
     pub fn begin_dial(&mut self, kind: DialKind) -> Option<Dial> {
         self.counts.begin_dial(kind, self.limits.outbound)
     }

@@ -124,16 +124,16 @@ fn one_address_range_gets_its_share() {
 #[test]
 fn dials_hold_outbound_slots_and_the_background_delays_nobody() {
     let (mut registry, now) = (registry(), Instant::now());
-    let background: Vec<_> = std::iter::from_fn(|| registry.begin_dial(DialKind::Background)).collect();
+    let background: Vec<_> = std::iter::from_fn(|| registry.begin_dial(DialKind::Kept)).collect();
     assert_eq!(background.len(), 3);
     let asked = registry.begin_dial(DialKind::Asked).unwrap();
     establish(&mut registry, now, Candidate { dial: Some(asked), ..candidate(1, 1, Direction::Outbound) });
     registry.end_dial(asked);
     assert_eq!(registry.slots_taken(), (0, 1));
     background.into_iter().for_each(|dial| registry.end_dial(dial));
-    assert!(registry.begin_dial(DialKind::Background).is_some());
-    assert!(registry.begin_dial(DialKind::Background).is_some());
-    assert!(registry.begin_dial(DialKind::Background).is_none(), "one of three slots is a live peer's");
+    assert!(registry.begin_dial(DialKind::Kept).is_some());
+    assert!(registry.begin_dial(DialKind::Kept).is_some());
+    assert!(registry.begin_dial(DialKind::Kept).is_none(), "one of three slots is a live peer's");
 }
 
 #[test]

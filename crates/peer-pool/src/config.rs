@@ -1,0 +1,198 @@
+//! What a user may set about peers.
+
+use std::time::Duration;
+
+use p2p_identity::{Error, HandshakeLimits, Result, Version};
+use p2p_net::Endpoint;
+
+use crate::registry::SlotLimits;
+
+/// Settings of a pool.
+///
+/// ```
+/// let mut config = p2p_peer_pool::PoolConfig::default();
+/// config.network = "my-network".into();
+/// config.inbound_slots = 8;
+/// config.validate()?;
+/// # Ok::<(), p2p_identity::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PoolConfig {
+    /// Nodes of different networks refuse each other.
+    pub network: String,
+    /// The application's version, and the versions of other nodes that it works with.
+    pub version: Version,
+    /// Peers that dialled us.
+    pub inbound_slots: usize,
+    /// Peers that we dialled, and dials under way.
+    pub outbound_slots: usize,
+    /// Peers that are kept connected.
+    pub dial_peers: Vec<Endpoint>,
+    /// Further tries of a dial that failed.
+    pub max_connect_retries: usize,
+    /// From the transport's connection to both sides' agreement.
+    pub handshake_timeout: Duration,
+    /// From the dial to the transport's connection.
+    pub dial_timeout: Duration,
+    /// From one ping to the next.
+    pub ping_interval: Duration,
+    /// How long after a ping something must come from the peer. Any byte counts.
+    pub ping_timeout: Duration,
+    /// How long a connection may accept nothing before the peer is disconnected.
+    pub stall_timeout: Duration,
+    /// How long an orderly end may take.
+    pub drain_timeout: Duration,
+    /// Length of the first timed ban; each further one of the same peer is twice as long.
+    pub ban_time: Duration,
+    /// Whether monitor events are made.
+    pub enable_monitor: bool,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of everything that a remote can make grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of a message.
+    pub message: usize,
+    /// Streams that a remote may have open on a connection.
+    pub inbound_streams: u32,
+    /// Raw streams of a protocol that may wait for `accept_stream`.
+    pub waiting_streams: usize,
+    /// Messages that may wait to be sent, for each protocol of each peer.
+    pub queue_messages: usize,
+    /// Bytes that may wait to be sent, for each protocol of each peer.
+    pub queue_bytes: usize,
+    /// Bytes that a remote may always send on a stream before they are read.
+    pub stream_window: u32,
+    /// Bytes by which all windows of a connection together may exceed the guaranteed ones.
+    pub connection_window: u32,
+    /// Bytes that all connections together may hold.
+    pub memory: usize,
+    /// Inbound handshakes at the same time.
+    pub handshakes: usize,
+    /// Inbound handshakes at the same time from an IPv4 /24 or IPv6 /48.
+    pub handshakes_per_prefix: usize,
+    /// Inbound peers from an IPv4 /24 or IPv6 /48.
+    pub inbound_per_prefix: usize,
+    /// Whether loopback and private addresses are exempt from the limits per prefix, and from bans by address.
+    pub exempt_private: bool,
+    /// Bytes of a handshake message.
+    pub handshake_message: usize,
+    /// Protocols of a node.
+    pub protocols: usize,
+    /// Dials at the same time, for those the application waits for and again for those in the background.
+    pub dials: usize,
+    /// Peers and addresses whose offences are remembered, and bans.
+    pub offenders: usize,
+    /// Events that a listener may leave unread before it loses the oldest.
+    pub event_queue: usize,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            network: "default".into(),
+            version: "0.1.0".parse().expect("a semantic version"),
+            inbound_slots: 64,
+            outbound_slots: 32,
+            dial_peers: Vec::new(),
+            max_connect_retries: 3,
+            handshake_timeout: Duration::from_secs(4),
+            dial_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(20),
+            ping_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(5),
+            ban_time: Duration::from_secs(600),
+            enable_monitor: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: 1 << 20,
+            inbound_streams: 128,
+            waiting_streams: 16,
+            queue_messages: 128,
+            queue_bytes: 4 << 20,
+            stream_window: 64 << 10,
+            connection_window: 16 << 20,
+            memory: 512 << 20,
+            handshakes: 256,
+            handshakes_per_prefix: 16,
+            inbound_per_prefix: 8,
+            exempt_private: true,
+            handshake_message: 16 << 10,
+            protocols: 64,
+            dials: 64,
+            offenders: 4096,
+            event_queue: 1024,
+        }
+    }
+}
+
+impl PoolConfig {
+    pub(crate) fn slot_limits(&self) -> SlotLimits {
+        SlotLimits {
+            inbound: self.inbound_slots,
+            outbound: self.outbound_slots,
+            inbound_per_prefix: self.limits.inbound_per_prefix,
+            grace: self.handshake_timeout / 8,
+            tie_break: self.handshake_timeout / 4,
+        }
+    }
+
+    pub(crate) fn handshake_limits(&self) -> HandshakeLimits {
+        HandshakeLimits {
+            total: self.limits.handshakes,
+            per_prefix: self.limits.handshakes_per_prefix,
+            timeout: self.handshake_timeout,
+            limit_local: !self.limits.exempt_private,
+        }
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the first field that is not valid.
+    pub fn validate(&self) -> Result<()> {
+        let durations = [
+            ("handshake_timeout", self.handshake_timeout),
+            ("dial_timeout", self.dial_timeout),
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+            ("stall_timeout", self.stall_timeout),
+            ("drain_timeout", self.drain_timeout),
+        ];
+        if let Some((field, _)) = durations.into_iter().find(|(_, duration)| duration.is_zero()) {
+            return Err(Error::config(field, "must be longer than zero"));
+        }
+        let limits = &self.limits;
+        let counts = [
+            ("limits.message", limits.message),
+            ("limits.inbound_streams", limits.inbound_streams as usize),
+            ("limits.waiting_streams", limits.waiting_streams),
+            ("limits.queue_messages", limits.queue_messages),
+            ("limits.queue_bytes", limits.queue_bytes),
+            ("limits.handshakes", limits.handshakes),
+            ("limits.handshakes_per_prefix", limits.handshakes_per_prefix),
+            ("limits.inbound_per_prefix", limits.inbound_per_prefix),
+            ("limits.handshake_message", limits.handshake_message),
+            ("limits.dials", limits.dials),
+            ("limits.event_queue", limits.event_queue),
+        ];
+        if let Some((field, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(Error::config(field, "must be at least 1"));
+        }
+        if limits.memory < limits.message {
+            return Err(Error::config("limits.memory", "must hold at least one message of `limits.message` bytes"));
+        }
+        Ok(())
+    }
+}

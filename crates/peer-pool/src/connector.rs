@@ -1,0 +1,269 @@
+//! Dials peers: retries, several addresses, and peers that are kept connected.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use p2p_core::{Backoff, PeerId};
+use p2p_identity::access::{Action, Subject};
+use p2p_identity::{Error, HandshakeError, RejectReason, Result, close_code};
+use p2p_net::{CloseReason, Endpoint};
+
+use crate::establish::{Attempt, Failure, Outcome, establish};
+use crate::pool::Shared;
+use crate::registry::{Dial, DialKind};
+use crate::{ConnectionEventKind, Direction, PeerEvent, PeerPoolEventKind};
+
+/// The waits between the tries of one dial.
+const RETRY_BASE: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// The waits before a peer that is kept connected is dialled again.
+const REDIAL_BASE: Duration = Duration::from_millis(500);
+const REDIAL_MAX: Duration = Duration::from_secs(60);
+
+/// How long after one of a peer's addresses the next is tried too (RFC 8305 §5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// How long to wait for the connection that a remote says there is.
+const OTHER_CONNECTION: Duration = Duration::from_secs(1);
+
+/// Gives a dial's slot back.
+struct Slot<'a> {
+    shared: &'a Shared,
+    dial: Dial,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.shared.with_registry(|registry| {
+            registry.end_dial(self.dial);
+            Vec::new()
+        });
+        self.shared.changed.notify_waiters();
+    }
+}
+
+impl Shared {
+    /// Connects to whoever is at one of the endpoints, or to `expected` wherever it answers first. Cancel-safe: a
+    /// dropped call gives up.
+    pub(crate) async fn connect(
+        self: &Arc<Self>,
+        kind: DialKind,
+        expected: Option<PeerId>,
+        endpoints: &[Endpoint],
+    ) -> Result<PeerId> {
+        let closing = pin!(self.until(|| self.is_closing().then_some(())));
+        let connecting = pin!(self.connect_open(kind, expected, endpoints));
+        match futures_util::future::select(connecting, closing).await {
+            futures_util::future::Either::Left((result, _)) => result,
+            futures_util::future::Either::Right(_) => Err(Error::ShutDown),
+        }
+    }
+
+    async fn connect_open(
+        self: &Arc<Self>,
+        kind: DialKind,
+        expected: Option<PeerId>,
+        endpoints: &[Endpoint],
+    ) -> Result<PeerId> {
+        self.check_open()?;
+        if let Some(peer) = expected {
+            if peer == self.own_id {
+                return Err(Error::SelfDial);
+            }
+            if self.is_connected(&peer) {
+                return Ok(peer);
+            }
+            if self.conduct.is_banned(peer, self.runtime.now()) {
+                return Err(Error::Banned(peer));
+            }
+        }
+        let endpoints = self.allowed(expected, endpoints)?;
+        let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
+        loop {
+            let failure = match self.connect_once(kind, expected, &endpoints).await {
+                Ok(peer) => return Ok(peer),
+                Err(failure) => failure,
+            };
+            let (error, endpoint) = (failure.error, &endpoints[0]);
+            let attempt = backoff.failures() as usize + 1;
+            if !is_temporary(&error) || attempt > self.config.max_connect_retries {
+                self.buses.connection(ConnectionEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
+                self.buses.pool(PeerPoolEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
+                return Err(error);
+            }
+            let after = backoff.next(&*self.runtime);
+            self.buses.connection(ConnectionEventKind::ConnectRetried { attempt, after, error }, endpoint, expected);
+            self.runtime.sleep(after).await;
+        }
+    }
+
+    /// The endpoints that access control lets us dial.
+    fn allowed(&self, expected: Option<PeerId>, endpoints: &[Endpoint]) -> Result<Vec<Endpoint>> {
+        let named = endpoints.iter().map(|endpoint| match expected {
+            Some(peer) => endpoint.clone().with_peer_id(peer),
+            None => endpoint.clone(),
+        });
+        let allow = |endpoint: &Endpoint| {
+            self.access.allow(&Subject::Endpoint(endpoint), Action::Connect(Direction::Outbound))
+        };
+        let allowed: Vec<_> = named.filter(allow).collect();
+        match (allowed.is_empty(), endpoints.first(), expected) {
+            (false, ..) => Ok(allowed),
+            (true, Some(endpoint), _) => Err(Error::Denied(endpoint.to_string())),
+            (true, None, Some(peer)) => Err(Error::NoAddress(peer)),
+            (true, None, None) => Err(Error::config("endpoints", "there is no endpoint to dial")),
+        }
+    }
+
+    /// One try of each endpoint.
+    async fn connect_once(
+        self: &Arc<Self>,
+        kind: DialKind,
+        expected: Option<PeerId>,
+        endpoints: &[Endpoint],
+    ) -> Result<PeerId, Failure> {
+        let failure = |error| Failure { error, peer_id: expected, proven: false };
+        let permit = self.dials[kind as usize].acquire().await;
+        // The semaphore is never closed; were it, nobody could dial.
+        let _permit = permit.map_err(|_| failure(Error::ShutDown))?;
+        let mut dial = None;
+        self.with_registry(|registry| {
+            dial = registry.begin_dial(kind);
+            Vec::new()
+        });
+        let slot = Slot { shared: self, dial: dial.ok_or_else(|| failure(Error::SlotsFull))? };
+        let dialling = pin!(self.race(&slot, expected, endpoints));
+        let Some(peer) = expected else { return dialling.await };
+        // The peer may connect to us in the meantime.
+        let connected = pin!(self.until(|| self.is_connected(&peer).then_some(peer)));
+        match futures_util::future::select(dialling, connected).await {
+            futures_util::future::Either::Left((result, _)) => result,
+            futures_util::future::Either::Right((peer, _)) => Ok(peer),
+        }
+    }
+
+    /// Tries the endpoints one after the other, without waiting long for one that does not answer.
+    async fn race(
+        self: &Arc<Self>,
+        slot: &Slot<'_>,
+        expected: Option<PeerId>,
+        endpoints: &[Endpoint],
+    ) -> Result<PeerId, Failure> {
+        let mut waiting = endpoints.iter();
+        let mut dialling = FuturesUnordered::new();
+        let mut last = None;
+        loop {
+            match waiting.next() {
+                Some(endpoint) => dialling.push(self.dial(slot.dial, expected, endpoint)),
+                None if dialling.is_empty() => {
+                    return Err(last.unwrap_or(Failure { error: Error::ShutDown, peer_id: expected, proven: false }));
+                }
+                None => {}
+            }
+            let result = if waiting.len() > 0 {
+                match self.runtime.timeout(NEXT_ADDRESS, dialling.next()).await {
+                    Ok(result) => result,
+                    Err(_) => continue,
+                }
+            } else {
+                dialling.next().await
+            };
+            match result {
+                Some(Err(failure)) => last = Some(failure),
+                Some(Ok(peer)) => return Ok(peer),
+                None => {}
+            }
+        }
+    }
+
+    async fn dial(self: &Arc<Self>, dial: Dial, expected: Option<PeerId>, endpoint: &Endpoint) -> Result<PeerId, Failure> {
+        let dialled = self.transports.dial(endpoint).await;
+        let connection =
+            dialled.map_err(|error| Failure { error: error.into(), peer_id: expected, proven: false })?;
+        self.buses.connection(ConnectionEventKind::Connected, endpoint, expected);
+        let deadline = self.runtime.now() + self.config.handshake_timeout;
+        let direction = Direction::Outbound;
+        let dial = Some(dial);
+        let attempt = Attempt { shared: self, connection, direction, expected, dial, deadline, progress: &|| () };
+        let failure = match establish(attempt).await {
+            Ok(Outcome::Peer(peer) | Outcome::Lookup(peer)) => return Ok(peer),
+            Err(failure) => failure,
+        };
+        if let Some(peer) = failure.peer_id.filter(|_| is_duplicate(&failure.error)) {
+            let connected = self.until(|| self.is_connected(&peer).then_some(()));
+            if self.runtime.timeout(OTHER_CONNECTION, connected).await.is_ok() {
+                self.buses.pool(PeerPoolEventKind::PeerAlreadyConnected, endpoint, Some(peer));
+                return Ok(peer);
+            }
+        }
+        self.handshake_failed(endpoint, &failure);
+        Err(failure)
+    }
+
+    /// Tells that a connection did not become a peer.
+    pub(crate) fn handshake_failed(&self, endpoint: &Endpoint, failure: &Failure) {
+        let (peer_id, reason) = (failure.peer_id, failure.error.clone());
+        if is_duplicate(&reason) {
+            self.buses.pool(PeerPoolEventKind::PeerAlreadyConnected, endpoint, peer_id);
+            return;
+        }
+        self.buses.pool(PeerPoolEventKind::HandshakeFailed { reason: reason.clone() }, endpoint, peer_id);
+        let endpoint = endpoint.clone();
+        self.buses.peers.emit(PeerEvent::HandshakeFailed { peer_id, endpoint, reason });
+    }
+
+    /// Waits until a condition on the set of peers gives something. Cancel-safe.
+    pub(crate) async fn until<T>(&self, condition: impl Fn() -> Option<T>) -> T {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(value) = condition() {
+                return value;
+            }
+            changed.await;
+        }
+    }
+
+    /// Keeps a peer connected for as long as the pool lives.
+    pub(crate) async fn keep_connected(self: Arc<Self>, endpoint: Endpoint) {
+        let mut backoff = Backoff::new(REDIAL_BASE, REDIAL_MAX);
+        loop {
+            match self.connect(DialKind::Kept, endpoint.peer_id(), std::slice::from_ref(&endpoint)).await {
+                Ok(peer) => {
+                    if let Some(peer) = self.peer(&peer) {
+                        peer.core().closed().await;
+                        backoff.reset();
+                    }
+                }
+                Err(Error::ShutDown | Error::SelfDial) => return,
+                Err(_) => {}
+            }
+            self.runtime.sleep(backoff.next(&*self.runtime)).await;
+        }
+    }
+}
+
+/// Whether the connection was given up because there is another one to the same peer.
+fn is_duplicate(error: &Error) -> bool {
+    match error {
+        Error::Handshake(error) => error.reason() == Some(&RejectReason::AlreadyConnected),
+        Error::Net(p2p_net::Error::Closed(CloseReason::Remote { code, .. })) => *code == close_code::DUPLICATE,
+        _ => false,
+    }
+}
+
+/// Whether another try may have another result.
+fn is_temporary(error: &Error) -> bool {
+    match error {
+        Error::Net(p2p_net::Error::Unsupported { .. } | p2p_net::Error::Endpoint(_)) => false,
+        Error::Net(_) | Error::Handshake(HandshakeError::Closed) => true,
+        Error::Handshake(error) => {
+            matches!(error.reason(), Some(RejectReason::AlreadyConnected | RejectReason::Timeout))
+        }
+        _ => false,
+    }
+}

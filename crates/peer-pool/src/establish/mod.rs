@@ -1,0 +1,313 @@
+//! From a connection to a peer: handshake, choice, streams, constructors, announcement.
+
+mod exchange;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use p2p_core::PeerId;
+use p2p_identity::handshake::{MAX_MESSAGE_LEN, NONCE_LEN};
+use p2p_identity::{
+    Channel, DisconnectReason, Error, Handshake, HandshakeError, Purpose, RejectReason, RemotePeer, Result, close_code,
+    peer_id_from_certificates,
+};
+use p2p_net::{Connection, MessageReceiver, MessageSender, SendLimits};
+use tokio::sync::oneshot;
+
+use crate::control::{Control, ControlMessage};
+use crate::listener::LookupConnection;
+use crate::peer::streams::{self, Collected};
+use crate::peer::{Core, CoreParts, Peer, PeerParts, Session};
+use crate::pool::{Claim, Fate, Shared};
+use crate::registry::Dial;
+use crate::{ConnectionId, Direction};
+
+/// The control stream goes before all others.
+const CONTROL_PRIORITY: i32 = 100;
+
+/// Control messages are few and short: a remote that leaves so many unread has stopped reading.
+const CONTROL_LIMITS: SendLimits =
+    SendLimits { max_message: MAX_MESSAGE_LEN, queue_messages: 64, queue_bytes: 2 * MAX_MESSAGE_LEN };
+
+/// A connection that may become a peer.
+pub(crate) struct Attempt<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) connection: Connection,
+    pub(crate) direction: Direction,
+    /// Who was dialled, if that is known.
+    pub(crate) expected: Option<PeerId>,
+    pub(crate) dial: Option<Dial>,
+    /// When the handshake must be over.
+    pub(crate) deadline: Instant,
+    /// Told of each message of the handshake.
+    pub(crate) progress: &'a (dyn Fn() + Send + Sync),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Peer(PeerId),
+    /// It was for the discovery layer, which has it now.
+    Lookup(PeerId),
+}
+
+/// Nothing became of it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// Who the remote is, or says it is.
+    pub(crate) peer_id: Option<PeerId>,
+    /// Whether that is proven.
+    pub(crate) proven: bool,
+}
+
+/// Closes the connection and frees what it held, unless it became a peer: however the attempt ends, its future being
+/// dropped included.
+struct Guard {
+    shared: Arc<Shared>,
+    connection: Connection,
+    id: ConnectionId,
+    /// With what to close.
+    code: u32,
+    reason: String,
+    armed: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.armed {
+            self.connection.close(self.code, &self.reason);
+            self.shared.abandoned(self.id);
+        }
+    }
+}
+
+impl Guard {
+    fn close_with(&mut self, reason: &DisconnectReason) {
+        (self.code, self.reason) = (reason.close_code(), reason.close_reason());
+    }
+}
+
+/// Makes a peer of a connection, or closes it. Cancel-safe: when dropped, the connection is closed.
+pub(crate) async fn establish(attempt: Attempt<'_>) -> Result<Outcome, Failure> {
+    let mut seen = Seen { peer_id: attempt.expected, proven: false };
+    let mut guard = Guard {
+        shared: attempt.shared.clone(),
+        connection: attempt.connection.clone(),
+        id: attempt.shared.next_connection(),
+        code: close_code::HANDSHAKE,
+        reason: "handshake failed".into(),
+        armed: true,
+    };
+    let result = attempt.run(&mut guard, &mut seen).await;
+    result.map_err(|error| {
+        match &error {
+            Error::Handshake(HandshakeError::Refused(RejectReason::AlreadyConnected)) => {
+                guard.close_with(&DisconnectReason::Duplicate);
+            }
+            Error::Disconnected(reason) => guard.close_with(reason),
+            _ => {}
+        }
+        Failure { error, peer_id: seen.peer_id, proven: seen.proven }
+    })
+}
+
+struct Seen {
+    peer_id: Option<PeerId>,
+    proven: bool,
+}
+
+/// Both ends of the control stream.
+struct ControlStream {
+    sender: MessageSender,
+    receiver: MessageReceiver,
+}
+
+impl Attempt<'_> {
+    async fn run(self, guard: &mut Guard, seen: &mut Seen) -> Result<Outcome> {
+        let (shared, connection) = (self.shared, &self.connection);
+        let channel = match connection.peer_certificates() {
+            Some(certificates) => Channel::Certified(peer_id_from_certificates(certificates)?),
+            None => Channel::Plain,
+        };
+        if let Channel::Certified(peer_id) = channel {
+            *seen = Seen { peer_id: Some(peer_id), proven: true };
+        }
+        let control = self.control_stream().await?;
+        let attached = shared.attached.snapshot();
+        let mut nonce = [0; NONCE_LEN];
+        shared.runtime.fill_random(&mut nonce);
+        let handshake = match self.direction {
+            Direction::Outbound => {
+                Handshake::dial(shared.params(), channel, self.expected, Purpose::Peer, nonce, &[])?
+            }
+            Direction::Inbound => Handshake::listen(shared.params(), channel, nonce)?,
+        };
+        let mut fate = None;
+        let decide = |remote: &RemotePeer| {
+            seen.peer_id = Some(remote.peer_id);
+            if remote.purpose != Purpose::Peer {
+                return Ok(());
+            }
+            fate = Some(shared.decide(&self.claim(guard.id, remote))?);
+            Ok(())
+        };
+        let (sender, receiver) = (&control.sender, &control.receiver);
+        let runtime = &*shared.runtime;
+        let remote =
+            exchange::run(handshake, sender, receiver, runtime, self.deadline, self.progress, decide).await?;
+        seen.proven = true;
+        let Some(fate) = fate else { return self.hand_over(guard, control, remote) };
+        self.chosen(guard.id, &remote, &control, fate).await?;
+        if shared.own_id < remote.peer_id {
+            control.sender.send(ControlMessage::Stay.to_bytes()?).await?;
+        }
+        let Collected { messages, early } = self.streams(&remote).await?;
+        let core = Core::new(CoreParts {
+            id: remote.peer_id,
+            connection_id: guard.id,
+            endpoint: connection.remote_endpoint().clone().with_peer_id(None),
+            direction: self.direction,
+            version: remote.version.clone(),
+            runtime: shared.runtime.clone(),
+        });
+        let negotiated = remote.protocols;
+        let connection = connection.clone();
+        let parts = PeerParts { core, connection, control: control.sender, streams: messages, negotiated };
+        let peer = Peer::new(shared, parts);
+        let protocols = peer.construct(&attached).map_err(Error::Disconnected);
+        let admitted = protocols.and_then(|protocols| {
+            shared.admit(&peer).map_err(Error::Disconnected)?;
+            Ok(protocols)
+        });
+        let protocols = admitted.inspect_err(|error| peer.abandon(error))?;
+        // From here on the session closes the connection, and tells when it is gone.
+        guard.armed = false;
+        peer.start(protocols);
+        let session = Session::new(shared, peer, control.receiver);
+        shared.sessions.spawn("peer", session.run(early));
+        Ok(Outcome::Peer(remote.peer_id))
+    }
+
+    async fn control_stream(&self) -> Result<ControlStream> {
+        let shared = self.shared;
+        let stream = match self.direction {
+            Direction::Outbound => self.connection.open_stream().await?,
+            Direction::Inbound => {
+                let left = self.deadline.saturating_duration_since(shared.runtime.now());
+                let accepted = shared.runtime.timeout(left, self.connection.accept_stream()).await;
+                accepted.map_err(|_| HandshakeError::Refused(RejectReason::Timeout))??
+            }
+        };
+        (self.progress)();
+        let (recv, mut send) = stream.into_split();
+        send.set_priority(CONTROL_PRIORITY);
+        Ok(ControlStream {
+            sender: MessageSender::new(send, CONTROL_LIMITS, &shared.budget),
+            receiver: MessageReceiver::new(recv, MAX_MESSAGE_LEN, &shared.budget),
+        })
+    }
+
+    fn claim<'a>(&'a self, id: ConnectionId, remote: &'a RemotePeer) -> Claim<'a> {
+        Claim {
+            id,
+            peer: remote.peer_id,
+            boot: remote.boot_nonce,
+            direction: self.direction,
+            endpoint: self.connection.remote_endpoint(),
+            record: remote.record.as_ref(),
+            dial: self.dial,
+        }
+    }
+
+    /// The discovery layer takes the connection.
+    fn hand_over(&self, guard: &mut Guard, control: ControlStream, remote: RemotePeer) -> Result<Outcome> {
+        let peer_id = remote.peer_id;
+        let ControlStream { sender, receiver } = control;
+        let lookup = LookupConnection { connection: self.connection.clone(), remote, sender, receiver };
+        self.shared.serve_lookup(lookup)?;
+        guard.armed = false;
+        Ok(Outcome::Lookup(peer_id))
+    }
+
+    /// Waits until it is clear that this connection is the peer's.
+    async fn chosen(
+        &self,
+        id: ConnectionId,
+        remote: &RemotePeer,
+        control: &ControlStream,
+        mut fate: oneshot::Receiver<Fate>,
+    ) -> Result<()> {
+        let shared = self.shared;
+        shared.with_registry(|registry| registry.complete(shared.runtime.now(), id).unwrap_or_default());
+        // Nearly always there is nothing to choose.
+        if let Ok(fate) = fate.try_recv() {
+            return fate.into_result();
+        }
+        let patience = shared.config.handshake_timeout + shared.config.drain_timeout;
+        let wait = self.wait_for_fate(id, remote, control, &mut fate);
+        match shared.runtime.timeout(patience, wait).await {
+            Ok(result) => result,
+            Err(_) => Err(HandshakeError::Refused(RejectReason::Timeout).into()),
+        }
+    }
+
+    async fn wait_for_fate(
+        &self,
+        id: ConnectionId,
+        remote: &RemotePeer,
+        control: &ControlStream,
+        fate: &mut oneshot::Receiver<Fate>,
+    ) -> Result<()> {
+        let shared = self.shared;
+        let now = || shared.runtime.now();
+        let arbiter = shared.own_id < remote.peer_id;
+        let mut reader = Control::new(!arbiter, now());
+        let mut tie_break = shared.runtime.sleep(shared.config.slot_limits().tie_break);
+        let (mut over, mut stay) = (false, false);
+        loop {
+            tokio::select! {
+                told = &mut *fate => return told.map_or(Err(Error::ShutDown), Fate::into_result),
+                () = &mut tie_break, if !over => {
+                    over = true;
+                    shared.with_registry(|registry| registry.poll(now()));
+                }
+                message = control.receiver.recv(), if !arbiter && !stay => {
+                    let message = message?.ok_or(HandshakeError::Closed)?;
+                    match reader.receive(now(), &message) {
+                        Ok(Some(ControlMessage::Stay)) => {
+                            stay = true;
+                            shared.with_registry(|registry| registry.stay(now(), id));
+                        }
+                        _ => return Err(HandshakeError::Refused(RejectReason::Malformed("not a Stay".into())).into()),
+                    }
+                }
+                reason = self.connection.closed() => return Err(p2p_net::Error::Closed(reason).into()),
+            }
+        }
+    }
+
+    async fn streams(&self, remote: &RemotePeer) -> Result<Collected> {
+        let shared = self.shared;
+        let (config, budget) = (&shared.config, &shared.budget);
+        let protocols = remote.protocols.keys();
+        match self.direction {
+            Direction::Outbound => {
+                let messages = streams::open(&self.connection, protocols, config, budget).await?;
+                Ok(Collected { messages, early: Vec::new() })
+            }
+            Direction::Inbound => {
+                streams::collect(&self.connection, protocols.collect(), &*shared.runtime, config, budget).await
+            }
+        }
+    }
+}
+
+impl Fate {
+    fn into_result(self) -> Result<()> {
+        match self {
+            Self::Stays => Ok(()),
+            Self::Goes(reason) => Err(HandshakeError::Refused(reason).into()),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A connected peer: its streams, its protocols and the task that looks after both.
+
+mod core;
+mod drain;
+mod session;
+pub(crate) mod streams;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Weak};
+
+use futures_util::FutureExt;
+use p2p_core::task::panic_message;
+use p2p_core::{PeerId, TaskGroup};
+use p2p_identity::{DisconnectReason, Negotiated, ProtocolId, ProtocolKind};
+use p2p_net::{CloseReason, Connection, MessageSender};
+
+pub(crate) use self::core::{Core, CoreParts, Leave, Outcome};
+pub(crate) use self::session::Session;
+use self::streams::MessageStream;
+use crate::attached::Attachment;
+use crate::link::{Link, LinkParts};
+use crate::pool::Shared;
+use crate::{Offence, PeerConn, PeerInfo, Protocol};
+
+/// Owns what belongs to one peer. The pool and the peer's task hold it; handles of protocols do not.
+pub(crate) struct Peer {
+    core: Arc<Core>,
+    connection: Connection,
+    control: MessageSender,
+    links: BTreeMap<ProtocolId, Arc<Link>>,
+    mandatory: BTreeSet<ProtocolId>,
+    protocols: TaskGroup,
+    tasks: TaskGroup,
+    pool: Weak<Shared>,
+}
+
+pub(crate) struct PeerParts {
+    pub(crate) core: Core,
+    pub(crate) connection: Connection,
+    pub(crate) control: MessageSender,
+    pub(crate) streams: BTreeMap<ProtocolId, MessageStream>,
+    pub(crate) negotiated: BTreeMap<ProtocolId, Negotiated>,
+}
+
+impl Peer {
+    pub(crate) fn new(pool: &Arc<Shared>, parts: PeerParts) -> Arc<Self> {
+        let PeerParts { core, connection, control, streams, negotiated } = parts;
+        let core = Arc::new(core);
+        let limits = &pool.config.limits;
+        let mandatory = |(id, negotiated): (&ProtocolId, &Negotiated)| {
+            (negotiated.local_kind == ProtocolKind::Mandatory).then(|| id.clone())
+        };
+        Arc::new_cyclic(|peer| {
+            let link = |(protocol, stream): (ProtocolId, MessageStream)| {
+                let remote_version = negotiated.get(&protocol)?.remote_version.clone();
+                let link = Link::new(LinkParts {
+                    core: core.clone(),
+                    peer: peer.clone(),
+                    group: Arc::downgrade(&pool.group(&protocol)),
+                    protocol: protocol.clone(),
+                    remote_version,
+                    sender: stream.sender,
+                    receiver: stream.receiver,
+                    max_waiting: limits.waiting_streams,
+                    max_stash: limits.queue_bytes,
+                    budget: pool.budget.clone(),
+                });
+                Some((protocol, Arc::new(link)))
+            };
+            Self {
+                links: streams.into_iter().filter_map(link).collect(),
+                mandatory: negotiated.iter().filter_map(mandatory).collect(),
+                protocols: TaskGroup::new(core.runtime.clone()),
+                tasks: TaskGroup::new(core.runtime.clone()),
+                pool: Arc::downgrade(pool),
+                core,
+                connection,
+                control,
+            }
+        })
+    }
+
+    /// Runs the constructors. One that panics ends its protocol; `Err` when that one is mandatory.
+    pub(crate) fn construct(
+        &self,
+        attached: &BTreeMap<ProtocolId, Attachment>,
+    ) -> Result<Vec<(Arc<Link>, Arc<dyn Protocol>)>, DisconnectReason> {
+        let mut protocols = Vec::with_capacity(self.links.len());
+        for (id, link) in &self.links {
+            let Some(attachment) = attached.get(id) else {
+                // Detached since the handshake.
+                self.core.protocol_ended(id.clone(), Outcome::Ended);
+                continue;
+            };
+            let conn = PeerConn::new(link.clone());
+            match std::panic::catch_unwind(AssertUnwindSafe(|| (attachment.construct)(conn))) {
+                Ok(protocol) => protocols.push((link.clone(), protocol)),
+                Err(panic) => {
+                    let outcome = Outcome::Panicked(panic_message(&*panic).into());
+                    if let Some(reason) = self.consequence(id, &outcome) {
+                        return Err(reason);
+                    }
+                    self.core.protocol_ended(id.clone(), outcome);
+                }
+            }
+        }
+        Ok(protocols)
+    }
+
+    /// Starts the protocols, each in a task of its own.
+    pub(crate) fn start(&self, protocols: Vec<(Arc<Link>, Arc<dyn Protocol>)>) {
+        for (link, protocol) in protocols {
+            self.protocols.spawn("protocol", async move {
+                let outcome = match AssertUnwindSafe(protocol.start()).catch_unwind().await {
+                    Ok(Ok(())) => Outcome::Ended,
+                    Ok(Err(error)) => Outcome::Failed(error),
+                    Err(panic) => Outcome::Panicked(panic_message(&*panic).into()),
+                };
+                link.core.protocol_ended(link.protocol.clone(), outcome);
+            });
+        }
+    }
+
+    /// Why the connection must end because a protocol did; `None` when it goes on without it.
+    fn consequence(&self, protocol: &ProtocolId, outcome: &Outcome) -> Option<DisconnectReason> {
+        use p2p_identity::Error as E;
+        let mandatory = self.mandatory.contains(protocol);
+        match outcome {
+            Outcome::Ended => None,
+            // It has only passed on why it could not go on.
+            Outcome::Failed(E::PeerShutdown | E::ProtocolEnded | E::Disconnected(_)) => None,
+            Outcome::Failed(error) => {
+                tracing::warn!(peer = %self.core.id, %protocol, %error, mandatory, "a protocol failed");
+                let (protocol, error) = (protocol.clone(), error.to_string());
+                mandatory.then_some(DisconnectReason::ProtocolFailed { protocol, error })
+            }
+            Outcome::Panicked(message) => {
+                tracing::error!(peer = %self.core.id, %protocol, message, mandatory, "a protocol panicked");
+                let (protocol, message) = (protocol.clone(), message.clone());
+                mandatory.then_some(DisconnectReason::ProtocolPanicked { protocol, message })
+            }
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn id(&self) -> PeerId {
+        self.core.id
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn links(&self) -> &BTreeMap<ProtocolId, Arc<Link>> {
+        &self.links
+    }
+
+    /// Tasks that end with the peer.
+    pub(crate) fn tasks(&self) -> &TaskGroup {
+        &self.tasks
+    }
+
+    pub(crate) fn conn(&self, protocol: &ProtocolId) -> Option<PeerConn> {
+        self.links.get(protocol).cloned().map(PeerConn::new)
+    }
+
+    pub(crate) fn info(&self) -> PeerInfo {
+        PeerInfo {
+            peer_id: self.core.id,
+            connection_id: self.core.connection_id,
+            endpoint: self.core.endpoint.clone(),
+            direction: self.core.direction,
+            protocols: self.links.keys().cloned().collect(),
+            connected_at: self.core.connected_at,
+            rtt: self.core.rtt(),
+        }
+    }
+
+    pub(crate) fn report(&self, offence: Offence) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.offence(Some(self.core.id), &self.core.endpoint, offence);
+        }
+    }
+
+    /// The peer is not announced after all: handles that its constructors kept learn of the end.
+    pub(crate) fn abandon(&self, error: &p2p_identity::Error) {
+        let reason = match error {
+            p2p_identity::Error::Disconnected(reason) => reason.clone(),
+            error => DisconnectReason::Lost(error.to_string()),
+        };
+        self.core.set_ended(reason);
+        self.links.values().for_each(|link| link.wake());
+    }
+
+    /// Ends the tasks of protocols, and those that protocols started.
+    pub(crate) async fn stop(&self) {
+        self.protocols.shutdown().await;
+        self.tasks.shutdown().await;
+    }
+
+    /// The connection closes for `reason`, which everybody who waits learns. Gives the reason that came first.
+    fn end(&self, reason: DisconnectReason) -> DisconnectReason {
+        let reason = self.core.set_ended(reason);
+        self.connection.close(reason.close_code(), &reason.close_reason());
+        self.links.values().for_each(|link| link.wake());
+        reason
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
+    }
+}
+
+/// What the end of a connection means for the peer.
+pub(crate) fn disconnect_reason(reason: CloseReason) -> DisconnectReason {
+    match reason {
+        CloseReason::Local { code, reason } => DisconnectReason::Local { code, reason },
+        CloseReason::Remote { code, reason } => DisconnectReason::from_close(code, &reason),
+        CloseReason::TimedOut => DisconnectReason::Lost("the transport heard nothing for too long".into()),
+        CloseReason::Lost(why) => DisconnectReason::Lost(why),
+        CloseReason::Violation(what) => DisconnectReason::ProtocolViolation(what),
+        other => DisconnectReason::Lost(other.to_string()),
+    }
+}

@@ -1,0 +1,330 @@
+//! The task of a connected peer.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use p2p_identity::DisconnectReason;
+use p2p_net::{MessageReceiver, Stream};
+
+use super::drain::{Drain, Next};
+use super::streams::{Headed, MAX_PENDING_HEADERS, read_header};
+use super::{Leave, Outcome, Peer, disconnect_reason};
+use crate::control::{Control, ControlMessage, Violation};
+use crate::header::{StreamKind, stream_code};
+use crate::ping::{Due, Ping, PingTimes};
+use crate::pool::Shared;
+use crate::{Offence, PoolConfig};
+
+/// When a new connection is pinged first, which gives its round-trip time.
+const FIRST_PING: Duration = Duration::from_millis(250);
+
+/// How long protocols that have nothing left to read may take to end by themselves.
+const LINGER: Duration = Duration::from_millis(250);
+
+type Pending<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+/// A peer and all that its task moves: control messages, pings, new streams, the end.
+pub(crate) struct Session {
+    peer: Arc<Peer>,
+    inbox: MessageReceiver,
+    config: Arc<PoolConfig>,
+    control: Control,
+    ping: Ping,
+    headers: Pending<Option<Headed>>,
+    /// Message streams of protocols that have ended here, read to their end and dropped.
+    discards: Pending<()>,
+    drain: Option<Drain>,
+}
+
+/// Ends the peer when its task is dropped: nobody may wait for a peer that nobody looks after.
+struct EndOnDrop(Arc<Peer>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if self.0.core.ended().is_none() {
+            self.0.end(DisconnectReason::Lost("the node was dropped".into()));
+        }
+    }
+}
+
+enum Event {
+    Control(p2p_net::Result<Option<Bytes>>),
+    Stream(p2p_net::Result<Stream>),
+    Header(Option<Headed>),
+    Requests,
+    Timer,
+    PingTaken,
+    Other,
+}
+
+impl Session {
+    pub(crate) fn new(pool: &Shared, peer: Arc<Peer>, inbox: MessageReceiver) -> Self {
+        let config = pool.config.clone();
+        let now = pool.runtime.now();
+        let times =
+            PingTimes { interval: config.ping_interval, timeout: config.ping_timeout, stall: config.stall_timeout };
+        Self {
+            control: Control::new(peer.id() < pool.own_id, now),
+            ping: Ping::new(times, FIRST_PING, now),
+            headers: Pending::new(),
+            discards: Pending::new(),
+            drain: None,
+            config,
+            inbox,
+            peer,
+        }
+    }
+
+    /// Looks after the peer until it is gone and its tasks have ended.
+    pub(crate) async fn run(mut self, early: Vec<Headed>) {
+        let end = EndOnDrop(self.peer.clone());
+        early.into_iter().for_each(|headed| self.stream_arrived(headed));
+        let reason = self.serve().await;
+        let peer = end.0.clone();
+        let reason = peer.end(reason);
+        let runtime = peer.core.runtime.clone();
+        // What has arrived stays readable; readers that wait inside are woken by the end and make way.
+        let _ = runtime.timeout(LINGER, join_all(peer.links.values().map(|link| link.drain()))).await;
+        let unread = peer.links.values().any(|link| link.has_unread() && !link.has_ended_here());
+        if let Some(pool) = peer.pool.upgrade() {
+            pool.peer_gone(&peer, reason);
+        }
+        let patience = if unread { self.config.drain_timeout } else { LINGER.min(self.config.drain_timeout) };
+        let _ = runtime.timeout(patience, peer.protocols.wait()).await;
+        peer.stop().await;
+    }
+
+    async fn serve(&mut self) -> DisconnectReason {
+        let peer = self.peer.clone();
+        let mut timer = peer.core.runtime.sleep_until(self.deadline());
+        let mut closed = Box::pin(peer.connection.closed());
+        loop {
+            timer.reset(self.deadline());
+            let drain = &mut self.drain;
+            let event = tokio::select! {
+                reason = &mut closed => return self.closed(disconnect_reason(reason)),
+                message = self.inbox.recv() => Event::Control(message),
+                () = peer.core.woken() => Event::Requests,
+                Some(header) = self.headers.next(), if !self.headers.is_empty() => Event::Header(header),
+                stream = peer.connection.accept_stream(), if self.headers.len() < MAX_PENDING_HEADERS => {
+                    Event::Stream(stream)
+                }
+                _ = peer.control.flush(), if self.ping.is_waiting_for_transport() => Event::PingTaken,
+                () = poll_fn(|cx| drain.as_mut().map_or(Poll::Pending, |drain| drain.poll_read(cx))) => Event::Other,
+                Some(()) = self.discards.next(), if !self.discards.is_empty() => Event::Other,
+                () = &mut timer => Event::Timer,
+            };
+            let end = self.handle(event).or_else(|| self.drain_step());
+            if let Some(reason) = end {
+                return reason;
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.peer.core.runtime.now()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.drain.as_ref().map_or_else(|| self.ping.deadline(), |drain| drain.deadline)
+    }
+
+    /// The transport is gone: after a good-bye that is how it should be.
+    fn closed(&mut self, reason: DisconnectReason) -> DisconnectReason {
+        if let DisconnectReason::ProtocolViolation(_) = reason {
+            self.peer.report(Offence::BrokeProtocol);
+        }
+        self.drain.take().map_or(reason, |drain| drain.reason)
+    }
+
+    fn handle(&mut self, event: Event) -> Option<DisconnectReason> {
+        match event {
+            Event::Control(Ok(Some(bytes))) => self.control_message(&bytes),
+            Event::Control(Ok(None)) => self.violation("it ended the control stream"),
+            Event::Control(Err(p2p_net::Error::Closed(reason))) | Event::Stream(Err(p2p_net::Error::Closed(reason))) => {
+                Some(self.closed(disconnect_reason(reason)))
+            }
+            Event::Control(Err(error)) => self.violation(&format!("control stream: {error}")),
+            Event::Stream(Err(error)) => Some(DisconnectReason::Lost(error.to_string())),
+            Event::Stream(Ok(stream)) => {
+                let (peer, config) = (self.peer.clone(), self.config.clone());
+                let budget = peer.pool.upgrade().map(|pool| pool.budget.clone())?;
+                self.headers.push(Box::pin(async move {
+                    read_header(stream, &*peer.core.runtime, &config, &budget).await
+                }));
+                None
+            }
+            Event::Header(headed) => {
+                headed.into_iter().for_each(|headed| self.stream_arrived(headed));
+                None
+            }
+            Event::Requests => self.requests(),
+            Event::Timer => self.timer(),
+            Event::PingTaken => {
+                self.ping.taken(self.now(), self.peer.connection.bytes_received());
+                None
+            }
+            Event::Other => None,
+        }
+    }
+
+    fn violation(&self, what: &str) -> Option<DisconnectReason> {
+        self.peer.report(Offence::BrokeProtocol);
+        Some(DisconnectReason::ProtocolViolation(what.into()))
+    }
+
+    /// Sends a control message if the stream takes any; one that does not is found out by ping.
+    fn say(&self, message: &ControlMessage) {
+        match message.to_bytes() {
+            Ok(bytes) => drop(self.peer.control.try_send(bytes)),
+            Err(error) => tracing::error!(%error, ?message, "a control message has no encoding"),
+        }
+    }
+
+    fn control_message(&mut self, bytes: &[u8]) -> Option<DisconnectReason> {
+        let now = self.now();
+        let message = match self.control.receive(now, bytes) {
+            Ok(message) => message?,
+            Err(Violation(what)) => return self.violation(&what),
+        };
+        match message {
+            ControlMessage::Ping(number) => self.say(&ControlMessage::Pong(number)),
+            ControlMessage::Pong(number) if self.ping.pong(now, number) => {
+                self.peer.core.probed();
+                self.ping.rtt().into_iter().for_each(|rtt| self.peer.core.set_rtt(rtt));
+            }
+            ControlMessage::Pong(_) => {
+                if let Err(Violation(what)) = self.control.useless(now, "too many pongs that nobody asked for") {
+                    return self.violation(&what);
+                }
+            }
+            ControlMessage::Goodbye { code, reason } => {
+                self.start_drain(DisconnectReason::from_close(code, &reason)).said_there();
+            }
+            ControlMessage::GoodbyeAck => {
+                if !self.drain.as_mut().is_some_and(Drain::acked_there) {
+                    return self.violation("it acknowledged a good-bye that nobody said");
+                }
+            }
+            // It was chosen here already: there was no other.
+            ControlMessage::Stay => {}
+            ControlMessage::Ended(protocol) => match self.peer.links.get(&protocol) {
+                Some(link) => link.end_there(),
+                None => return self.violation("it ended a protocol that was not negotiated"),
+            },
+        }
+        None
+    }
+
+    fn stream_arrived(&mut self, Headed { header, stream }: Headed) {
+        let offence = match self.peer.links.get(&header.protocol) {
+            Some(link) if header.kind == StreamKind::Raw => {
+                if link.has_ended() || self.drain.is_some() {
+                    stream.reset(stream_code::UNKNOWN_PROTOCOL);
+                } else if let Err(stream) = link.offer_stream(stream) {
+                    stream.reset(stream_code::BUSY);
+                }
+                return;
+            }
+            Some(_) => stream_code::DUPLICATE,
+            None => stream_code::UNKNOWN_PROTOCOL,
+        };
+        stream.reset(offence);
+        self.peer.report(Offence::StrayStream);
+    }
+
+    fn requests(&mut self) -> Option<DisconnectReason> {
+        let requests = self.peer.core.take_requests();
+        for (protocol, outcome) in requests.ended {
+            self.protocol_ended(&protocol, &outcome);
+        }
+        if requests.probe {
+            self.ping.probe(self.now());
+        }
+        match requests.leave {
+            Some(Leave::Now(reason)) => {
+                if let DisconnectReason::ProtocolViolation(_) = reason {
+                    self.peer.report(Offence::BrokeProtocol);
+                }
+                Some(reason)
+            }
+            Some(Leave::Orderly(reason)) => {
+                self.say_goodbye(reason);
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn protocol_ended(&mut self, protocol: &p2p_identity::ProtocolId, outcome: &Outcome) {
+        let Some(link) = self.peer.links.get(protocol).cloned() else { return };
+        let consequence = self.peer.consequence(protocol, outcome);
+        if !link.end_here() {
+            return;
+        }
+        if self.drain.is_none() {
+            self.say(&ControlMessage::Ended(protocol.clone()));
+            self.discards.push(Box::pin(async move { link.drain().await }));
+        }
+        if let Some(reason) = consequence {
+            self.say_goodbye(reason);
+        }
+    }
+
+    /// Leaves in good order.
+    fn say_goodbye(&mut self, reason: DisconnectReason) {
+        let goodbye = ControlMessage::Goodbye { code: reason.close_code(), reason: reason.close_reason() };
+        self.start_drain(reason).said_here();
+        self.say(&goodbye);
+    }
+
+    /// Whoever said good-bye: nothing new is sent from here on, and what comes is read to the end.
+    fn start_drain(&mut self, reason: DisconnectReason) -> &mut Drain {
+        let deadline = self.now() + self.config.drain_timeout;
+        let peer = &self.peer;
+        self.drain.get_or_insert_with(|| {
+            if let Some(pool) = peer.pool.upgrade() {
+                pool.peer_leaving(peer);
+            }
+            peer.core.set_leaving(reason.clone());
+            peer.links.values().for_each(|link| link.finish());
+            let links: Vec<_> = peer.links.values().cloned().collect();
+            Drain::new(reason, deadline, async move {
+                join_all(links.iter().map(|link| link.drain())).await;
+            })
+        })
+    }
+
+    fn drain_step(&mut self) -> Option<DisconnectReason> {
+        let now = self.now();
+        loop {
+            let drain = self.drain.as_mut()?;
+            match drain.next(now) {
+                Next::Wait => return None,
+                Next::Acknowledge => self.say(&ControlMessage::GoodbyeAck),
+                Next::Close => return Some(drain.reason.clone()),
+            }
+        }
+    }
+
+    fn timer(&mut self) -> Option<DisconnectReason> {
+        if self.drain.is_some() {
+            return None;
+        }
+        match self.ping.poll(self.now(), self.peer.connection.bytes_received())? {
+            Due::Send(number) => {
+                self.say(&ControlMessage::Ping(number));
+                None
+            }
+            Due::TimedOut => Some(DisconnectReason::PingTimeout),
+            Due::Stalled => Some(DisconnectReason::Stalled),
+        }
+    }
+}

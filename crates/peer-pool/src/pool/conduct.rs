@@ -1,0 +1,79 @@
+//! Who is let in: bans, reputation and access control.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use p2p_core::PeerId;
+use p2p_identity::prefix::is_local;
+use p2p_identity::{BanList, PeerOrIp};
+
+use crate::reputation::{Offender, Reputation};
+use crate::{Limits, Offence};
+
+/// Bans and what leads to them. Addresses that many share (loopback, private networks) are not held responsible,
+/// unless the limits say so.
+#[derive(Debug)]
+pub(crate) struct Conduct {
+    state: Mutex<State>,
+    exempt_private: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    bans: BanList,
+    reputation: Reputation,
+}
+
+impl Conduct {
+    pub(crate) fn new(limits: &Limits, ban: Duration) -> Self {
+        let state =
+            State { bans: BanList::new(limits.offenders), reputation: Reputation::new(limits.offenders, ban) };
+        Self { state: Mutex::new(state), exempt_private: limits.exempt_private }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Both tables are valid after each statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ban(&self, who: impl Into<PeerOrIp>, duration: Duration, now: Instant) {
+        self.lock().bans.ban(who, duration, now);
+    }
+
+    /// Lifts a ban and forgets what led to it.
+    pub(crate) fn unban(&self, peer: PeerId) -> bool {
+        let mut state = self.lock();
+        state.reputation.pardon(Offender::Peer(peer));
+        state.bans.unban(peer)
+    }
+
+    pub(crate) fn is_banned(&self, who: impl Into<PeerOrIp>, now: Instant) -> bool {
+        self.lock().bans.is_banned(who, now)
+    }
+
+    /// Whether connections from an address are turned away.
+    pub(crate) fn is_addr_banned(&self, ip: IpAddr, now: Instant) -> bool {
+        match Offender::addr(ip) {
+            Offender::Addr(network) => self.is_banned(network, now),
+            Offender::Peer(_) => false,
+        }
+    }
+
+    /// Counts an offence of a peer, and of where it is; true when the peer is banned for it.
+    pub(crate) fn offence(&self, now: Instant, peer: Option<PeerId>, ip: Option<IpAddr>, offence: Offence) -> bool {
+        let mut state = self.lock();
+        if let Some(ip) = ip.filter(|ip| !(self.exempt_private && is_local(*ip))) {
+            let offender = Offender::addr(ip);
+            if let (Some(ban), Offender::Addr(network)) = (state.reputation.record(now, offender, offence), offender) {
+                tracing::warn!(%network, ?offence, ?ban, "an address is banned");
+                state.bans.ban(network, ban, now);
+            }
+        }
+        let Some(peer) = peer else { return false };
+        let Some(ban) = state.reputation.record(now, Offender::Peer(peer), offence) else { return false };
+        tracing::warn!(%peer, ?offence, ?ban, "a peer is banned");
+        state.bans.ban(peer, ban, now);
+        true
+    }
+}

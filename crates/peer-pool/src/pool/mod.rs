@@ -1,0 +1,397 @@
+//! [`PeerPool`]: all peers of a node.
+
+mod buses;
+mod conduct;
+mod shared;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use p2p_core::{ByteBudget, EventBus, EventListener, PeerId, Runtime};
+use p2p_identity::access::AccessControl;
+use p2p_identity::{DisconnectReason, Error, KeyPair, PeerRecord, ProtocolId, Result, TlsIdentity};
+use p2p_net::{Endpoint, NetConfig, PeerAddr, Transports};
+
+pub(crate) use self::shared::{Claim, Fate, Shared};
+use self::shared::SharedParts;
+use crate::listener::LookupConnection;
+use crate::peer::{Leave, Peer};
+use crate::registry::DialKind;
+use crate::{
+    Broadcast, ConnectionEvent, Direction, IntoProtocol, Offence, PeerConn, PeerEvent, PeerInfo, PeerPoolEvent,
+    PoolConfig, Protocol, ProtocolInfo,
+};
+
+/// After [`PoolConfig::drain_timeout`], how long a shutdown gives protocols to end by themselves.
+const END_OF_PROTOCOLS: Duration = Duration::from_millis(500);
+
+/// The peers of a node: connects, accepts, shakes hands, runs protocols, and says who is there.
+///
+/// Clones are handles to the same pool. Dropping the last one ends everything at once; [`shutdown`](Self::shutdown) is
+/// the orderly way.
+#[derive(Clone)]
+pub struct PeerPool {
+    shared: Arc<Shared>,
+    alive: Arc<Alive>,
+}
+
+/// Ends everything with the last handle. Tasks hold the rest.
+struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.tasks.abort_all();
+        self.0.sessions.abort_all();
+    }
+}
+
+impl PeerPool {
+    /// A pool without peers, which listens nowhere yet. It asks `access` about everybody.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field that is not valid.
+    pub fn new(
+        runtime: Arc<dyn Runtime>,
+        key_pair: &KeyPair,
+        config: PoolConfig,
+        access: Arc<dyn AccessControl>,
+    ) -> Result<Self> {
+        config.validate()?;
+        let limits = &config.limits;
+        let budget = ByteBudget::new(limits.memory);
+        let mut net = NetConfig::default();
+        net.tls = Some(TlsIdentity::new(key_pair)?.configs());
+        net.max_inbound_streams = limits.inbound_streams;
+        net.stream_window = limits.stream_window;
+        net.connection_window = limits.connection_window;
+        net.budget = budget.clone();
+        net.dial_timeout = config.dial_timeout;
+        net.accept_timeout = config.handshake_timeout;
+        let transports = Transports::new(runtime.clone(), net);
+        let changes = access.changes();
+        let key_pair = key_pair.clone();
+        let shared = Arc::new(Shared::new(SharedParts { runtime, key_pair, config, access, transports, budget }));
+        shared.params().validate()?;
+        if let Some(mut changes) = changes {
+            let weak = Arc::downgrade(&shared);
+            shared.tasks.spawn("access control", async move {
+                loop {
+                    changes.changed().await;
+                    let Some(shared) = weak.upgrade() else { return };
+                    for peer in shared.peers().into_iter().filter(|peer| !shared.is_allowed(peer)) {
+                        peer.core().leave(Leave::Now(DisconnectReason::Denied));
+                    }
+                }
+            });
+        }
+        Ok(Self { alive: Arc::new(Alive(shared.clone())), shared })
+    }
+
+    /// Attaches a protocol: `constructor` makes it for each peer that speaks it too. It may return the protocol or an
+    /// [`Arc`] of it. Peers that are connected already are not concerned.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateProtocol`]; [`Error::Config`] when there are too many; those of [`Protocol::version`].
+    pub fn attach<F, R, Marker>(&self, constructor: F) -> Result<()>
+    where
+        F: Fn(PeerConn) -> R + Send + Sync + 'static,
+        R: IntoProtocol<Marker>,
+    {
+        let info = ProtocolInfo::of::<R::Protocol>()?;
+        self.attach_dyn(info, move |conn| constructor(conn).into_protocol() as Arc<dyn Protocol>)
+    }
+
+    /// As [`attach`](Self::attach), for a protocol that is only known at run time.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateProtocol`]; [`Error::Config`] when there are too many.
+    pub fn attach_dyn<F>(&self, info: ProtocolInfo, constructor: F) -> Result<()>
+    where
+        F: Fn(PeerConn) -> Arc<dyn Protocol> + Send + Sync + 'static,
+    {
+        self.shared.attached.attach(info, Arc::new(constructor), self.shared.config.limits.protocols)?;
+        self.shared.params_changed();
+        Ok(())
+    }
+
+    /// Detaches a protocol; whether it was attached. Peers that are connected already go on speaking it.
+    pub fn detach(&self, protocol: &ProtocolId) -> bool {
+        let detached = self.shared.attached.detach(protocol);
+        self.shared.params_changed();
+        detached
+    }
+
+    /// The protocols that are attached.
+    pub fn protocols(&self) -> Vec<ProtocolInfo> {
+        self.shared.attached.snapshot().values().map(|attachment| attachment.info.clone()).collect()
+    }
+
+    /// Accepts connections at an endpoint; gives it with the port that the system chose.
+    ///
+    /// # Errors
+    /// [`Error::Net`] with what the system said; [`Error::ShutDown`].
+    pub async fn listen(&self, endpoint: &Endpoint) -> Result<Endpoint> {
+        self.shared.listen(endpoint).await
+    }
+
+    /// Connects to an endpoint, with retries; `Ok` when its peer is connected already. When it returns, the
+    /// constructors of all protocols of the peer have run. Cancel-safe: a dropped call gives up.
+    ///
+    /// # Errors
+    /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last; [`Error::SlotsFull`], [`Error::Denied`],
+    /// [`Error::Banned`], [`Error::SelfDial`], [`Error::ShutDown`].
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId> {
+        self.shared.connect(DialKind::Asked, endpoint.peer_id(), std::slice::from_ref(endpoint)).await
+    }
+
+    /// Connects to a peer at whichever of its addresses answers first, those of higher priority being tried before.
+    /// Cancel-safe: a dropped call gives up.
+    ///
+    /// # Errors
+    /// [`Error::NoAddress`], and those of [`connect`](Self::connect).
+    pub async fn connect_peer(&self, peer_id: &PeerId, addrs: &[PeerAddr]) -> Result<()> {
+        self.shared.connect(DialKind::Asked, Some(*peer_id), &by_priority(addrs)).await.map(drop)
+    }
+
+    /// Connects to somebody whom discovery has found, without delaying those whom the application asked for.
+    /// Cancel-safe: a dropped call gives up.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect).
+    pub async fn connect_found(&self, peer_id: Option<PeerId>, addrs: &[PeerAddr]) -> Result<PeerId> {
+        self.shared.connect(DialKind::Found, peer_id, &by_priority(addrs)).await
+    }
+
+    /// Keeps a peer connected from now on: dials it, and again, with growing waits, after it failed or went.
+    pub fn keep_connected(&self, endpoint: Endpoint) {
+        self.shared.tasks.spawn("kept peer", self.shared.clone().keep_connected(endpoint));
+    }
+
+    /// Begins to keep [`PoolConfig::dial_peers`] connected. Call it once.
+    pub fn start(&self) {
+        self.shared.config.dial_peers.iter().cloned().for_each(|endpoint| self.keep_connected(endpoint));
+    }
+
+    /// Waits until an outbound slot is free. Cancel-safe.
+    pub async fn outbound_slot_free(&self) {
+        let free = || (self.shared.outbound_free() > 0).then_some(());
+        self.shared.until(free).await;
+    }
+
+    /// Says good-bye to a peer, delivers what was sent, and disconnects; `code` is the application's. Waits until it is
+    /// done, at most [`PoolConfig::drain_timeout`]; it goes on when the future is dropped.
+    pub async fn disconnect(&self, peer_id: &PeerId, code: u32, reason: &str) {
+        if let Some(peer) = self.shared.peer(peer_id) {
+            peer.core().leave(Leave::Orderly(DisconnectReason::Local { code, reason: reason.into() }));
+            self.gone(&peer).await;
+        }
+    }
+
+    /// Waits until the peer is announced as removed.
+    async fn gone(&self, peer: &Arc<Peer>) {
+        let gone = || {
+            let present = self.shared.peer(&peer.id());
+            (!present.is_some_and(|present| Arc::ptr_eq(&present, peer))).then_some(())
+        };
+        self.shared.until(gone).await;
+    }
+
+    /// Disconnects a peer at once and refuses it for `duration`.
+    pub fn ban(&self, peer_id: &PeerId, duration: Duration) {
+        self.shared.conduct.ban(*peer_id, duration, self.shared.runtime.now());
+        if let Some(peer) = self.shared.peer(peer_id) {
+            peer.core().leave(Leave::Now(DisconnectReason::Banned));
+        }
+    }
+
+    /// Lifts a ban and forgets what led to it; whether there was one.
+    pub fn unban(&self, peer_id: &PeerId) -> bool {
+        self.shared.conduct.unban(*peer_id)
+    }
+
+    /// Whether a peer is banned now.
+    pub fn is_banned(&self, peer_id: &PeerId) -> bool {
+        self.shared.conduct.is_banned(*peer_id, self.shared.runtime.now())
+    }
+
+    /// Reports that a peer did something it should not have done. Offences add up to a ban for some time.
+    pub fn report(&self, peer_id: &PeerId, offence: Offence) {
+        if let Some(peer) = self.shared.peer(peer_id) {
+            peer.report(offence);
+        }
+    }
+
+    /// How many peers are connected.
+    pub fn len(&self) -> usize {
+        self.shared.len()
+    }
+
+    /// Whether no peer is connected.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All peers.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.shared.peers().iter().map(|peer| peer.info()).collect()
+    }
+
+    /// Who is connected.
+    pub fn peer_ids(&self) -> Vec<PeerId> {
+        self.shared.peers().iter().map(|peer| peer.id()).collect()
+    }
+
+    /// What is known of a connected peer.
+    pub fn peer(&self, peer_id: &PeerId) -> Option<PeerInfo> {
+        self.shared.peer(peer_id).map(|peer| peer.info())
+    }
+
+    /// Peers that dialled us, and from where.
+    pub fn inbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
+        self.peers_of(Direction::Inbound)
+    }
+
+    /// Peers that we dialled, and where.
+    pub fn outbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
+        self.peers_of(Direction::Outbound)
+    }
+
+    fn peers_of(&self, direction: Direction) -> BTreeMap<PeerId, Endpoint> {
+        let peers = self.shared.peers();
+        let peers = peers.iter().map(|peer| peer.core()).filter(|core| core.direction == direction);
+        peers.map(|core| (core.id, core.endpoint.clone())).collect()
+    }
+
+    /// What a connected peer and this node both speak.
+    pub fn peer_protocols(&self, peer_id: &PeerId) -> Option<BTreeSet<ProtocolId>> {
+        self.shared.peer(peer_id).map(|peer| peer.links().keys().cloned().collect())
+    }
+
+    /// A protocol's connection to a peer.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`], [`Error::ProtocolNotNegotiated`].
+    pub fn conn(&self, peer_id: &PeerId, protocol: &ProtocolId) -> Result<PeerConn> {
+        let peer = self.shared.peer(peer_id).ok_or(Error::NotConnected(*peer_id))?;
+        let missing = || Error::ProtocolNotNegotiated { peer: *peer_id, protocol: protocol.clone() };
+        peer.conn(protocol).ok_or_else(missing)
+    }
+
+    /// Gives a message to all peers that speak a protocol. Never waits: who has no room is named and does not get it.
+    pub fn broadcast(&self, protocol: &ProtocolId, message: impl Into<Bytes>) -> Broadcast {
+        self.broadcast_where(protocol, &message.into(), |_| true)
+    }
+
+    /// As [`broadcast`](Self::broadcast), to those of the peers that `to` names.
+    pub fn broadcast_to(&self, protocol: &ProtocolId, message: impl Into<Bytes>, to: &BTreeSet<PeerId>) -> Broadcast {
+        self.broadcast_where(protocol, &message.into(), |peer| to.contains(peer))
+    }
+
+    fn broadcast_where(&self, protocol: &ProtocolId, message: &Bytes, to: impl Fn(&PeerId) -> bool) -> Broadcast {
+        self.shared.group_if_any(protocol).map(|group| group.broadcast(message, to)).unwrap_or_default()
+    }
+
+    /// All peers that come and go from now on.
+    pub fn register_peer_events(&self) -> EventListener<PeerEvent> {
+        self.shared.buses.peers.register()
+    }
+
+    /// The peers there are, and all that come and go after that: nothing is missing in between.
+    pub fn watch_peers(&self) -> (Vec<PeerInfo>, EventListener<PeerEvent>) {
+        self.shared.watch()
+    }
+
+    /// Where [`ConnectionEvent`]s come from.
+    pub fn connection_events(&self) -> &EventBus<ConnectionEvent> {
+        &self.shared.buses.connections
+    }
+
+    /// Where [`PeerPoolEvent`]s come from.
+    pub fn pool_events(&self) -> &EventBus<PeerPoolEvent> {
+        &self.shared.buses.pool
+    }
+
+    /// What handshakes tell others of this node from now on.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it is another peer's.
+    pub fn set_record(&self, record: Option<PeerRecord>) -> Result<()> {
+        if record.as_ref().is_some_and(|record| record.peer_id() != self.peer_id()) {
+            return Err(Error::config("record", "it is another peer's"));
+        }
+        self.shared.set_record(record);
+        Ok(())
+    }
+
+    /// Serves connections for the discovery layer from now on, at every endpoint listened at. `handler` must return at
+    /// once.
+    pub fn serve_lookups(&self, handler: impl Fn(LookupConnection) + Send + Sync + 'static) {
+        *self.shared.lookups.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(handler));
+        self.shared.params_changed();
+    }
+
+    /// This node.
+    pub fn peer_id(&self) -> PeerId {
+        self.shared.own_id
+    }
+
+    /// Where everything runs.
+    pub fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.shared.runtime
+    }
+
+    /// The transports that connections come from, for other uses of the same sockets.
+    pub fn transports(&self) -> &Transports {
+        &self.shared.transports
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &PoolConfig {
+        &self.shared.config
+    }
+
+    /// Says good-bye to all peers, delivers what was sent to those that take it, for at most
+    /// [`PoolConfig::drain_timeout`], and ends every task, connection and socket. Idempotent; cancel-safe: call it again
+    /// to go on.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        shared.close();
+        shared.tasks.shutdown().await;
+        let peers = shared.peers();
+        peers.iter().for_each(|peer| peer.core().leave(Leave::Orderly(DisconnectReason::LocalShutdown)));
+        let patience = shared.config.drain_timeout + END_OF_PROTOCOLS;
+        let _ = shared.runtime.timeout(patience, shared.sessions.wait()).await;
+        shared.sessions.shutdown().await;
+        for peer in peers {
+            peer.stop().await;
+        }
+        shared.transports.shutdown().await;
+    }
+
+    /// Tasks that have not ended, those of transports included.
+    pub fn tasks(&self) -> usize {
+        self.shared.tasks.len() + self.shared.sessions.len() + self.shared.transports.tasks().len()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn keep_alive(&self) -> Arc<dyn std::any::Any + Send + Sync> {
+        self.alive.clone()
+    }
+}
+
+/// The endpoints, those of higher priority first.
+fn by_priority(addrs: &[PeerAddr]) -> Vec<Endpoint> {
+    let mut addrs: Vec<_> = addrs.iter().collect();
+    addrs.sort_by_key(|addr| std::cmp::Reverse(addr.priority));
+    addrs.into_iter().map(|addr| addr.endpoint.clone()).collect()
+}
+
+impl fmt::Debug for PeerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerPool").field("peer_id", &self.peer_id()).field("peers", &self.len()).finish_non_exhaustive()
+    }
+}
