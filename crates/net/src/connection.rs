@@ -44,7 +44,13 @@ impl Connection {
 
     /// Multiplexes streams over any ordered, reliable byte stream, such as an in-memory pipe; `tasks` runs the driver.
     /// What goes over it is neither secret nor authenticated.
-    pub fn over(io: Box<dyn MuxIo>, side: Side, remote: Endpoint, config: &NetConfig, tasks: &TaskGroup) -> Self {
+    pub fn over(
+        io: Box<dyn MuxIo>,
+        side: Side,
+        remote: Endpoint,
+        config: &NetConfig,
+        tasks: &std::sync::Arc<TaskGroup>,
+    ) -> Self {
         let nowhere = SocketAddr::from(([0; 4], 0));
         Self::new(Inner::Mux(MuxConnection::start(io, side, None, nowhere, config, tasks)), remote)
     }

@@ -1,4 +1,5 @@
-//! Connections with streams over tcp, tls and quic.
+//! Connections with streams over tcp, tls and quic, one multiplexer, and messages on streams.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod config;

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -58,7 +58,8 @@ pub(super) struct Shared {
 }
 
 struct Io {
-    stream: Box<dyn MuxIo>,
+    /// `None` once the driver is gone: handles that outlive it do not keep the socket open.
+    stream: Option<Box<dyn MuxIo>>,
     /// Frames that were taken from the core and not yet written.
     batch: VecDeque<Bytes>,
     /// The stream may hold written bytes back (TLS records).
@@ -79,7 +80,13 @@ impl Shared {
             stream_window: config.stream_window,
             shared_window: config.connection_window,
         };
-        let io = Io { stream: io, batch: VecDeque::new(), needs_flush: false, decoder: Decoder::new(), reserved: None };
+        let io = Io {
+            stream: Some(io),
+            batch: VecDeque::new(),
+            needs_flush: false,
+            decoder: Decoder::new(),
+            reserved: None,
+        };
         Self {
             core: Mutex::new(Core::new(side, limits)),
             io: Mutex::new(io),
@@ -98,7 +105,7 @@ impl Shared {
         let result = act(&mut core);
         let wakers = core.take_wakers();
         drop(core);
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
         result
     }
 
@@ -128,25 +135,27 @@ impl Shared {
 
     /// Writes until nothing is left.
     fn poll_write(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut io.stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        let mut stream = Pin::new(stream);
         loop {
             if io.batch.is_empty() && !self.with_core(|core| take_output(core, &mut io.batch)) {
                 if io.needs_flush {
-                    std::task::ready!(Pin::new(&mut io.stream).poll_flush(cx))?;
+                    std::task::ready!(stream.as_mut().poll_flush(cx))?;
                     io.needs_flush = false;
                 }
                 return Poll::Ready(Ok(()));
             }
             let written = match io.batch.make_contiguous() {
-                [one] => Pin::new(&mut io.stream).poll_write(cx, one),
-                many if io.stream.is_write_vectored() => {
+                [one] => stream.as_mut().poll_write(cx, one),
+                many if stream.is_write_vectored() => {
                     let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
                     let count = many.len().min(WRITE_PIECES);
                     for (slice, chunk) in slices.iter_mut().zip(many.iter()) {
                         *slice = IoSlice::new(chunk);
                     }
-                    Pin::new(&mut io.stream).poll_write_vectored(cx, &slices[..count])
+                    stream.as_mut().poll_write_vectored(cx, &slices[..count])
                 }
-                many => Pin::new(&mut io.stream).poll_write(cx, &many[0]),
+                many => stream.as_mut().poll_write(cx, &many[0]),
             };
             let mut written = std::task::ready!(written)?;
             if written == 0 {
@@ -170,8 +179,10 @@ impl Shared {
 
     /// Reads once and gives the core what came. Ready with `Ok(false)` at the end of the byte stream.
     fn poll_read(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<bool, CloseReason>> {
+        let Some(stream) = &mut io.stream else { return Poll::Ready(Ok(false)) };
+        let mut stream = Pin::new(stream);
         if let Some(mut target) = io.decoder.target() {
-            let read = std::task::ready!(tokio_util::io::poll_read_buf(Pin::new(&mut io.stream), cx, &mut target));
+            let read = std::task::ready!(tokio_util::io::poll_read_buf(stream, cx, &mut target));
             let read = read.map_err(lost)?;
             self.received.fetch_add(read as u64, Ordering::Relaxed);
             let decoder = &mut io.decoder;
@@ -179,7 +190,7 @@ impl Shared {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
-            std::task::ready!(Pin::new(&mut io.stream).poll_read(cx, &mut buf)).map_err(lost)?;
+            std::task::ready!(stream.as_mut().poll_read(cx, &mut buf)).map_err(lost)?;
             self.received.fetch_add(buf.filled().len() as u64, Ordering::Relaxed);
             let decoder = &mut io.decoder;
             Poll::Ready(self.decode(buf.filled().len(), |core| decoder.decode(core, buf.filled())))
@@ -300,28 +311,39 @@ pub(super) async fn run(shared: Arc<Shared>, runtime: Arc<dyn Runtime>) {
     let _ = runtime.timeout(LINGER, say_goodbye(&shared)).await;
 }
 
-/// When the driver is gone, however it went, nobody waits for it in vain.
+/// When the driver is gone, however it went, nobody waits for it in vain and the socket is closed.
 struct Ended(Arc<Shared>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.fail(CloseReason::Lost("the connection's driver was ended".into()));
-        self.0.ended.notify_waiters();
-        self.0.opened.notify_waiters();
-        self.0.flusher.close();
+        let shared = &*self.0;
+        if !shared.with_core(|core| core.end().is_some()) {
+            // The task was ended from outside. The remote is told as far as the socket takes it at once.
+            shared.with_core(|core| core.close(0, "shut down"));
+            let _ = shared.poll_write(&mut lock(&shared.io), &mut Context::from_waker(Waker::noop()));
+        }
+        lock(&shared.io).stream = None;
+        shared.ended.notify_waiters();
+        shared.opened.notify_waiters();
+        shared.flusher.close();
     }
 }
 
 /// Writes what is left, ends the byte stream and reads it to its end.
 async fn say_goodbye(shared: &Shared) -> io::Result<()> {
     poll_fn(|cx| shared.poll_write(&mut lock(&shared.io), cx)).await?;
-    poll_fn(|cx| Pin::new(&mut lock(&shared.io).stream).poll_shutdown(cx)).await?;
+    poll_fn(|cx| match &mut lock(&shared.io).stream {
+        Some(stream) => Pin::new(stream).poll_shutdown(cx),
+        None => Poll::Ready(Ok(())),
+    })
+    .await?;
     poll_fn(|cx| {
-        let mut io = lock(&shared.io);
+        let Some(stream) = &mut lock(&shared.io).stream else { return Poll::Ready(Ok(())) };
+        let mut stream = Pin::new(stream);
         SCRATCH.with_borrow_mut(|scratch| {
             loop {
                 let mut buf = ReadBuf::new(scratch);
-                std::task::ready!(Pin::new(&mut io.stream).poll_read(cx, &mut buf))?;
+                std::task::ready!(stream.as_mut().poll_read(cx, &mut buf))?;
                 if buf.filled().is_empty() {
                     return Poll::Ready(Ok(()));
                 }

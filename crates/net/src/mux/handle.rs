@@ -27,6 +27,8 @@ struct Handle {
     shared: Arc<Shared>,
     certificates: Option<Arc<[CertificateDer<'static>]>>,
     local_addr: SocketAddr,
+    /// Whoever made the connection may be gone; its driver must not be.
+    _tasks: Arc<TaskGroup>,
 }
 
 impl Drop for Handle {
@@ -45,11 +47,11 @@ impl MuxConnection {
         certificates: Option<Arc<[CertificateDer<'static>]>>,
         local_addr: SocketAddr,
         config: &NetConfig,
-        tasks: &TaskGroup,
+        tasks: &Arc<TaskGroup>,
     ) -> Self {
         let shared = Arc::new(Shared::new(io, side, config));
         tasks.spawn("connection", run(shared.clone(), tasks.runtime().clone()));
-        Self { handle: Arc::new(Handle { shared, certificates, local_addr }) }
+        Self { handle: Arc::new(Handle { shared, certificates, local_addr, _tasks: tasks.clone() }) }
     }
 
     pub(crate) async fn open_stream(&self) -> Result<(MuxRecv, MuxSend)> {

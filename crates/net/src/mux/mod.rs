@@ -1,7 +1,7 @@
 //! Streams over a connection that has only one: the credit-based multiplexer for tcp and tls.
 //!
-//! [`core`] decides (frames, credit, order) and knows no socket; [`driver`] owns the socket and moves bytes; the handles in
-//! [`handle`] are what the rest of the crate sees. A writer that finds the connection idle writes to the socket itself;
+//! `core` decides (frames, credit, order) and knows no socket; `driver` owns the socket and moves bytes; the handles in
+//! `handle` are what the rest of the crate sees. A writer that finds the connection idle writes to the socket itself;
 //! otherwise the driver writes what has gathered.
 //!
 //! Credit has two levels. Each stream may always receive `stream_window` bytes unread; a stream whose reader keeps up

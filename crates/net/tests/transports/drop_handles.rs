@@ -1,8 +1,8 @@
 //! Handles keep a connection open, and nothing else does.
 
-use p2p_net::{CloseReason, Transport};
+use p2p_net::CloseReason;
 
-use crate::common::{echo, for_each, for_each_transport, stream};
+use crate::common::{echo, for_each_transport, stream};
 
 #[test]
 fn the_last_handle_closes_the_connection() {
@@ -30,7 +30,7 @@ fn a_stream_is_a_handle_too() {
 
 #[test]
 fn connections_outlive_the_handle_to_the_transports() {
-    for_each(&[Transport::Quic], async |net| {
+    for_each_transport(async |net| {
         let pair = net.pair().await;
         let (a, b) = (pair.a, pair.b);
         drop((pair.dialler, pair.acceptor, pair.listener));

@@ -1,9 +1,9 @@
 //! After a shutdown nothing is left.
 
-use p2p_net::{CloseReason, Error, Transport};
+use p2p_net::{CloseReason, Error};
 use tokio::io::AsyncReadExt;
 
-use crate::common::{connect, for_each, for_each_transport, stream};
+use crate::common::{connect, for_each_transport, stream};
 
 #[test]
 fn the_port_is_free_at_once_whoever_still_holds_a_handle() {
@@ -42,7 +42,7 @@ fn everything_that_waits_gets_an_error() {
 
 #[test]
 fn the_remote_notices() {
-    for_each(&[Transport::Quic], async |net| {
+    for_each_transport(async |net| {
         let pair = net.pair().await;
         let ((), reason) = tokio::join!(pair.acceptor.shutdown(), pair.a.closed());
         assert!(matches!(reason, CloseReason::Remote { .. } | CloseReason::Lost(_)), "{reason:?}");
