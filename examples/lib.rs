@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
-use p2p::Node;
 use p2p::endpoint::{Addr, Endpoint};
+use p2p::{Error, Node};
 
 /// How a program ends: with its error as a line for people, and a code for other programs.
 pub fn exit(program: &str, result: Result<(), impl Display>) -> ExitCode {
@@ -17,6 +17,11 @@ pub fn exit(program: &str, result: Result<(), impl Display>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error unless it holds.
+pub fn check(holds: bool, otherwise: &'static str) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::app(otherwise)) }
 }
 
 /// A stranger's text without what moves the cursor.

@@ -36,17 +36,14 @@ async fn main() -> Result<(), Error> {
     };
 
     let print = async {
-        // The three end with the node.
-        let mut open = 3;
-        while open > 0 {
-            let line = tokio::select! {
-                Ok(event) = connections.recv() => format!("connection  {event}"),
-                Ok(event) = pool.recv() => format!("pool        {event}"),
-                Ok(event) = discovery.recv() => format!("discovery   {event}"),
+        // Until all three have ended, which is with the node.
+        loop {
+            tokio::select! {
+                Ok(event) = connections.recv() => println!("connection  {event}"),
+                Ok(event) = pool.recv() => println!("pool        {event}"),
+                Ok(event) = discovery.recv() => println!("discovery   {event}"),
                 else => break,
-            };
-            open = 3;
-            println!("{line}");
+            }
         }
     };
     let runtime = watched.runtime().clone();

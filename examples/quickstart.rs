@@ -14,6 +14,7 @@ use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{Direction, PeerConn, Protocol, ProtocolId, Version};
 use p2p::{Config, DisconnectReason, Error, Node, PeerEvent, PeerInfo};
+use p2p_examples::check;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -145,8 +146,4 @@ async fn everybody(node: &Node) -> Vec<PeerInfo> {
         }
         looks.tick().await;
     }
-}
-
-fn check(holds: bool, otherwise: &'static str) -> Result<(), Error> {
-    if holds { Ok(()) } else { Err(Error::app(otherwise)) }
 }
