@@ -107,9 +107,8 @@ impl Shared {
             Some(peer) => endpoint.clone().with_peer_id(peer),
             None => endpoint.clone(),
         });
-        let allow = |endpoint: &Endpoint| {
-            self.access.allow(&Subject::Endpoint(endpoint), Action::Connect(Direction::Outbound))
-        };
+        let allow =
+            |endpoint: &Endpoint| self.access.allow(&Subject::Endpoint(endpoint), Action::Connect(Direction::Outbound));
         let allowed: Vec<_> = named.filter(allow).collect();
         match (allowed.is_empty(), endpoints.first(), expected) {
             (false, ..) => Ok(allowed),
@@ -180,10 +179,14 @@ impl Shared {
         }
     }
 
-    async fn dial(self: &Arc<Self>, dial: Dial, expected: Option<PeerId>, endpoint: &Endpoint) -> Result<PeerId, Failure> {
+    async fn dial(
+        self: &Arc<Self>,
+        dial: Dial,
+        expected: Option<PeerId>,
+        endpoint: &Endpoint,
+    ) -> Result<PeerId, Failure> {
         let dialled = self.transports.dial(endpoint).await;
-        let connection =
-            dialled.map_err(|error| Failure { error: error.into(), peer_id: expected, proven: false })?;
+        let connection = dialled.map_err(|error| Failure { error: error.into(), peer_id: expected, proven: false })?;
         self.buses.connection(ConnectionEventKind::Connected, endpoint, expected);
         let deadline = self.runtime.now() + self.config.handshake_timeout;
         let direction = Direction::Outbound;

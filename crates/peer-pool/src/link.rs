@@ -66,18 +66,8 @@ pub(crate) struct LinkParts {
 
 impl Link {
     pub(crate) fn new(parts: LinkParts) -> Self {
-        let LinkParts {
-            core,
-            peer,
-            group,
-            protocol,
-            remote_version,
-            sender,
-            receiver,
-            max_waiting,
-            max_stash,
-            budget,
-        } = parts;
+        let LinkParts { core, peer, group, protocol, remote_version, sender, receiver, max_waiting, max_stash, budget } =
+            parts;
         Self {
             core,
             peer,

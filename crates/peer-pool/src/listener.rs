@@ -150,8 +150,7 @@ impl Shared {
         progress();
         self.buses.connection(ConnectionEventKind::Accepted, &endpoint, None);
         let direction = Direction::Inbound;
-        let attempt =
-            Attempt { shared: self, connection, direction, expected: None, dial: None, deadline, progress };
+        let attempt = Attempt { shared: self, connection, direction, expected: None, dial: None, deadline, progress };
         if let Err(failure) = establish(attempt).await {
             self.handshake_failed(&endpoint, &failure);
             if let Some(offence) = offence(&failure) {

@@ -91,6 +91,8 @@ impl Guard {
 /// Makes a peer of a connection, or closes it. Cancel-safe: when dropped, the connection is closed.
 pub(crate) async fn establish(attempt: Attempt<'_>) -> Result<Outcome, Failure> {
     let mut seen = Seen { peer_id: attempt.expected, proven: false };
+    // Dropped after the guard has closed the connection: a reset stream would tell the remote less than the close does.
+    let mut control = None;
     let mut guard = Guard {
         shared: attempt.shared.clone(),
         connection: attempt.connection.clone(),
@@ -99,7 +101,7 @@ pub(crate) async fn establish(attempt: Attempt<'_>) -> Result<Outcome, Failure> 
         reason: "handshake failed".into(),
         armed: true,
     };
-    let result = attempt.run(&mut guard, &mut seen).await;
+    let result = attempt.run(&mut guard, &mut seen, &mut control).await;
     result.map_err(|error| {
         match &error {
             Error::Handshake(HandshakeError::Refused(RejectReason::AlreadyConnected)) => {
@@ -108,6 +110,7 @@ pub(crate) async fn establish(attempt: Attempt<'_>) -> Result<Outcome, Failure> 
             Error::Disconnected(reason) => guard.close_with(reason),
             _ => {}
         }
+        drop(guard);
         Failure { error, peer_id: seen.peer_id, proven: seen.proven }
     })
 }
@@ -124,7 +127,12 @@ struct ControlStream {
 }
 
 impl Attempt<'_> {
-    async fn run(self, guard: &mut Guard, seen: &mut Seen) -> Result<Outcome> {
+    async fn run(
+        self,
+        guard: &mut Guard,
+        seen: &mut Seen,
+        control_slot: &mut Option<ControlStream>,
+    ) -> Result<Outcome> {
         let (shared, connection) = (self.shared, &self.connection);
         let channel = match connection.peer_certificates() {
             Some(certificates) => Channel::Certified(peer_id_from_certificates(certificates)?),
@@ -133,14 +141,12 @@ impl Attempt<'_> {
         if let Channel::Certified(peer_id) = channel {
             *seen = Seen { peer_id: Some(peer_id), proven: true };
         }
-        let control = self.control_stream().await?;
+        let control = control_slot.insert(self.control_stream().await?);
         let attached = shared.attached.snapshot();
         let mut nonce = [0; NONCE_LEN];
         shared.runtime.fill_random(&mut nonce);
         let handshake = match self.direction {
-            Direction::Outbound => {
-                Handshake::dial(shared.params(), channel, self.expected, Purpose::Peer, nonce, &[])?
-            }
+            Direction::Outbound => Handshake::dial(shared.params(), channel, self.expected, Purpose::Peer, nonce, &[])?,
             Direction::Inbound => Handshake::listen(shared.params(), channel, nonce)?,
         };
         let mut fate = None;
@@ -154,11 +160,10 @@ impl Attempt<'_> {
         };
         let (sender, receiver) = (&control.sender, &control.receiver);
         let runtime = &*shared.runtime;
-        let remote =
-            exchange::run(handshake, sender, receiver, runtime, self.deadline, self.progress, decide).await?;
+        let remote = exchange::run(handshake, sender, receiver, runtime, self.deadline, self.progress, decide).await?;
         seen.proven = true;
-        let Some(fate) = fate else { return self.hand_over(guard, control, remote) };
-        self.chosen(guard.id, &remote, &control, fate).await?;
+        let Some(fate) = fate else { return self.hand_over(guard, control_slot, remote) };
+        self.chosen(guard.id, &remote, control, fate).await?;
         if shared.own_id < remote.peer_id {
             control.sender.send(ControlMessage::Stay.to_bytes()?).await?;
         }
@@ -173,6 +178,8 @@ impl Attempt<'_> {
         });
         let negotiated = remote.protocols;
         let connection = connection.clone();
+        // It was put there above.
+        let Some(control) = control_slot.take() else { return Err(Error::ShutDown) };
         let parts = PeerParts { core, connection, control: control.sender, streams: messages, negotiated };
         let peer = Peer::new(shared, parts);
         let protocols = peer.construct(&attached).map_err(Error::Disconnected);
@@ -221,9 +228,9 @@ impl Attempt<'_> {
     }
 
     /// The discovery layer takes the connection.
-    fn hand_over(&self, guard: &mut Guard, control: ControlStream, remote: RemotePeer) -> Result<Outcome> {
+    fn hand_over(&self, guard: &mut Guard, control: &mut Option<ControlStream>, remote: RemotePeer) -> Result<Outcome> {
         let peer_id = remote.peer_id;
-        let ControlStream { sender, receiver } = control;
+        let Some(ControlStream { sender, receiver }) = control.take() else { return Err(Error::ShutDown) };
         let lookup = LookupConnection { connection: self.connection.clone(), remote, sender, receiver };
         self.shared.serve_lookup(lookup)?;
         guard.armed = false;

@@ -193,8 +193,7 @@ impl Peer {
             p2p_identity::Error::Disconnected(reason) => reason.clone(),
             error => DisconnectReason::Lost(error.to_string()),
         };
-        self.core.set_ended(reason);
-        self.links.values().for_each(|link| link.wake());
+        self.end(reason);
     }
 
     /// Ends the tasks of protocols, and those that protocols started.

@@ -148,17 +148,15 @@ impl Session {
         match event {
             Event::Control(Ok(Some(bytes))) => self.control_message(&bytes),
             Event::Control(Ok(None)) => self.violation("it ended the control stream"),
-            Event::Control(Err(p2p_net::Error::Closed(reason))) | Event::Stream(Err(p2p_net::Error::Closed(reason))) => {
-                Some(self.closed(disconnect_reason(reason)))
-            }
+            Event::Control(Err(p2p_net::Error::Closed(reason)))
+            | Event::Stream(Err(p2p_net::Error::Closed(reason))) => Some(self.closed(disconnect_reason(reason))),
             Event::Control(Err(error)) => self.violation(&format!("control stream: {error}")),
             Event::Stream(Err(error)) => Some(DisconnectReason::Lost(error.to_string())),
             Event::Stream(Ok(stream)) => {
                 let (peer, config) = (self.peer.clone(), self.config.clone());
                 let budget = peer.pool.upgrade().map(|pool| pool.budget.clone())?;
-                self.headers.push(Box::pin(async move {
-                    read_header(stream, &*peer.core.runtime, &config, &budget).await
-                }));
+                self.headers
+                    .push(Box::pin(async move { read_header(stream, &*peer.core.runtime, &config, &budget).await }));
                 None
             }
             Event::Header(headed) => {

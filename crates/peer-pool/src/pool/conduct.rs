@@ -27,8 +27,7 @@ struct State {
 
 impl Conduct {
     pub(crate) fn new(limits: &Limits, ban: Duration) -> Self {
-        let state =
-            State { bans: BanList::new(limits.offenders), reputation: Reputation::new(limits.offenders, ban) };
+        let state = State { bans: BanList::new(limits.offenders), reputation: Reputation::new(limits.offenders, ban) };
         Self { state: Mutex::new(state), exempt_private: limits.exempt_private }
     }
 

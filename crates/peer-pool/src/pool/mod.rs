@@ -15,8 +15,8 @@ use p2p_identity::access::AccessControl;
 use p2p_identity::{DisconnectReason, Error, KeyPair, PeerRecord, ProtocolId, Result, TlsIdentity};
 use p2p_net::{Endpoint, NetConfig, PeerAddr, Transports};
 
-pub(crate) use self::shared::{Claim, Fate, Shared};
 use self::shared::SharedParts;
+pub(crate) use self::shared::{Claim, Fate, Shared};
 use crate::listener::LookupConnection;
 use crate::peer::{Leave, Peer};
 use crate::registry::DialKind;

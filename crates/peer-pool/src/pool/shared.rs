@@ -10,8 +10,8 @@ use p2p_core::{ByteBudget, PeerId, Runtime, TaskGroup};
 use p2p_identity::access::{AccessControl, Action, Candidate as AccessCandidate, Subject};
 use p2p_identity::prefix::is_local;
 use p2p_identity::{
-    DisconnectReason, Error, HandshakeLimiter, HandshakeParams, KeyPair, Offer, PeerRecord, Prefix, ProtocolId, Purpose,
-    RejectReason, Result,
+    DisconnectReason, Error, HandshakeLimiter, HandshakeParams, KeyPair, Offer, PeerRecord, Prefix, ProtocolId,
+    Purpose, RejectReason, Result,
 };
 use p2p_net::{Endpoint, Transports};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -23,9 +23,7 @@ use crate::broadcast::Group;
 use crate::listener::{Handshakes, Lookups};
 use crate::peer::{Leave, Peer};
 use crate::registry::{Candidate, Effect, Registry};
-use crate::{
-    ConnectionEventKind, ConnectionId, Direction, Offence, PeerEvent, PeerPoolEventKind, PoolConfig,
-};
+use crate::{ConnectionEventKind, ConnectionId, Direction, Offence, PeerEvent, PeerPoolEventKind, PoolConfig};
 
 /// A peer that is gone sooner, without a good-bye, is flapping.
 const FLAPPING: Duration = Duration::from_secs(5);
@@ -170,8 +168,7 @@ impl Shared {
         fresh.version = self.config.version.clone();
         fresh.record = params.record.clone();
         let offer = |info: &crate::ProtocolInfo| Offer { version: info.version.clone(), kind: info.kind };
-        fresh.protocols =
-            self.attached.snapshot().values().map(|at| (at.info.id.clone(), offer(&at.info))).collect();
+        fresh.protocols = self.attached.snapshot().values().map(|at| (at.info.id.clone(), offer(&at.info))).collect();
         // Unpoisoned or not, the handler is either there or not.
         if self.lookups.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             fresh.serves.push(Purpose::Lookup);

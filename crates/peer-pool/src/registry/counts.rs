@@ -34,7 +34,14 @@ pub(super) struct Counts<P> {
 
 impl<P> Default for Counts<P> {
     fn default() -> Self {
-        Self { inbound: 0, outbound: 0, prefixes: BTreeMap::new(), dials: BTreeMap::new(), by_kind: [0; 3], next_dial: 0 }
+        Self {
+            inbound: 0,
+            outbound: 0,
+            prefixes: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            by_kind: [0; 3],
+            next_dial: 0,
+        }
     }
 }
 
