@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use p2p_core::{EventBus, PeerId, Runtime};
 use p2p_identity::PeerRecord;
@@ -21,6 +22,8 @@ pub struct DiscoveryContext {
     pub record: Arc<dyn Fn() -> Option<PeerRecord> + Send + Sync>,
     /// Where the node listens, ports resolved.
     pub listen_endpoints: Vec<Endpoint>,
+    /// How often to look for more peers while the node has outbound slots free.
+    pub seeding_interval: Duration,
     /// Whom the node talks to.
     pub access_control: Arc<dyn AccessControl>,
     /// Where [`DiscoveryEvent`]s go.

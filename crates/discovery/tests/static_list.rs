@@ -17,6 +17,7 @@ fn context() -> DiscoveryContext {
         peer_id: peer(1),
         record: Arc::new(|| None),
         listen_endpoints: Vec::new(),
+        seeding_interval: Duration::from_secs(60),
         access_control: Arc::new(AllowAll::default()),
         events: EventBus::new(8),
     }

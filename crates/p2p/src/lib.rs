@@ -1,1 +1,86 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod config;
+mod monitor;
+mod node;
+
+pub use config::Config;
+pub use monitor::{Monitor, MonitorEvent};
+pub use node::{Node, NodeBuilder};
+
+pub use async_trait::async_trait;
+pub use bytes::Bytes;
+#[cfg(feature = "smol")]
+pub use p2p_core::SmolRuntime;
+#[cfg(feature = "tokio")]
+pub use p2p_core::TokioRuntime;
+pub use p2p_core::{
+    Elapsed, EventListener, Interval, PeerId, RecvError, Runtime, Sleep, TaskGroup, TaskHandle, runtime,
+};
+pub use p2p_discovery::{DiscoveryEvent, DiscoveryEventKind};
+pub use p2p_identity::{Bloom, DisconnectReason, Error, HandshakeError, Origin, RejectReason, Result};
+pub use p2p_net::{RecvStream, SendStream, Stream};
+pub use p2p_peer_pool::{
+    Broadcast, ConnectionEvent, ConnectionEventKind, ConnectionId, Direction, Limits, Offence, PeerConn, PeerEvent,
+    PeerInfo, PeerPool, PeerPoolEvent, PeerPoolEventKind, PoolConfig,
+};
+
+/// Keys and names.
+pub mod keypair {
+    pub use p2p_identity::{InvalidPeerId, KeyError, KeyPair, KeyPairType, PeerId, PublicKey};
+}
+
+/// Where nodes are.
+pub mod endpoint {
+    pub use p2p_identity::PeerRecord;
+    pub use p2p_net::endpoint::ParseEndpointError;
+    pub use p2p_net::{Addr, Endpoint, PeerAddr, Transport};
+}
+
+/// What nodes speak.
+pub mod protocol {
+    pub use p2p_identity::{InvalidProtocolId, InvalidVersion, ProtocolId, ProtocolKind, Version};
+    pub use p2p_peer_pool::{Broadcast, IntoProtocol, Offence, PeerConn, Protocol, ProtocolInfo};
+}
+
+/// How nodes find each other.
+pub mod discovery {
+    pub use p2p_discovery::{
+        DiscoveredPeer, Discovery, DiscoveryContext, DiscoveryEvent, DiscoveryEventKind, PeerConnectionEvent,
+        StaticDiscovery,
+    };
+}
+
+/// Who may connect.
+pub mod access_control {
+    pub use p2p_identity::access::{
+        AccessChanges, AccessControl, Action, AllowAll, AllowList, Candidate, ChangeNotifier, DenyList, Direction,
+        PeerOrIp, Subject,
+    };
+}
+
+/// Values as bytes.
+pub mod util {
+    pub use p2p_identity::{decode, encode};
+}
+
+/// For tests of protocols, in memory.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use p2p_peer_pool::testing::pair;
+}
+
+/// The layers below, whole.
+pub mod layers {
+    pub use p2p_core as core;
+    pub use p2p_discovery as discovery;
+    pub use p2p_identity as identity;
+    pub use p2p_net as net;
+    pub use p2p_peer_pool as peer_pool;
+}
+
+/// The programs in the repository's README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

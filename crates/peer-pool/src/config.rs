@@ -17,7 +17,6 @@ use crate::registry::SlotLimits;
 /// # Ok::<(), p2p_identity::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct PoolConfig {
     /// Nodes of different networks refuse each other.
     pub network: String,
@@ -52,8 +51,8 @@ pub struct PoolConfig {
 }
 
 /// Bounds of everything that a remote can make grow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of a message.
     pub message: usize,

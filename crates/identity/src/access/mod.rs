@@ -40,6 +40,12 @@ pub trait AccessControl: Send + Sync {
     }
 }
 
+impl std::fmt::Debug for dyn AccessControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccessControl")
+    }
+}
+
 /// A policy behind a pointer is a policy.
 impl<T: AccessControl + ?Sized> AccessControl for std::sync::Arc<T> {
     fn allow(&self, subject: &Subject<'_>, action: Action) -> bool {

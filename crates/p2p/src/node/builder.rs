@@ -1,0 +1,110 @@
+//! [`NodeBuilder`].
+
+use std::sync::{Arc, Mutex};
+
+use p2p_core::{EventBus, Runtime, TaskGroup, runtime};
+use p2p_discovery::Discovery;
+use p2p_identity::{KeyPair, Result};
+use p2p_peer_pool::PeerPool;
+
+use super::addresses::Addresses;
+use super::items::Items;
+use super::lifecycle::Phase;
+use super::remembered::Remembered;
+use super::{Node, lock};
+use crate::{Config, Monitor};
+
+/// Makes a [`Node`]; see [`Node::builder`].
+///
+/// ```
+/// # #[cfg(feature = "tokio")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use p2p::discovery::StaticDiscovery;
+/// use p2p::keypair::{KeyPair, KeyPairType};
+/// use p2p::{Config, Node};
+///
+/// let node = Node::builder(&KeyPair::generate(&KeyPairType::Ed25519))
+///     .config(Config::loopback())
+///     .add_discovery(StaticDiscovery::new(["quic://192.0.2.1:9000".parse()?]))
+///     .build()?;
+/// # drop(node); Ok(()) })}
+/// # #[cfg(not(feature = "tokio"))]
+/// # fn main() {}
+/// ```
+#[must_use = "a builder does nothing before `build`"]
+pub struct NodeBuilder {
+    key_pair: KeyPair,
+    config: Config,
+    runtime: Option<Arc<dyn Runtime>>,
+    discoveries: Vec<Arc<dyn Discovery>>,
+}
+
+impl NodeBuilder {
+    pub(super) fn new(key_pair: &KeyPair) -> Self {
+        Self { key_pair: key_pair.clone(), config: Config::default(), runtime: None, discoveries: Vec::new() }
+    }
+
+    /// The settings; [`Config::default`] without this.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Where to run; the runtime around the caller of [`build`](Self::build) without this.
+    pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Finds peers with this discovery and no other.
+    pub fn discovery(mut self, discovery: Arc<dyn Discovery>) -> Self {
+        self.discoveries = vec![discovery];
+        self
+    }
+
+    /// Finds peers with this discovery too.
+    pub fn add_discovery(mut self, discovery: Arc<dyn Discovery>) -> Self {
+        self.discoveries.push(discovery);
+        self
+    }
+
+    /// Checks the settings and makes the node.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn build(self) -> Result<Arc<Node>> {
+        let Self { key_pair, config, runtime, mut discoveries } = self;
+        config.validate()?;
+        let runtime = match runtime {
+            Some(runtime) => runtime,
+            None => runtime::current()?,
+        };
+        if let Some(folder) = &config.state_dir {
+            discoveries.push(Remembered::load(runtime.clone(), folder));
+        }
+        let pool = PeerPool::new(runtime.clone(), &key_pair, config.pool(), config.access_control.clone())?;
+        let discovery_events = EventBus::new(config.limits.event_queue);
+        let monitor = Monitor::new(pool.connection_events().clone(), pool.pool_events().clone(), discovery_events);
+        let addresses = Arc::new(Mutex::new(Addresses::new()));
+        config.dial_peers.iter().for_each(|endpoint| lock(&addresses).learn_endpoint(endpoint.clone()));
+        Ok(Arc::new(Node {
+            items: Arc::new(Mutex::new(Items::new(key_pair.clone(), runtime.clone(), config.public_ip))),
+            tasks: TaskGroup::new(runtime),
+            config,
+            key_pair,
+            pool,
+            monitor,
+            discoveries,
+            addresses,
+            phase: Mutex::new(Phase::New),
+            listen_endpoints: Mutex::default(),
+        }))
+    }
+}
+
+impl std::fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeBuilder").field("peer_id", &self.key_pair.peer_id()).finish_non_exhaustive()
+    }
+}

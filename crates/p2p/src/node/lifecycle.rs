@@ -1,0 +1,92 @@
+//! From [`Node::run`] to [`Node::shutdown`].
+
+use std::sync::Arc;
+
+use p2p_discovery::DiscoveryContext;
+use p2p_identity::{Error, Result};
+
+use super::{Node, lock};
+
+/// Where in its life a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    New,
+    Starting,
+    Running,
+    Over,
+}
+
+impl Node {
+    /// Listens, starts to find peers and to keep `dial_peers` connected, and returns. Not cancel-safe: when it is
+    /// dropped unfinished, or fails, shut the node down and make another.
+    ///
+    /// # Errors
+    /// [`Error::Net`] when an endpoint cannot be listened at; the error of a discovery that cannot start;
+    /// [`Error::AlreadyRunning`]; [`Error::ShutDown`] after a shutdown. After an error the node has shut itself down.
+    pub async fn run(&self) -> Result<()> {
+        match &mut *lock(&self.phase) {
+            phase @ Phase::New => *phase = Phase::Starting,
+            Phase::Starting | Phase::Running => return Err(Error::AlreadyRunning),
+            Phase::Over => return Err(Error::ShutDown),
+        }
+        if let Err(error) = self.start().await {
+            self.shutdown().await;
+            return Err(error);
+        }
+        match &mut *lock(&self.phase) {
+            phase @ Phase::Starting => *phase = Phase::Running,
+            // Shut down meanwhile.
+            _ => return Err(Error::ShutDown),
+        }
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<()> {
+        let mut listening = Vec::new();
+        for endpoint in &self.config.listen_endpoints {
+            listening.push(self.pool.listen(endpoint).await?);
+        }
+        lock(&self.items).set_endpoints(&listening);
+        self.tell_record()?;
+        *lock(&self.listen_endpoints) = listening.clone();
+        for discovery in &self.discoveries {
+            let items = self.items.clone();
+            discovery.init(DiscoveryContext {
+                runtime: self.runtime().clone(),
+                peer_id: self.peer_id(),
+                record: Arc::new(move || lock(&items).record()),
+                listen_endpoints: listening.clone(),
+                seeding_interval: self.config.seeding_interval,
+                access_control: self.config.access_control.clone(),
+                events: self.monitor.discovery().clone(),
+            });
+            discovery.clone().start().await?;
+        }
+        self.seek_peers();
+        self.pool.start();
+        Ok(())
+    }
+
+    /// Puts the node's record as it is now into handshakes.
+    pub(super) fn tell_record(&self) -> Result<()> {
+        self.pool.set_record(lock(&self.items).record())
+    }
+
+    /// Says good-bye to all peers, delivers what was sent to those that take it, for at most
+    /// [`drain_timeout`](crate::Config::drain_timeout), and ends every task and socket. Idempotent; cancel-safe: call
+    /// it again to go on.
+    pub async fn shutdown(&self) {
+        *lock(&self.phase) = Phase::Over;
+        // Nobody new from here on; then good-bye to those who are there.
+        self.tasks.shutdown().await;
+        for discovery in &self.discoveries {
+            discovery.shutdown().await;
+        }
+        self.pool.shutdown().await;
+    }
+
+    /// Background tasks of this node that have not ended; zero after [`shutdown`](Self::shutdown).
+    pub fn tasks(&self) -> usize {
+        self.tasks.len() + self.pool.tasks()
+    }
+}

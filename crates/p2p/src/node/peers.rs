@@ -1,0 +1,185 @@
+//! What a node does with its peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use p2p_core::{EventListener, PeerId};
+use p2p_discovery::DiscoveredPeer;
+use p2p_identity::{ProtocolId, ProtocolKind, Result, encode};
+use p2p_net::{Endpoint, PeerAddr, Stream};
+use p2p_peer_pool::{Broadcast, PeerConn, PeerEvent, PeerInfo};
+use serde::Serialize;
+
+use super::{Node, lock};
+
+impl Node {
+    /// Connects to whoever is at the endpoint, or to the peer that it names; `Ok` when that peer is connected already.
+    /// When it returns, the constructors of all protocols of the peer have run. Cancel-safe: a dropped call gives up.
+    ///
+    /// # Errors
+    /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last, after all retries; [`Error::SlotsFull`],
+    /// [`Error::Denied`], [`Error::Banned`], [`Error::SelfDial`], [`Error::NotRunning`], [`Error::ShutDown`].
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId> {
+        self.check_running()?;
+        let peer_id = self.pool.connect(endpoint).await?;
+        lock(&self.addresses).learn_endpoint(endpoint.clone().with_peer_id(peer_id));
+        Ok(peer_id)
+    }
+
+    /// Connects to a peer at whichever of its known addresses answers first; `Ok` when it is connected already. Known
+    /// are the addresses that were configured, dialled, or found by a discovery. Cancel-safe: a dropped call gives up.
+    ///
+    /// # Errors
+    /// [`Error::NoAddress`] when none is known; those of [`connect`](Self::connect).
+    pub async fn connect_peer(&self, peer_id: &PeerId) -> Result<()> {
+        self.check_running()?;
+        let addrs: Vec<PeerAddr> = lock(&self.addresses).of(peer_id).into_iter().map(PeerAddr::from).collect();
+        self.pool.connect_peer(peer_id, &addrs).await
+    }
+
+    /// Says good-bye to a peer, delivers what was sent, and disconnects; `code` and `reason` are the application's and
+    /// reach the peer. Waits until it is done, at most [`drain_timeout`](crate::Config::drain_timeout); it goes on when
+    /// the future is dropped. Does nothing when the peer is not connected.
+    pub async fn disconnect(&self, peer_id: &PeerId, code: u32, reason: &str) {
+        self.pool.disconnect(peer_id, code, reason).await;
+    }
+
+    /// Disconnects a peer at once and refuses it for `duration`.
+    pub fn ban(&self, peer_id: &PeerId, duration: Duration) {
+        self.pool.ban(peer_id, duration);
+    }
+
+    /// Lifts a ban; whether there was one.
+    pub fn unban(&self, peer_id: &PeerId) -> bool {
+        self.pool.unban(peer_id)
+    }
+
+    /// How many peers are connected.
+    pub fn peers(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// Who is connected, in the order of ids.
+    pub fn peer_ids(&self) -> Vec<PeerId> {
+        self.pool.peer_ids()
+    }
+
+    /// A connected peer.
+    pub fn peer(&self, peer_id: &PeerId) -> Option<PeerInfo> {
+        self.pool.peer(peer_id)
+    }
+
+    /// Peers that dialled us, and from where.
+    pub fn inbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
+        self.pool.inbound_peers()
+    }
+
+    /// Peers that we dialled, and where.
+    pub fn outbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
+        self.pool.outbound_peers()
+    }
+
+    /// What a connected peer and this node both speak.
+    pub fn peer_protocols(&self, peer_id: &PeerId) -> Option<BTreeSet<ProtocolId>> {
+        self.pool.peer_protocols(peer_id)
+    }
+
+    /// A protocol's connection to a peer, if the peer is connected and speaks it.
+    pub fn conn(&self, peer_id: &PeerId, protocol: &ProtocolId) -> Option<PeerConn> {
+        self.pool.conn(peer_id, protocol).ok()
+    }
+
+    /// Opens a stream of bytes to a peer, on a protocol; the peer gets it from
+    /// [`PeerConn::accept_stream`]. Dropping the future gives the stream up.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`], [`Error::ProtocolNotNegotiated`], those of [`PeerConn::open_stream`].
+    pub async fn open_stream(&self, peer_id: &PeerId, protocol: &ProtocolId) -> Result<Stream> {
+        self.pool.conn(peer_id, protocol)?.open_stream().await
+    }
+
+    /// Queues a message for a peer, waiting for room. Cancel-safe: a dropped call has queued nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`], [`Error::ProtocolNotNegotiated`], those of [`PeerConn::send`].
+    pub async fn send_to(&self, peer_id: &PeerId, protocol: &ProtocolId, message: impl Into<Bytes>) -> Result<()> {
+        self.pool.conn(peer_id, protocol)?.send(message).await
+    }
+
+    /// As [`send_to`](Self::send_to), for a value.
+    ///
+    /// # Errors
+    /// [`Error::Encode`], and those of [`send_to`](Self::send_to).
+    pub async fn send_msg_to<T>(&self, peer_id: &PeerId, protocol: &ProtocolId, value: &T) -> Result<()>
+    where
+        T: Serialize + ?Sized,
+    {
+        let message = encode(value)?;
+        self.send_to(peer_id, protocol, message).await
+    }
+
+    /// Gives a message to every peer that speaks the protocol. Never waits: who has no room is named in the result and
+    /// does not get it.
+    pub fn broadcast(&self, protocol: &ProtocolId, message: impl Into<Bytes>) -> Broadcast {
+        self.pool.broadcast(protocol, message)
+    }
+
+    /// As [`broadcast`](Self::broadcast), to those named.
+    pub fn broadcast_to(
+        &self,
+        protocol: &ProtocolId,
+        message: impl Into<Bytes>,
+        peers: &BTreeSet<PeerId>,
+    ) -> Broadcast {
+        self.pool.broadcast_to(protocol, message, peers)
+    }
+
+    /// As [`broadcast`](Self::broadcast), for a value, which is encoded once.
+    ///
+    /// # Errors
+    /// [`Error::Encode`].
+    pub fn broadcast_msg<T: Serialize + ?Sized>(&self, protocol: &ProtocolId, value: &T) -> Result<Broadcast> {
+        Ok(self.broadcast(protocol, encode(value)?))
+    }
+
+    /// Tells others, through the discoveries and the node's record, that this node has `item`. One that is
+    /// [mandatory](ProtocolKind::Mandatory) is wanted of peers that the discoveries find; a
+    /// [hidden](ProtocolKind::Hidden) one is not told.
+    ///
+    /// # Errors
+    /// None today; [`Error::Config`] is kept for items that cannot be told.
+    pub fn advertise(&self, item: impl AsRef<[u8]>, kind: ProtocolKind) -> Result<()> {
+        if kind == ProtocolKind::Hidden {
+            return Ok(());
+        }
+        lock(&self.items).insert(item.as_ref());
+        self.discoveries.iter().for_each(|discovery| discovery.advertise(item.as_ref(), kind));
+        self.tell_record()
+    }
+
+    /// Takes back what [`advertise`](Self::advertise) told.
+    ///
+    /// # Errors
+    /// As [`advertise`](Self::advertise).
+    pub fn unadvertise(&self, item: impl AsRef<[u8]>) -> Result<()> {
+        lock(&self.items).remove(item.as_ref());
+        self.discoveries.iter().for_each(|discovery| discovery.unadvertise(item.as_ref()));
+        self.tell_record()
+    }
+
+    /// Peers that the discoveries know now to advertise `item`.
+    pub fn find_peers_with(&self, item: impl AsRef<[u8]>) -> Vec<DiscoveredPeer> {
+        self.discoveries.iter().flat_map(|discovery| discovery.find_peers_with(item.as_ref())).collect()
+    }
+
+    /// Listens for peers that come and go from now on.
+    pub fn register_peer_events(&self) -> EventListener<PeerEvent> {
+        self.pool.register_peer_events()
+    }
+
+    /// Who is connected now, and a listener for all that comes after, with nothing between them.
+    pub fn watch_peers(&self) -> (Vec<PeerInfo>, EventListener<PeerEvent>) {
+        self.pool.watch_peers()
+    }
+}
