@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use p2p_core::PeerId;
-use p2p_identity::{Error, ProtocolId};
+use p2p_identity::Error;
 
 use crate::link::Link;
 
@@ -18,17 +18,12 @@ pub struct Broadcast {
 }
 
 /// All peers that speak a protocol. The list is rebuilt when it changes, so that a broadcast takes it as it is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
-    pub(crate) protocol: ProtocolId,
     links: Mutex<Arc<Vec<Arc<Link>>>>,
 }
 
 impl Group {
-    pub(crate) fn new(protocol: ProtocolId) -> Self {
-        Self { protocol, links: Mutex::default() }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Arc<Vec<Arc<Link>>>> {
         // The list is valid after each statement.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)

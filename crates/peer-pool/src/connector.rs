@@ -90,7 +90,10 @@ impl Shared {
             };
             let (error, endpoint) = (failure.error, &endpoints[0]);
             let attempt = backoff.failures() as usize + 1;
-            if !is_temporary(&error) || attempt > self.config.max_connect_retries {
+            // Peers that are to be kept connected are dialled again anyway.
+            let retries =
+                if matches!(kind, DialKind::Kept | DialKind::Again) { 0 } else { self.config.max_connect_retries };
+            if !is_temporary(&error) || attempt > retries {
                 self.buses.connection(ConnectionEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
                 self.buses.pool(PeerPoolEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
                 return Err(error);
@@ -234,9 +237,11 @@ impl Shared {
     /// Keeps a peer connected for as long as the pool lives.
     pub(crate) async fn keep_connected(self: Arc<Self>, endpoint: Endpoint) {
         let mut backoff = Backoff::new(REDIAL_BASE, REDIAL_MAX);
+        let mut kind = DialKind::Kept;
         loop {
-            match self.connect(DialKind::Kept, endpoint.peer_id(), std::slice::from_ref(&endpoint)).await {
+            match self.connect(kind, endpoint.peer_id(), std::slice::from_ref(&endpoint)).await {
                 Ok(peer) => {
+                    kind = DialKind::Again;
                     if let Some(peer) = self.peer(&peer) {
                         peer.core().closed().await;
                         backoff.reset();

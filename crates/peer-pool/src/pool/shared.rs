@@ -22,11 +22,14 @@ use crate::attached::Attached;
 use crate::broadcast::Group;
 use crate::listener::{Handshakes, Lookups};
 use crate::peer::{Leave, Peer};
-use crate::registry::{Candidate, Effect, Registry};
+use crate::registry::{Candidate, DialKind, Effect, Registry};
 use crate::{ConnectionEventKind, ConnectionId, Direction, Offence, PeerEvent, PeerPoolEventKind, PoolConfig};
 
 /// A peer that is gone sooner, without a good-bye, is flapping.
 const FLAPPING: Duration = Duration::from_secs(5);
+
+/// Dials of peers that never answered may be so many times as many as others.
+const KEPT_DIALS: usize = 4;
 
 /// Everything that a pool's tasks share.
 pub(crate) struct Shared {
@@ -43,7 +46,7 @@ pub(crate) struct Shared {
     /// Something about the set of peers or the slots has changed.
     pub(crate) changed: Notify,
     /// Dials at the same time, for each kind.
-    pub(crate) dials: [Semaphore; 3],
+    pub(crate) dials: [Semaphore; DialKind::COUNT],
     /// The task of each connected peer.
     pub(crate) sessions: TaskGroup,
     pub(crate) handshakes: Mutex<Handshakes>,
@@ -121,7 +124,7 @@ impl Shared {
             buses: Buses::new(runtime.clone(), limits.event_queue, config.enable_monitor),
             tasks: TaskGroup::new(runtime.clone()),
             changed: Notify::new(),
-            dials: [limits.dials; 3].map(Semaphore::new),
+            dials: [1, 1, KEPT_DIALS, 1].map(|times| Semaphore::new(limits.dials * times)),
             sessions: TaskGroup::new(runtime.clone()),
             handshakes: Mutex::new(Handshakes::new(HandshakeLimiter::new(config.handshake_limits()))),
             lookups: Mutex::default(),
@@ -196,8 +199,7 @@ impl Shared {
     /// All peers that speak a protocol.
     pub(crate) fn group(&self, protocol: &ProtocolId) -> Arc<Group> {
         let mut state = self.lock();
-        let new = || Arc::new(Group::new(protocol.clone()));
-        state.groups.entry(protocol.clone()).or_insert_with(new).clone()
+        state.groups.entry(protocol.clone()).or_default().clone()
     }
 
     pub(super) fn group_if_any(&self, protocol: &ProtocolId) -> Option<Arc<Group>> {

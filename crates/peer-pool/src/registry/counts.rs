@@ -16,8 +16,21 @@ pub enum DialKind {
     Asked,
     /// Discovery has found the peer.
     Found,
-    /// The peer is to be kept connected.
+    /// The peer is to be kept connected, and has not been yet.
     Kept,
+    /// The peer is to be kept connected, and was before.
+    Again,
+}
+
+impl DialKind {
+    /// How many kinds there are.
+    pub const COUNT: usize = 4;
+
+    /// Whether the dial holds a slot while it is under way. Of peers that are to be kept connected there may be
+    /// thousands that never answer: those take a slot when they do.
+    fn holds_slot(self) -> bool {
+        matches!(self, Self::Asked | Self::Found)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -28,7 +41,7 @@ pub(super) struct Counts<P> {
     /// Dials that have no connection yet that holds their slot.
     dials: BTreeMap<Dial, DialKind>,
     /// How many of each kind.
-    by_kind: [usize; 3],
+    by_kind: [usize; DialKind::COUNT],
     next_dial: u64,
 }
 
@@ -39,7 +52,7 @@ impl<P> Default for Counts<P> {
             outbound: 0,
             prefixes: BTreeMap::new(),
             dials: BTreeMap::new(),
-            by_kind: [0; 3],
+            by_kind: [0; DialKind::COUNT],
             next_dial: 0,
         }
     }
@@ -47,7 +60,8 @@ impl<P> Default for Counts<P> {
 
 impl<P: Ord + Copy> Counts<P> {
     pub(super) fn begin_dial(&mut self, kind: DialKind, limit: usize) -> Option<Dial> {
-        if self.outbound + self.by_kind[kind as usize] >= limit {
+        let under_way = if kind.holds_slot() { self.by_kind[kind as usize] } else { 0 };
+        if self.outbound + under_way >= limit {
             return None;
         }
         let dial = Dial(self.next_dial);

@@ -122,18 +122,19 @@ fn one_address_range_gets_its_share() {
 }
 
 #[test]
-fn dials_hold_outbound_slots_and_the_background_delays_nobody() {
+fn dials_hold_outbound_slots_and_those_of_discovery_delay_nobody() {
     let (mut registry, now) = (registry(), Instant::now());
-    let background: Vec<_> = std::iter::from_fn(|| registry.begin_dial(DialKind::Kept)).collect();
-    assert_eq!(background.len(), 3);
+    let found: Vec<_> = std::iter::from_fn(|| registry.begin_dial(DialKind::Found)).collect();
+    assert_eq!(found.len(), 3);
     let asked = registry.begin_dial(DialKind::Asked).unwrap();
     establish(&mut registry, now, Candidate { dial: Some(asked), ..candidate(1, 1, Direction::Outbound) });
     registry.end_dial(asked);
     assert_eq!(registry.slots_taken(), (0, 1));
-    background.into_iter().for_each(|dial| registry.end_dial(dial));
-    assert!(registry.begin_dial(DialKind::Kept).is_some());
-    assert!(registry.begin_dial(DialKind::Kept).is_some());
-    assert!(registry.begin_dial(DialKind::Kept).is_none(), "one of three slots is a live peer's");
+    found.into_iter().for_each(|dial| registry.end_dial(dial));
+    assert!(registry.begin_dial(DialKind::Found).is_some());
+    assert!(registry.begin_dial(DialKind::Found).is_some());
+    assert!(registry.begin_dial(DialKind::Found).is_none(), "one of three slots is a live peer's");
+    assert!((0..100).all(|_| registry.begin_dial(DialKind::Kept).is_some()), "those take a slot when they answer");
 }
 
 #[test]
