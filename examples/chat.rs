@@ -11,12 +11,11 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
 use lexopt::prelude::*;
 use p2p::endpoint::Endpoint;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, Error, Node, PeerId};
+use p2p::{Config, Error, Node, PeerId, async_trait};
 use p2p_examples::printable;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;

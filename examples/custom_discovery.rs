@@ -10,12 +10,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use p2p::core::TaskGroup;
 use p2p::discovery::{DiscoveredPeer, Discovery, DiscoveryContext, PeerConnectionEvent, StaticDiscovery};
 use p2p::endpoint::Endpoint;
 use p2p::keypair::{KeyPair, KeyPairType};
-use p2p::{Config, Error, Node, PeerEvent};
+use p2p::{Config, Error, Node, PeerEvent, TaskGroup, async_trait};
 
 /// More than this is no list of peers.
 const MAX_FILE: u64 = 1 << 20;

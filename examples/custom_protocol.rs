@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{Offence, PeerConn, Protocol, ProtocolId, ProtocolKind, Version};
-use p2p::{Config, Error, Node};
+use p2p::{Config, Error, Node, async_trait};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -109,8 +108,8 @@ async fn main() -> Result<(), Error> {
     let mut stream = bob.open_stream(&peer, &Shout::id()).await?;
     stream.write_all(b"is anybody there?").await?;
     stream.shutdown().await?;
-    let mut answer = String::new();
-    let read = stream.take(1024).read_to_string(&mut answer);
+    let (mut answer, mut rest) = (String::new(), stream.take(1024));
+    let read = rest.read_to_string(&mut answer);
     bob.runtime().timeout(Duration::from_secs(5), read).await.map_err(Error::app)??;
     println!("ada shouts: {answer}");
     for node in [&bob, &cyd, &ada] {

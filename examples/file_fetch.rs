@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use p2p::endpoint::Endpoint;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, Error, Node};
+use p2p::{Config, Error, Node, async_trait};
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

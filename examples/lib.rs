@@ -34,10 +34,10 @@ pub fn printable(text: &str) -> String {
 pub fn dialable(node: &Node) -> Vec<Endpoint> {
     let one = |endpoint: Endpoint| {
         let addr = match endpoint.addr().ip() {
-            Some(ip) if ip.is_unspecified() => outgoing_ip(ip).into(),
+            Some(ip) if ip.is_unspecified() => Addr::from(outgoing_ip(ip)),
             _ => endpoint.addr().clone(),
         };
-        Endpoint::new::<Addr>(endpoint.transport(), addr, endpoint.port()).with_peer_id(node.peer_id())
+        Endpoint::new(endpoint.transport(), addr, endpoint.port()).with_peer_id(node.peer_id())
     };
     node.listen_endpoints().into_iter().map(one).collect()
 }

@@ -15,7 +15,8 @@ async fn main() -> Result<(), Error> {
     let mut pool = watched.monitor().register::<PeerPoolEvent>();
     let mut discovery = watched.monitor().register::<DiscoveryEvent>();
 
-    let doings = async {
+    let runtime = watched.runtime().clone();
+    let doings = async move {
         watched.run().await?;
         for endpoint in watched.listen_endpoints() {
             let visitor = Node::new(&key_pair(), Config::loopback())?;
@@ -32,21 +33,20 @@ async fn main() -> Result<(), Error> {
             return Err(Error::app("somebody answered where nobody is"));
         }
         watched.shutdown().await;
+        drop(watched); // the listeners end with the last handle
         Ok::<_, Error>(())
     };
 
     let print = async {
-        // Until all three have ended, which is with the node.
         loop {
             tokio::select! {
                 Ok(event) = connections.recv() => println!("connection  {event}"),
                 Ok(event) = pool.recv() => println!("pool        {event}"),
                 Ok(event) = discovery.recv() => println!("discovery   {event}"),
-                else => break,
+                else => break, // all three have ended
             }
         }
     };
-    let runtime = watched.runtime().clone();
     let both = async { tokio::join!(doings, print).0 };
     runtime.timeout(Duration::from_secs(20), both).await.map_err(Error::app)?
 }

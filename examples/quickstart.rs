@@ -8,12 +8,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use p2p::core::runtime;
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::{KeyPair, KeyPairType};
-use p2p::protocol::{Direction, PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, DisconnectReason, Error, Node, PeerEvent, PeerInfo};
+use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
+use p2p::{Config, Direction, DisconnectReason, Error, Node, PeerEvent, PeerInfo, async_trait, runtime};
 use p2p_examples::check;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;

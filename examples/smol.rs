@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use p2p::core::SmolRuntime;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, Error, Node};
+use p2p::{Config, Error, Node, SmolRuntime, async_trait};
 use tokio::sync::mpsc;
 
 struct Hello {

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
 use p2p::util::encode;
-use p2p::{Config, Error, Node};
+use p2p::{Config, Error, Node, async_trait};
 use tokio::sync::watch;
 
 /// The best score of each player. Merging takes the higher one, so news may come in any order and more than once.
