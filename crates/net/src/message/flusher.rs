@@ -12,8 +12,11 @@ use std::task::{Context, Waker};
 /// A queue that the driver can flush.
 pub(crate) trait Flush: Send + Sync {
     /// Moves what it can to its stream. Gives the number of messages moved, and whether some are left because the
-    /// stream takes no more now; `cx` is then woken when it does.
-    fn flush(&self, cx: &mut Context<'_>) -> (usize, bool);
+    /// stream takes no more now, or a sender is at work; `cx` is then woken when it is worth another try.
+    fn try_flush(&self, cx: &mut Context<'_>) -> (usize, bool);
+
+    /// The connection has ended, which the stream knows and the queue must learn.
+    fn end(&self);
 }
 
 /// The queues of one connection that wait for its driver.
@@ -95,7 +98,7 @@ impl Flusher {
         drop(state);
         let mut messages = 0;
         waiting.retain(|queue| {
-            let (moved, blocked) = queue.flush(cx);
+            let (moved, blocked) = queue.try_flush(cx);
             messages += moved;
             blocked
         });
@@ -119,7 +122,7 @@ impl Flusher {
             std::mem::take(&mut state.waiting)
         };
         for queue in waiting {
-            queue.flush(&mut Context::from_waker(Waker::noop()));
+            queue.end();
         }
     }
 

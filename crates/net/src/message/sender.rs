@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -205,6 +205,17 @@ impl Shared {
 }
 
 impl Shared {
+    fn flush(&self, mut state: MutexGuard<'_, State>, cx: &mut Context<'_>) -> (usize, bool) {
+        let (moved, blocked) = state.flush(cx);
+        state.scheduled = blocked;
+        let changed = moved > 0 || state.error.is_some();
+        drop(state);
+        if changed {
+            self.moved.notify_waiters();
+        }
+        (moved, blocked)
+    }
+
     /// Queues a message, and writes it at once where the connection is idle.
     #[inline]
     fn push(self: &Arc<Self>, message: &Bytes) -> Result<(), TrySendError> {
@@ -252,22 +263,27 @@ impl Shared {
             return Ok(());
         }
         // The connection has ended: the stream knows how.
-        self.flush(&mut Context::from_waker(Waker::noop()));
+        self.end();
         Err(self.lock().error.clone().unwrap_or(Error::Finished).into())
     }
 }
 
 impl Flush for Shared {
-    fn flush(&self, cx: &mut Context<'_>) -> (usize, bool) {
-        let mut state = self.lock();
-        let (moved, blocked) = state.flush(cx);
-        state.scheduled = blocked;
-        let changed = moved > 0 || state.error.is_some();
-        drop(state);
-        if changed {
-            self.moved.notify_waiters();
+    fn try_flush(&self, cx: &mut Context<'_>) -> (usize, bool) {
+        match self.state.try_lock() {
+            Ok(state) => self.flush(state, cx),
+            Err(TryLockError::Poisoned(state)) => self.flush(state.into_inner(), cx),
+            Err(TryLockError::WouldBlock) => {
+                // A sender in a tight loop holds it most of the time. Waiting here would put a whole thread of the
+                // runtime to sleep; coming back is cheaper.
+                cx.waker().wake_by_ref();
+                (0, true)
+            }
         }
-        (moved, blocked)
+    }
+
+    fn end(&self) {
+        self.flush(self.lock(), &mut Context::from_waker(Waker::noop()));
     }
 }
 
