@@ -10,9 +10,9 @@ use crate::registry::SlotLimits;
 /// Settings of a pool.
 ///
 /// ```
-/// let mut config = p2p_peer_pool::PoolConfig::default();
-/// config.network = "my-network".into();
-/// config.inbound_slots = 8;
+/// use p2p_peer_pool::PoolConfig;
+///
+/// let config = PoolConfig { network: "my-network".into(), inbound_slots: 8, ..PoolConfig::default() };
 /// config.validate()?;
 /// # Ok::<(), p2p_identity::Error>(())
 /// ```

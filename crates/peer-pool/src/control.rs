@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut control = Control::new(true, now);
         for message in [
             ControlMessage::Ping(u64::MAX),
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_pings_is_answered_in_part_and_then_ends_the_connection() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut control = Control::new(true, now);
         let ping = ControlMessage::Ping(1).to_bytes().unwrap();
         let answers: Vec<_> = (0..PING_BURST + USELESS_BURST + 1).map(|_| control.receive(now, &ping)).collect();
@@ -159,14 +159,14 @@ mod tests {
 
     #[test]
     fn only_the_arbiter_says_stay() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         assert!(Control::new(false, now).receive(now, &ControlMessage::Stay.to_bytes().unwrap()).is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_a_message_or_a_violation(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let now = Instant::now();
+            let now = crate::clock::now();
             if let Ok(Some(message)) = Control::new(true, now).receive(now, &bytes) {
                 prop_assert_eq!(message.to_bytes().unwrap(), bytes);
             }

@@ -3,6 +3,8 @@
 
 mod attached;
 mod broadcast;
+#[cfg(test)]
+mod clock;
 pub mod config;
 mod conn;
 mod connector;
@@ -20,6 +22,8 @@ mod pool;
 pub mod protocol;
 pub mod registry;
 pub mod reputation;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use broadcast::Broadcast;
 pub use config::{Limits, PoolConfig};

@@ -278,15 +278,15 @@ impl Link {
     }
 
     /// A raw stream that the remote opened; given back when too many wait.
-    pub(crate) fn offer_stream(&self, stream: Stream) -> Result<(), Stream> {
+    pub(crate) fn offer_stream(&self, stream: Stream) -> Option<Stream> {
         let mut rest = self.rest();
         if rest.waiting.len() >= self.max_waiting {
-            return Err(stream);
+            return Some(stream);
         }
         rest.waiting.push_back(stream);
         drop(rest);
         self.changed.notify_waiters();
-        Ok(())
+        None
     }
 
     /// The next raw stream. Cancel-safe.

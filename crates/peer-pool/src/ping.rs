@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn pinged() -> (Ping, Instant) {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let mut ping = Ping::new(TIMES, secs(100), start);
         assert_eq!(ping.deadline(), start + secs(20), "the first one is never later than the interval");
         assert_eq!(ping.poll(start + secs(19), 0), None);
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_probe_pings_at_once_and_only_once() {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let mut ping = Ping::new(TIMES, secs(20), start);
         ping.probe(start + secs(1));
         assert_eq!(ping.poll(start + secs(1), 0), Some(Due::Send(1)));
@@ -217,7 +217,7 @@ mod tests {
         /// A peer that answers every ping within the time-out is never declared gone, whatever else happens.
         #[test]
         fn who_answers_stays(steps in prop::collection::vec((0u64..3000, any::<bool>()), 1..200)) {
-            let mut now = Instant::now();
+            let mut now = crate::clock::now();
             let mut ping = Ping::new(TIMES, secs(1), now);
             for (ms, probe) in steps {
                 now += Duration::from_millis(ms);

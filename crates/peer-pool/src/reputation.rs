@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn offences_add_up_to_a_ban_and_bans_grow() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut reputation = Reputation::new(10, BAN);
         let mut strike = || (0..4).filter_map(|_| reputation.record(now, addr(1), Offence::BrokeProtocol)).next();
         assert_eq!(strike(), Some(BAN));
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn time_forgives() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut reputation = Reputation::new(10, BAN);
         reputation.record(now, addr(1), Offence::Abuse);
         assert_eq!(reputation.points(now + Duration::from_secs(60), addr(1)), 40);
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut reputation = Reputation::new(100, BAN);
         for n in 0..10_000 {
             reputation.record(now, addr(n), Offence::Invalid);

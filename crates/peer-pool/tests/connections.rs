@@ -94,8 +94,7 @@ async fn many_dials_of_the_same_peer_are_one_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_slots_are_named_on_both_sides() {
     everywhere(|runtime, transport| async move {
-        let mut small = config();
-        (small.inbound_slots, small.outbound_slots) = (1, 1);
+        let small = PoolConfig { inbound_slots: 1, outbound_slots: 1, ..config() };
         let mut hub = node(&runtime, transport, 1, small).await;
         let (mut first, mut second) =
             (Node::new(&runtime, transport, 2).await, Node::new(&runtime, transport, 3).await);
@@ -200,9 +199,7 @@ async fn a_restarted_peer_replaces_its_stale_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_dial_says_why_after_its_retries() {
     everywhere(|runtime, transport| async move {
-        let mut few = config();
-        few.max_connect_retries = 2;
-        few.dial_timeout = Duration::from_millis(300);
+        let few = PoolConfig { max_connect_retries: 2, dial_timeout: Duration::from_millis(300), ..config() };
         let mut a = node(&runtime, transport, 1, few).await;
         assert!(matches!(
             a.pool.connect(&a.endpoint).await,
@@ -253,8 +250,7 @@ async fn dead_dial_peers_delay_nobody_and_live_ones_are_dialled_again() {
         shutdown([dead]).await;
         let mut b = Node::new(&runtime, transport, 2).await;
         let mut c = Node::new(&runtime, transport, 3).await;
-        let mut kept = config();
-        kept.dial_peers = vec![nowhere; 1000];
+        let mut kept = PoolConfig { dial_peers: vec![nowhere; 1000], ..config() };
         kept.dial_peers.insert(0, c.endpoint.clone());
         let a = node(&runtime, transport, 1, kept).await;
         a.pool.start();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{Node, Pair, Run, everywhere, info};
 use p2p_core::Runtime;
-use p2p_identity::{DisconnectReason, Error, HandshakeError, Party, ProtocolKind, RejectReason, close_code};
+use p2p_identity::{DisconnectReason, Error, Party, ProtocolKind, RejectReason, close_code};
 use p2p_net::Transport;
 use p2p_peer_pool::{PeerConn, Protocol};
 

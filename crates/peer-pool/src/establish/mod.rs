@@ -173,7 +173,6 @@ impl Attempt<'_> {
             connection_id: guard.id,
             endpoint: connection.remote_endpoint().clone().with_peer_id(None),
             direction: self.direction,
-            version: remote.version.clone(),
             runtime: shared.runtime.clone(),
         });
         let negotiated = remote.protocols;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use p2p_core::{PeerId, Runtime};
-use p2p_identity::{DisconnectReason, Error, ProtocolId, Version};
+use p2p_identity::{DisconnectReason, Error, ProtocolId};
 use p2p_net::Endpoint;
 use tokio::sync::Notify;
 
@@ -21,8 +21,6 @@ pub(crate) struct Core {
     pub(crate) direction: Direction,
     pub(crate) connected_at: SystemTime,
     pub(crate) since: Instant,
-    /// Of the remote's application.
-    pub(crate) version: Version,
     pub(crate) runtime: Arc<dyn Runtime>,
     /// In nanoseconds; 0 is unknown.
     rtt: AtomicU64,
@@ -70,13 +68,12 @@ pub(crate) struct CoreParts {
     pub(crate) connection_id: ConnectionId,
     pub(crate) endpoint: Endpoint,
     pub(crate) direction: Direction,
-    pub(crate) version: Version,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
 
 impl Core {
     pub(crate) fn new(parts: CoreParts) -> Self {
-        let CoreParts { id, connection_id, endpoint, direction, version, runtime } = parts;
+        let CoreParts { id, connection_id, endpoint, direction, runtime } = parts;
         Self {
             id,
             connection_id,
@@ -84,7 +81,6 @@ impl Core {
             direction,
             connected_at: runtime.system_time(),
             since: runtime.now(),
-            version,
             runtime,
             rtt: AtomicU64::new(0),
             blocked: AtomicBool::new(false),

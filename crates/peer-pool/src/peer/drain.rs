@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn who_leaves_waits_for_the_acknowledgement_and_for_what_the_remote_sent() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut drain = drain(now);
         drain.said_here();
         assert_eq!(drain.next(now), Next::Wait);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn who_is_left_acknowledges_once_all_is_read_and_leaves_closing_to_the_other() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut drain = drain(now);
         drain.said_there();
         assert_eq!(drain.next(now), Next::Wait);
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn when_both_leave_at_once_both_acknowledge() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut drain = drain(now);
         drain.said_here();
         drain.said_there();

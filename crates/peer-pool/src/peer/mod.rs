@@ -36,6 +36,9 @@ pub(crate) struct Peer {
     pool: Weak<Shared>,
 }
 
+/// A protocol of a peer, before it starts.
+pub(crate) type Constructed = (Arc<Link>, Arc<dyn Protocol>);
+
 pub(crate) struct PeerParts {
     pub(crate) core: Core,
     pub(crate) connection: Connection,
@@ -86,7 +89,7 @@ impl Peer {
     pub(crate) fn construct(
         &self,
         attached: &BTreeMap<ProtocolId, Attachment>,
-    ) -> Result<Vec<(Arc<Link>, Arc<dyn Protocol>)>, DisconnectReason> {
+    ) -> Result<Vec<Constructed>, DisconnectReason> {
         let mut protocols = Vec::with_capacity(self.links.len());
         for (id, link) in &self.links {
             let Some(attachment) = attached.get(id) else {
@@ -110,7 +113,7 @@ impl Peer {
     }
 
     /// Starts the protocols, each in a task of its own.
-    pub(crate) fn start(&self, protocols: Vec<(Arc<Link>, Arc<dyn Protocol>)>) {
+    pub(crate) fn start(&self, protocols: Vec<Constructed>) {
         for (link, protocol) in protocols {
             self.protocols.spawn("protocol", async move {
                 let outcome = match AssertUnwindSafe(protocol.start()).catch_unwind().await {

@@ -226,7 +226,7 @@ impl Session {
             Some(link) if header.kind == StreamKind::Raw => {
                 if link.has_ended() || self.drain.is_some() {
                     stream.reset(stream_code::UNKNOWN_PROTOCOL);
-                } else if let Err(stream) = link.offer_stream(stream) {
+                } else if let Some(stream) = link.offer_stream(stream) {
                     stream.reset(stream_code::BUSY);
                 }
                 return;

@@ -35,6 +35,7 @@ const END_OF_PROTOCOLS: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct PeerPool {
     shared: Arc<Shared>,
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "held for its drop"))]
     alive: Arc<Alive>,
 }
 
@@ -375,6 +376,11 @@ impl PeerPool {
     /// Tasks that have not ended, those of transports included.
     pub fn tasks(&self) -> usize {
         self.shared.tasks.len() + self.shared.sessions.len() + self.shared.transports.tasks().len()
+    }
+
+    /// Waits until a peer is connected. Cancel-safe.
+    pub async fn wait_for(&self, peer_id: &PeerId) {
+        self.shared.until(|| self.shared.is_connected(peer_id).then_some(())).await;
     }
 
     #[cfg(feature = "testing")]

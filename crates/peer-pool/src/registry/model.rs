@@ -195,7 +195,7 @@ impl World {
 
 /// Runs every interleaving; gives how many states there are.
 fn explore(diallers: &[usize], failures: usize) -> usize {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut seen = HashSet::new();
     let mut open = vec![World::new(diallers, failures, now)];
     let mut ends = 0;
@@ -237,7 +237,7 @@ fn whatever_breaks_both_sides_end_up_agreeing() {
 /// Dials that start at the same time, over links that all take one step: the arbiter's own stays.
 #[test]
 fn of_dials_that_cross_the_one_of_the_smaller_peer_stays() {
-    let mut world = World::new(&[1, 0], 0, Instant::now());
+    let mut world = World::new(&[1, 0], 0, crate::clock::now());
     world.apply(Step::Dial(0));
     world.apply(Step::Dial(1));
     loop {

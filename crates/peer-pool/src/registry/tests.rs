@@ -48,7 +48,7 @@ fn establish(registry: &mut Registry<u8>, now: Instant, new: Candidate<u8>) -> V
 
 #[test]
 fn a_lone_connection_is_established_when_complete() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     assert_eq!(establish(&mut registry, now, inbound(1, 1)), [Effect::Establish(ConnectionId::new(1))]);
     assert_eq!(registry.live(&peer(1)), Some(ConnectionId::new(1)));
     assert_eq!(registry.slots_taken(), (1, 0));
@@ -58,7 +58,7 @@ fn a_lone_connection_is_established_when_complete() {
 
 #[test]
 fn a_second_connection_of_the_same_boot_is_refused_and_the_first_probed() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     establish(&mut registry, now, inbound(1, 1));
     let (verdict, effects) = registry.decide(now, candidate(2, 1, Direction::Outbound));
     assert_eq!(verdict, Err(RejectReason::AlreadyConnected));
@@ -67,7 +67,7 @@ fn a_second_connection_of_the_same_boot_is_refused_and_the_first_probed() {
 
 #[test]
 fn another_boot_replaces_the_stale_connection_once_it_is_gone() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     establish(&mut registry, now, inbound(1, 1));
     let restarted = Candidate { boot: 2, ..inbound(2, 1) };
     let effects = establish(&mut registry, now, restarted);
@@ -78,7 +78,7 @@ fn another_boot_replaces_the_stale_connection_once_it_is_gone() {
 
 #[test]
 fn a_claim_that_is_not_proven_replaces_nothing() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     establish(&mut registry, now, inbound(1, 1));
     let (verdict, effects) = registry.decide(now, Candidate { boot: 2, ..inbound(2, 1) });
     assert_eq!((verdict, effects), (Ok(()), vec![]));
@@ -88,7 +88,7 @@ fn a_claim_that_is_not_proven_replaces_nothing() {
 
 #[test]
 fn a_new_connection_waits_for_one_that_is_leaving() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     establish(&mut registry, now, inbound(1, 1));
     registry.leaving(ConnectionId::new(1));
     assert_eq!(registry.slots_taken(), (0, 0), "its slot is free");
@@ -98,7 +98,7 @@ fn a_new_connection_waits_for_one_that_is_leaving() {
 
 #[test]
 fn full_slots_refuse_unless_somebody_is_stuck_in_the_handshake() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     for n in 0..3 {
         establish(&mut registry, now, inbound(n, n as usize));
     }
@@ -112,7 +112,7 @@ fn full_slots_refuse_unless_somebody_is_stuck_in_the_handshake() {
 
 #[test]
 fn one_address_range_gets_its_share() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     for n in 0..2 {
         establish(&mut registry, now, Candidate { prefix: Some(1), ..inbound(n, n as usize) });
     }
@@ -123,7 +123,7 @@ fn one_address_range_gets_its_share() {
 
 #[test]
 fn dials_hold_outbound_slots_and_those_of_discovery_delay_nobody() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     let found: Vec<_> = std::iter::from_fn(|| registry.begin_dial(DialKind::Found)).collect();
     assert_eq!(found.len(), 3);
     let asked = registry.begin_dial(DialKind::Asked).unwrap();
@@ -139,7 +139,7 @@ fn dials_hold_outbound_slots_and_those_of_discovery_delay_nobody() {
 
 #[test]
 fn the_arbiter_gives_its_own_dial_a_little_time() {
-    let (mut registry, now) = (registry(), Instant::now());
+    let (mut registry, now) = (registry(), crate::clock::now());
     let larger = ME + 1;
     registry.decide(now, candidate(1, larger, Direction::Outbound)).0.unwrap();
     assert_eq!(establish(&mut registry, now, inbound(2, larger)), []);
@@ -176,7 +176,7 @@ proptest! {
     /// established twice, and when all is gone all slots are free.
     #[test]
     fn limits_hold_over_any_sequence(ops in prop::collection::vec(op(), 0..120)) {
-        let (mut registry, mut now) = (registry(), Instant::now());
+        let (mut registry, mut now) = (registry(), crate::clock::now());
         let mut known: Vec<ConnectionId> = Vec::new();
         let mut established = BTreeSet::new();
         let mut next = 0;

@@ -1,5 +1,7 @@
 //! Two or more pools on loopback, and protocols whose connections the tests hold.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "the deadline of a test is tokio's, whatever runtime it tests")]
 
 use std::future::Future;
 use std::sync::Arc;
@@ -48,9 +50,7 @@ pub fn key(n: u8) -> KeyPair {
 
 /// Timers that suit loopback.
 pub fn config() -> PoolConfig {
-    let mut config = PoolConfig::default();
-    config.drain_timeout = Duration::from_secs(3);
-    config
+    PoolConfig { drain_timeout: Duration::from_secs(3), ..PoolConfig::default() }
 }
 
 pub fn id(name: &str) -> ProtocolId {
@@ -194,4 +194,9 @@ impl Pair {
         self.b.pool.shutdown().await;
         assert_eq!((self.a.pool.tasks(), self.b.pool.tasks()), (0, 0));
     }
+}
+
+/// Polls a future once, for nobody who would be woken.
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
+    std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }
