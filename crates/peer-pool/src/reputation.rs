@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hashlink::LruCache;
 use p2p_core::PeerId;
 
-/// Something a peer did that it should not have done. Points add up to a ban at [`BAN_AT`]; ten are forgiven each
-/// minute.
+/// Something a peer did that it should not have done. Points add up to a ban at [`BAN_AT`]; one is forgiven every six
+/// seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Offence {
@@ -19,7 +19,7 @@ pub enum Offence {
     Flapping,
     /// It sent a message that makes no sense. 10 points.
     Invalid,
-    /// It broke the rules of this stack: frames, control messages, the handshake. 25 points.
+    /// It broke the rules of this stack: frames, control messages, the handshake. 30 points.
     BrokeProtocol,
     /// It wastes resources on purpose, or lies. 50 points.
     Abuse,
@@ -32,8 +32,8 @@ pub enum Offence {
 /// Points that mean a ban.
 pub const BAN_AT: u32 = 100;
 
-/// Points forgiven per minute.
-const FORGIVEN_PER_MINUTE: u128 = 10;
+/// How long it takes until a point is forgiven.
+const FORGIVEN_EVERY: Duration = Duration::from_secs(6);
 
 /// The longest ban, in multiples of the first.
 const MAX_BAN_FACTOR: u32 = 64;
@@ -46,7 +46,7 @@ impl Offence {
             Self::StrayStream => 2,
             Self::Flapping => 5,
             Self::Invalid => 10,
-            Self::BrokeProtocol => 25,
+            Self::BrokeProtocol => 30,
             Self::Abuse | Self::FalseIdentity => 50,
             Self::Fatal => BAN_AT,
         }
@@ -74,8 +74,8 @@ impl Offender {
 
 #[derive(Debug, Clone, Copy)]
 struct Score {
-    /// In thousandths of a point, at `updated`.
-    level: u128,
+    points: u32,
+    /// Until when points have been forgiven.
     updated: Instant,
     bans: u32,
 }
@@ -96,14 +96,14 @@ impl Reputation {
     /// Counts an offence. Gives for how long to ban, if it was one too many.
     pub fn record(&mut self, now: Instant, offender: Offender, offence: Offence) -> Option<Duration> {
         // `insert`, unlike `entry`, keeps to the capacity.
-        let mut score = self.scores.remove(&offender).unwrap_or(Score { level: 0, updated: now, bans: 0 });
+        let mut score = self.scores.remove(&offender).unwrap_or(Score { points: 0, updated: now, bans: 0 });
         score.forgive(now);
-        score.level += u128::from(offence.points()) * 1000;
-        let banned = score.level >= u128::from(BAN_AT) * 1000;
+        score.points = score.points.saturating_add(offence.points());
+        let banned = score.points >= BAN_AT;
         let factor = 1u32.checked_shl(score.bans).unwrap_or(MAX_BAN_FACTOR).min(MAX_BAN_FACTOR);
         if banned {
             score.bans = score.bans.saturating_add(1);
-            score.level = 0;
+            score.points = 0;
         }
         self.scores.insert(offender, score);
         banned.then(|| self.ban.saturating_mul(factor))
@@ -114,7 +114,7 @@ impl Reputation {
         self.scores.peek(&offender).map_or(0, |score| {
             let mut score = *score;
             score.forgive(now);
-            (score.level / 1000) as u32
+            score.points
         })
     }
 
@@ -136,9 +136,11 @@ impl Reputation {
 
 impl Score {
     fn forgive(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.updated).as_millis();
-        self.level = self.level.saturating_sub(passed * FORGIVEN_PER_MINUTE / 60);
-        self.updated = self.updated.max(now);
+        let passed = now.saturating_duration_since(self.updated).as_secs() / FORGIVEN_EVERY.as_secs();
+        let forgiven = u32::try_from(passed).unwrap_or(u32::MAX);
+        self.points = self.points.saturating_sub(forgiven);
+        // The rest of a step counts for the next point.
+        self.updated += FORGIVEN_EVERY.saturating_mul(forgiven);
     }
 }
 
