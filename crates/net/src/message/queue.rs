@@ -12,14 +12,20 @@ const COPY_MAX: usize = 4 << 10;
 /// What a batch of small messages starts with, once messages come faster than they are taken.
 const BATCH_BYTES: usize = 8 << 10;
 
+/// Bytes that may be [set aside](SendQueue::set_aside).
+const ASIDE_MAX: usize = 32 << 10;
+
 /// Encoded messages in order. Holds no memory while empty.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     chunks: VecDeque<Bytes>,
     tail: BytesMut,
-    /// Encoded bytes of each message that is not taken whole.
+    /// Encoded bytes of each message that is waiting and not taken whole.
     sizes: VecDeque<u32>,
+    /// All bytes, those set aside included.
     bytes: usize,
+    /// Bytes at the front that do not count as waiting.
+    aside: usize,
 }
 
 impl SendQueue {
@@ -45,9 +51,25 @@ impl SendQueue {
         self.bytes += size;
     }
 
-    /// Encoded bytes waiting.
+    /// Takes what waits out of the count, to go out as one large batch: each visit to the transport takes its lock.
+    /// `false` when enough is set aside already.
+    pub(super) fn set_aside(&mut self) -> bool {
+        if self.bytes > ASIDE_MAX {
+            return false;
+        }
+        self.aside = self.bytes;
+        self.sizes.clear();
+        true
+    }
+
+    /// Encoded bytes, those set aside included.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Encoded bytes waiting.
+    pub(super) fn waiting(&self) -> usize {
+        self.bytes - self.aside
     }
 
     /// Messages waiting, one taken in part included.
@@ -73,7 +95,8 @@ impl SendQueue {
             self.chunks.pop_front();
         }
         self.bytes -= taken;
-        let mut left = taken;
+        let mut left = taken.saturating_sub(self.aside);
+        self.aside -= taken - left;
         while let Some(size) = self.sizes.front_mut() {
             if (*size as usize) > left {
                 *size -= left as u32;

@@ -216,6 +216,16 @@ impl Shared {
         (moved, blocked)
     }
 
+    /// The queue is full and the driver has not come yet: gathers a larger batch, or gives the transport what it takes.
+    #[cold]
+    fn make_room(&self, state: &mut State) {
+        self.flusher.set_busy();
+        if !state.queue.set_aside() {
+            let waker = self.flusher.driver_waker();
+            state.flush(&mut Context::from_waker(&waker));
+        }
+    }
+
     /// Queues a message, and writes it at once where the connection is idle.
     #[inline]
     fn push(self: &Arc<Self>, message: &Bytes) -> Result<(), TrySendError> {
@@ -231,10 +241,7 @@ impl Shared {
             return Err(Error::Finished.into());
         }
         if !state.has_room(message.len(), limits) {
-            // The driver has not come yet: what the transport takes now need not wait for it.
-            let waker = self.flusher.driver_waker();
-            state.flush(&mut Context::from_waker(&waker));
-            self.flusher.set_busy();
+            self.make_room(&mut state);
             if !state.has_room(message.len(), limits) {
                 return Err(TrySendError::Busy);
             }
@@ -292,7 +299,7 @@ impl State {
     #[inline]
     fn has_room(&self, len: usize, limits: &SendLimits) -> bool {
         let queue = &self.queue;
-        queue.is_empty() || (queue.messages() < limits.queue_messages && queue.bytes() + len <= limits.queue_bytes)
+        queue.is_empty() || (queue.messages() < limits.queue_messages && queue.waiting() + len <= limits.queue_bytes)
     }
 
     /// Makes sure that `bytes` are paid for.
