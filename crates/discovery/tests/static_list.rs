@@ -1,5 +1,6 @@
 //! The static list as a node uses it, in virtual time.
 #![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and runs on tokio's clock")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ fn context() -> DiscoveryContext {
         record: Arc::new(|| None),
         listen_endpoints: Vec::new(),
         seeding_interval: Duration::from_secs(60),
-        access_control: Arc::new(AllowAll::default()),
+        access_control: Arc::new(AllowAll),
         events: EventBus::new(8),
     }
 }
