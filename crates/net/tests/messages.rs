@@ -170,7 +170,8 @@ async fn a_message_beyond_the_limit_is_an_error_and_the_stream_lives() {
 
 #[tokio::test]
 async fn a_false_length_ends_the_stream_with_a_clear_error() {
-    let claims: [(&[u8], fn(&Error) -> bool); 4] = [
+    type Check = fn(&Error) -> bool;
+    let claims: [(&[u8], Check); 4] = [
         (&[0xff; 8], |e| matches!(e, Error::MessageTooLarge { len, .. } if *len == (1 << 62) - 1)),
         (&[0x80, 0x10, 0x00, 0x01], |e| matches!(e, Error::MessageTooLarge { len: 0x10_0001, max: MAX })),
         (&[0x40, 0x01, 0x00], |e| matches!(e, Error::LengthEncoding)),

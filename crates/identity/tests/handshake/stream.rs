@@ -18,8 +18,6 @@ struct End {
     connection: Connection,
     sender: MessageSender,
     receiver: MessageReceiver,
-    /// Runs the connection.
-    _tasks: TaskGroup,
 }
 
 impl End {
@@ -28,21 +26,20 @@ impl End {
         let config = NetConfig::default();
         let (a, b) = tokio::io::duplex(1 << 16);
         let nowhere: Endpoint = "tcp://127.0.0.1:1".parse().unwrap();
-        let (tasks_a, tasks_b) = (TaskGroup::new(runtime.clone()), TaskGroup::new(runtime.clone()));
-        let dialer = Connection::over(Box::new(a), Side::Dialer, nowhere.clone(), &config, &tasks_a);
-        let listener = Connection::over(Box::new(b), Side::Listener, nowhere, &config, &tasks_b);
+        let tasks = || Arc::new(TaskGroup::new(runtime.clone()));
+        let dialer = Connection::over(Box::new(a), Side::Dialer, nowhere.clone(), &config, &tasks());
+        let listener = Connection::over(Box::new(b), Side::Listener, nowhere, &config, &tasks());
         let (near, far) = tokio::join!(dialer.open_stream(), listener.accept_stream());
-        let end = |connection, tasks, stream: p2p_net::Stream| {
+        let end = |connection, stream: p2p_net::Stream| {
             let (recv, send) = stream.into_split();
             Self {
                 runtime: runtime.clone(),
                 connection,
                 sender: MessageSender::new(send, SendLimits::default(), &config.budget),
                 receiver: MessageReceiver::new(recv, MAX_MESSAGE_LEN, &config.budget),
-                _tasks: tasks,
             }
         };
-        (end(dialer, tasks_a, near.unwrap()), end(listener, tasks_b, far.unwrap()))
+        (end(dialer, near.unwrap()), end(listener, far.unwrap()))
     }
 
     /// A handshake, after which a failed one closes its connection, as its caller should.

@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn each_mistake_names_its_field() {
         let endpoint = |text: &str| -> Vec<Endpoint> { vec![text.parse().unwrap()] };
-        let cases: Vec<(&str, Box<dyn Fn(&mut Config)>)> = vec![
+        type Spoil = Box<dyn Fn(&mut Config)>;
+        let cases: Vec<(&str, Spoil)> = vec![
             ("network", Box::new(|c: &mut Config| c.network.clear())),
             ("network", Box::new(|c: &mut Config| c.network = "a b".into())),
             ("network", Box::new(|c: &mut Config| c.network = "n".repeat(65))),
