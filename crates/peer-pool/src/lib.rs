@@ -1,4 +1,5 @@
-//! Peers, and the protocols spoken with them, over authenticated connections.
+//! Peers, and the protocols spoken with them, over authenticated connections: [`PeerPool`], [`Protocol`], [`PeerConn`].
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod attached;

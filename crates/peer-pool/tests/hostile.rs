@@ -1,5 +1,9 @@
 //! Remotes that break the rules, next to honest ones.
 
+#![cfg(any(feature = "tokio", feature = "smol"))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "what a test runs beside the pools is tokio's")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -123,8 +127,8 @@ async fn streams_for_nothing_are_reset_and_the_rest_goes_on() {
         assert_eq!(reset((recv, half)).await, stream_code::BAD_HEADER);
         assert_eq!(node.pool.len(), 1);
         honest(&runtime, transport, &mut node).await;
-        node.pool.shutdown().await;
         raw.transports.shutdown().await;
+        node.pool.shutdown().await;
     })
     .await;
 }
@@ -133,7 +137,8 @@ async fn streams_for_nothing_are_reset_and_the_rest_goes_on() {
 async fn who_breaks_the_control_protocol_is_disconnected_with_a_reason() {
     everywhere(|runtime, transport| async move {
         let mut node = node(&runtime, transport, config()).await;
-        let acts: [(&str, fn(&Raw)); 6] = [
+        type Act = fn(&Raw);
+        let acts: [(&str, Act); 6] = [
             ("garbage", |raw| drop(raw.control.try_send(vec![1, 99]))),
             ("format", |raw| drop(raw.control.try_send(vec![9, 9]))),
             ("pongs", |raw| (0..300).for_each(|n| raw.say(&ControlMessage::Pong(n)))),
@@ -205,8 +210,8 @@ async fn who_never_opens_its_streams_gives_its_slot_back() {
         assert!(matches!(error, Error::Handshake(HandshakeError::Refused(RejectReason::Timeout))), "{error}");
         assert!(matches!(raw.closed().await, CloseReason::Remote { code: close_code::HANDSHAKE, .. }));
         honest(&runtime, transport, &mut node).await;
-        node.pool.shutdown().await;
         raw.transports.shutdown().await;
+        node.pool.shutdown().await;
     })
     .await;
 }
@@ -260,8 +265,8 @@ async fn a_peer_that_answers_no_ping_is_disconnected() {
             let expected = if chatty { DisconnectReason::Stalled } else { DisconnectReason::PingTimeout };
             assert_eq!(reason, expected, "chatty: {chatty}");
             raw.closed().await;
-            node.pool.shutdown().await;
             raw.transports.shutdown().await;
+            node.pool.shutdown().await;
         }
     })
     .await;

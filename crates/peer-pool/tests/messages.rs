@@ -1,5 +1,9 @@
 //! Messages and streams between two pools.
 
+#![cfg(any(feature = "tokio", feature = "smol"))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "what a test runs beside the pools is tokio's")]
+
 mod common;
 
 use bytes::Bytes;

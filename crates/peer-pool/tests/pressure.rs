@@ -1,5 +1,9 @@
 //! Peers that are slow, silent or gone, and ends under load.
 
+#![cfg(any(feature = "tokio", feature = "smol"))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "what a test runs beside the pools is tokio's")]
+
 mod common;
 
 use std::sync::Arc;

@@ -133,7 +133,7 @@ impl<P: Ord + Copy> Registry<P> {
     }
 
     /// Whether to accept a connection whose hello has come. When the answer is yes, our Accept must go out, and
-    /// [`complete`](Self::complete) or [`failed`](Self::failed) must follow.
+    /// [`complete`](Self::complete) or [`removed`](Self::removed) must follow.
     ///
     /// # Errors
     /// What to tell the remote.

@@ -18,7 +18,13 @@ use tokio::sync::mpsc;
 /// What nothing on loopback takes, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
+/// All transports of this build.
+pub const TRANSPORTS: &[Transport] = &[
+    Transport::Tcp,
+    Transport::Tls,
+    #[cfg(feature = "quic")]
+    Transport::Quic,
+];
 
 /// All runtimes of this build.
 pub fn runtimes() -> Vec<Arc<dyn Runtime>> {
@@ -33,7 +39,7 @@ pub fn runtimes() -> Vec<Arc<dyn Runtime>> {
 /// Runs a scenario over each transport on each runtime.
 pub async fn everywhere<F: Future<Output = ()>>(scenario: impl Fn(Arc<dyn Runtime>, Transport) -> F) {
     for runtime in runtimes() {
-        for transport in TRANSPORTS {
+        for &transport in TRANSPORTS {
             println!("{transport} on {runtime:?}");
             in_time(&format!("{transport} on {runtime:?}"), scenario(runtime.clone(), transport)).await;
         }
