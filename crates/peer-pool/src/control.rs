@@ -91,6 +91,9 @@ impl Control {
     /// # Errors
     /// [`Violation`]: the connection has to be closed.
     pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<Option<ControlMessage>, Violation> {
+        if bytes.len() > MAX_CONTROL_MESSAGE {
+            return Err(Violation(format!("control message of {} bytes", bytes.len())));
+        }
         let message = ControlMessage::from_bytes(bytes)?;
         match &message {
             ControlMessage::Ping(_) if !self.answered.take(now) => {

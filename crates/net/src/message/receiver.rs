@@ -78,6 +78,11 @@ impl MessageReceiver {
         poll_fn(|cx| state.poll_recv(cx)).await
     }
 
+    /// The limit for messages whose length has not been read yet.
+    pub fn set_max_message(&mut self, max_message: usize) {
+        self.state.get_mut().max_message = max_message;
+    }
+
     /// Reads no more; the remote's sends fail with `code`.
     pub fn stop(self, code: u32) {
         self.state.into_inner().stream.stop(code);

@@ -167,7 +167,7 @@ impl Attempt<'_> {
         if shared.own_id < remote.peer_id {
             control.sender.send(ControlMessage::Stay.to_bytes()?).await?;
         }
-        let Collected { messages, early } = self.streams(&remote).await?;
+        let Collected { messages, early, pending } = self.streams(&remote).await?;
         let core = Core::new(CoreParts {
             id: remote.peer_id,
             connection_id: guard.id,
@@ -191,7 +191,7 @@ impl Attempt<'_> {
         guard.armed = false;
         peer.start(protocols);
         let session = Session::new(shared, peer, control.receiver);
-        shared.sessions.spawn("peer", session.run(early));
+        shared.sessions.spawn("peer", session.run(early, pending));
         Ok(Outcome::Peer(remote.peer_id))
     }
 
@@ -300,10 +300,10 @@ impl Attempt<'_> {
         match self.direction {
             Direction::Outbound => {
                 let messages = streams::open(&self.connection, protocols, config, budget).await?;
-                Ok(Collected { messages, early: Vec::new() })
+                Ok(Collected { messages, ..Collected::default() })
             }
             Direction::Inbound => {
-                streams::collect(&self.connection, protocols.collect(), &*shared.runtime, config, budget).await
+                streams::collect(&self.connection, protocols.collect(), &shared.runtime, config, budget).await
             }
         }
     }

@@ -14,9 +14,9 @@ use p2p_identity::DisconnectReason;
 use p2p_net::{MessageReceiver, Stream};
 
 use super::drain::{Drain, Next};
-use super::streams::{Headed, MAX_PENDING_HEADERS, read_header};
+use super::streams::{Headed, MAX_PENDING_HEADERS, PendingHeaders, read_header};
 use super::{Leave, Outcome, Peer, disconnect_reason};
-use crate::control::{Control, ControlMessage, Violation};
+use crate::control::{Control, ControlMessage, MAX_CONTROL_MESSAGE, Violation};
 use crate::header::{StreamKind, stream_code};
 use crate::ping::{Due, Ping, PingTimes};
 use crate::pool::Shared;
@@ -37,7 +37,7 @@ pub(crate) struct Session {
     config: Arc<PoolConfig>,
     control: Control,
     ping: Ping,
-    headers: Pending<Option<Headed>>,
+    headers: PendingHeaders,
     /// Message streams of protocols that have ended here, read to their end and dropped.
     discards: Pending<()>,
     drain: Option<Drain>,
@@ -65,7 +65,9 @@ enum Event {
 }
 
 impl Session {
-    pub(crate) fn new(pool: &Shared, peer: Arc<Peer>, inbox: MessageReceiver) -> Self {
+    pub(crate) fn new(pool: &Shared, peer: Arc<Peer>, mut inbox: MessageReceiver) -> Self {
+        // Messages of the handshake, which were the first on this stream, may be longer.
+        inbox.set_max_message(MAX_CONTROL_MESSAGE);
         let config = pool.config.clone();
         let now = pool.runtime.now();
         let times =
@@ -73,7 +75,7 @@ impl Session {
         Self {
             control: Control::new(peer.id() < pool.own_id, now),
             ping: Ping::new(times, FIRST_PING, now),
-            headers: Pending::new(),
+            headers: PendingHeaders::new(),
             discards: Pending::new(),
             drain: None,
             config,
@@ -83,8 +85,9 @@ impl Session {
     }
 
     /// Looks after the peer until it is gone and its tasks have ended.
-    pub(crate) async fn run(mut self, early: Vec<Headed>) {
+    pub(crate) async fn run(mut self, early: Vec<Headed>, pending: PendingHeaders) {
         let end = EndOnDrop(self.peer.clone());
+        self.headers = pending;
         early.into_iter().for_each(|headed| self.stream_arrived(headed));
         let reason = self.serve().await;
         let peer = end.0.clone();
@@ -153,10 +156,9 @@ impl Session {
             Event::Control(Err(error)) => self.violation(&format!("control stream: {error}")),
             Event::Stream(Err(error)) => Some(DisconnectReason::Lost(error.to_string())),
             Event::Stream(Ok(stream)) => {
-                let (peer, config) = (self.peer.clone(), self.config.clone());
+                let (peer, timeout) = (&self.peer, self.config.handshake_timeout);
                 let budget = peer.pool.upgrade().map(|pool| pool.budget.clone())?;
-                self.headers
-                    .push(Box::pin(async move { read_header(stream, &*peer.core.runtime, &config, &budget).await }));
+                self.headers.push(Box::pin(read_header(stream, peer.core.runtime.clone(), timeout, budget)));
                 None
             }
             Event::Header(headed) => {

@@ -1,6 +1,10 @@
 //! From streams to protocols: headers, and the message streams of a new connection.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -60,16 +64,19 @@ pub(crate) struct Headed {
     pub(crate) stream: Stream,
 }
 
+/// Streams whose header is awaited.
+pub(crate) type PendingHeaders = FuturesUnordered<Pin<Box<dyn Future<Output = Option<Headed>> + Send>>>;
+
 /// Reads a stream's header; a stream that has none in time is reset.
 pub(crate) async fn read_header(
     stream: Stream,
-    runtime: &dyn Runtime,
-    config: &PoolConfig,
-    budget: &ByteBudget,
+    runtime: Arc<dyn Runtime>,
+    timeout: Duration,
+    budget: ByteBudget,
 ) -> Option<Headed> {
     let (recv, send) = stream.into_split();
-    let receiver = MessageReceiver::new(recv, MAX_HEADER, budget);
-    let message = runtime.timeout(config.handshake_timeout, receiver.recv()).await;
+    let receiver = MessageReceiver::new(recv, MAX_HEADER, &budget);
+    let message = runtime.timeout(timeout, receiver.recv()).await;
     let stream = Stream::from_split(receiver.into_inner(), send);
     match message {
         Ok(Ok(Some(bytes))) => match Header::from_bytes(&bytes) {
@@ -82,10 +89,13 @@ pub(crate) async fn read_header(
 }
 
 /// What the dialler opened.
+#[derive(Default)]
 pub(crate) struct Collected {
     pub(crate) messages: BTreeMap<ProtocolId, MessageStream>,
     /// Raw streams that came before the last message stream.
     pub(crate) early: Vec<Headed>,
+    /// Streams that came before the last message stream was complete, and have no header yet.
+    pub(crate) pending: PendingHeaders,
 }
 
 /// Waits for the message stream of each protocol, as the listener does.
@@ -95,17 +105,18 @@ pub(crate) struct Collected {
 pub(crate) async fn collect(
     connection: &Connection,
     protocols: Vec<&ProtocolId>,
-    runtime: &dyn Runtime,
+    runtime: &Arc<dyn Runtime>,
     config: &PoolConfig,
     budget: &ByteBudget,
 ) -> Result<Collected> {
-    let mut collected = Collected { messages: BTreeMap::new(), early: Vec::new() };
+    let mut collected = Collected::default();
     let all = async {
-        let mut headers = FuturesUnordered::new();
+        let headers = &mut collected.pending;
         while collected.messages.len() < protocols.len() {
             let headed = tokio::select! {
                 stream = connection.accept_stream(), if headers.len() < MAX_PENDING_HEADERS => {
-                    headers.push(read_header(stream?, runtime, config, budget));
+                    let header = read_header(stream?, runtime.clone(), config.handshake_timeout, budget.clone());
+                    headers.push(Box::pin(header));
                     continue;
                 }
                 Some(headed) = headers.next(), if !headers.is_empty() => headed,
