@@ -47,8 +47,13 @@ pub async fn run(
             let _ = sender.flush().await;
             // Its own hello and accept may have been under way.
             for _ in 0..3 {
-                if !matches!(receiver.recv().await, Ok(Some(_))) {
-                    break;
+                match receiver.recv().await {
+                    Ok(Some(_)) => {}
+                    // What made us refuse it: no more can be read, and so not when the remote is done.
+                    Err(p2p_net::Error::MessageTooLarge { .. } | p2p_net::Error::LengthEncoding) => {
+                        std::future::pending().await
+                    }
+                    Ok(None) | Err(_) => break,
                 }
             }
         };
@@ -88,6 +93,9 @@ impl From<p2p_net::Error> for Failure {
         match error {
             p2p_net::Error::MessageTooLarge { len, .. } => {
                 RejectReason::TooLarge { len, max: MAX_MESSAGE_LEN as u64 }.into()
+            }
+            error @ (p2p_net::Error::LengthEncoding | p2p_net::Error::Truncated) => {
+                RejectReason::Malformed(error.to_string()).into()
             }
             error => Self::Other(error.into()),
         }

@@ -55,6 +55,9 @@ async fn exchange(
                 let reason = RejectReason::TooLarge { len, max: MAX_MESSAGE_LEN as u64 };
                 return Err(HandshakeError::Refused(reason).into());
             }
+            Err(error @ (p2p_net::Error::LengthEncoding | p2p_net::Error::Truncated)) => {
+                return Err(HandshakeError::Refused(RejectReason::Malformed(error.to_string())).into());
+            }
             Err(error) => return Err(error.into()),
         };
         progress();
@@ -86,6 +89,8 @@ async fn exchange(
 
 /// Tells the remote why, and gives it a moment to read that: closing the connection at once could overtake it.
 async fn refuse(sender: &MessageSender, receiver: &MessageReceiver, runtime: &dyn Runtime, reason: &RejectReason) {
+    use p2p_net::Error;
+
     if sender.try_send(reject_message(reason)).is_err() || *reason == RejectReason::Timeout {
         return;
     }
@@ -94,8 +99,11 @@ async fn refuse(sender: &MessageSender, receiver: &MessageReceiver, runtime: &dy
         let _ = sender.flush().await;
         // Its own hello and accept may have been under way.
         for _ in 0..3 {
-            if !matches!(receiver.recv().await, Ok(Some(_))) {
-                break;
+            match receiver.recv().await {
+                Ok(Some(_)) => {}
+                // What made us refuse it: no more can be read, and so not when the remote is done.
+                Err(Error::MessageTooLarge { .. } | Error::LengthEncoding) => std::future::pending().await,
+                Ok(None) | Err(_) => break,
             }
         }
     };
