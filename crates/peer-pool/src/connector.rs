@@ -81,6 +81,11 @@ impl Shared {
                 return Err(Error::Banned(peer));
             }
         }
+        if let (None, [endpoint]) = (expected, endpoints)
+            && let Some(peer) = self.dialled(endpoint)
+        {
+            return Ok(peer);
+        }
         let endpoints = self.allowed(expected, endpoints)?;
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
         loop {

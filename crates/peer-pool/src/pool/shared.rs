@@ -365,6 +365,14 @@ impl Shared {
         state.peers.contains_key(id) && state.registry.live(id).is_some()
     }
 
+    /// The connected peer that was dialled at an endpoint.
+    pub(crate) fn dialled(&self, endpoint: &Endpoint) -> Option<PeerId> {
+        let state = self.lock();
+        let mut peers = state.peers.values().map(|peer| peer.core());
+        let there = peers.find(|core| core.direction.is_outbound() && core.endpoint == *endpoint)?;
+        (state.registry.live(&there.id) == Some(there.connection_id)).then_some(there.id)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().peers.len()
     }
