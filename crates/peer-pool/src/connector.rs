@@ -211,13 +211,15 @@ impl Shared {
                 return Ok(peer);
             }
         }
-        self.handshake_failed(endpoint, &failure);
+        self.handshake_failed(endpoint, expected, &failure);
         Err(failure)
     }
 
-    /// Tells that a connection did not become a peer.
-    pub(crate) fn handshake_failed(&self, endpoint: &Endpoint, failure: &Failure) {
-        let (peer_id, reason) = (failure.peer_id, failure.error.clone());
+    /// Tells that a connection did not become a peer. `expected` is who was dialled, if that is known.
+    pub(crate) fn handshake_failed(&self, endpoint: &Endpoint, expected: Option<PeerId>, failure: &Failure) {
+        // What a stranger only claims is nobody's failure.
+        let peer_id = failure.peer_id.filter(|_| failure.proven).or(expected);
+        let reason = failure.error.clone();
         if is_duplicate(&reason) {
             self.buses.pool(PeerPoolEventKind::PeerAlreadyConnected, endpoint, peer_id);
             return;

@@ -152,10 +152,11 @@ impl Shared {
         let direction = Direction::Inbound;
         let attempt = Attempt { shared: self, connection, direction, expected: None, dial: None, deadline, progress };
         if let Err(failure) = establish(attempt).await {
-            self.handshake_failed(&endpoint, &failure);
+            // First: who hears of the failure finds its consequences.
             if let Some(offence) = offence(&failure) {
                 self.offence(failure.peer_id.filter(|_| failure.proven), &endpoint, offence);
             }
+            self.handshake_failed(&endpoint, None, &failure);
         }
     }
 }
