@@ -21,7 +21,7 @@ use p2p_peer_pool::{Limits, PoolConfig};
 ///
 /// let config = Config {
 ///     network: "my-app".into(),
-///     listen_endpoints: vec!["quic://0.0.0.0:9000".parse()?],
+///     listen_endpoints: vec!["tls://0.0.0.0:9000".parse()?],
 ///     ping_interval: Duration::from_secs(30),
 ///     ..Config::default()
 /// };
