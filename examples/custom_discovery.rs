@@ -103,11 +103,12 @@ async fn run(path: PathBuf) -> Result<(), Error> {
     let config = Config { seeding_interval: Duration::from_secs(1), ..Config::default() };
     let node = Node::builder(&key_pair).config(config).discovery(FileDiscovery::new(path)).build()?;
     let mut events = node.register_peer_events();
+    let mut interrupted = p2p_examples::interrupted();
     node.run().await?;
     println!("looking for peers");
     loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => break,
+            () = &mut interrupted => break,
             event = events.recv() => match event {
                 Ok(PeerEvent::Added { peer }) => println!("connected: {} at {}", peer.peer_id, peer.endpoint),
                 Ok(PeerEvent::Removed { peer, reason }) => println!("disconnected: {}: {reason}", peer.peer_id),

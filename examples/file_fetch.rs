@@ -113,9 +113,10 @@ async fn run() -> Result {
         ["serve", file, ref listen @ ..] => {
             let listen = if listen.is_empty() { &["quic://0.0.0.0:0"] } else { listen };
             let listen = listen.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+            let interrupted = p2p_examples::interrupted();
             let node = start(listen, Some(PathBuf::from(file).into())).await?;
             p2p_examples::dialable(&node).iter().for_each(|endpoint| println!("file_fetch get {endpoint} FILE"));
-            tokio::signal::ctrl_c().await?;
+            interrupted.await;
             node.shutdown().await;
         }
         ["get", endpoint, file] => {

@@ -3,7 +3,9 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::Pin;
 use std::process::ExitCode;
+use std::task::{Context, Waker};
 
 use p2p::endpoint::{Addr, Endpoint};
 use p2p::{Error, Node};
@@ -17,6 +19,19 @@ pub fn exit(program: &str, result: Result<(), impl Display>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Waits for Ctrl-C, from the call on and not only from the first poll: whoever reads what a program prints may interrupt it
+/// at once. Call it inside tokio.
+pub fn interrupted() -> Pin<Box<dyn Future<Output = ()>>> {
+    let mut interrupted = Box::pin(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without a handler, Ctrl-C ends the program as it does any other.
+            std::future::pending().await
+        }
+    });
+    let _ = interrupted.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    interrupted
 }
 
 /// An error unless it holds.

@@ -72,6 +72,7 @@ async fn run(flags: Flags) -> Result<(), Error> {
     let node = Node::new(&key_pair, config)?;
     // Registered before `run`, so that no peer is missed.
     let mut events = node.register_peer_events();
+    let mut interrupted = p2p_examples::interrupted();
     node.run().await?;
 
     println!("this is {}", node.peer_id());
@@ -80,7 +81,7 @@ async fn run(flags: Flags) -> Result<(), Error> {
     }
     loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => break,
+            () = &mut interrupted => break,
             event = events.recv() => match event {
                 Ok(PeerEvent::Added { peer }) => println!("connected: {} at {}", peer.peer_id, peer.endpoint),
                 Ok(PeerEvent::Removed { peer, reason }) => println!("disconnected: {}: {reason}", peer.peer_id),
