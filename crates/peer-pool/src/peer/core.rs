@@ -36,6 +36,8 @@ struct State {
     requests: Requests,
     leaving: Option<DisconnectReason>,
     ended: Option<DisconnectReason>,
+    /// The transport's connection is closed too.
+    closed: bool,
 }
 
 /// What the peer's task is asked to do.
@@ -139,11 +141,15 @@ impl Core {
         self.changed.notify_waiters();
     }
 
-    /// The connection has ended. The first reason counts.
+    /// The connection is about to be closed. The first reason counts.
     pub(crate) fn set_ended(&self, reason: DisconnectReason) -> DisconnectReason {
-        let reason = self.lock().ended.get_or_insert(reason).clone();
+        self.lock().ended.get_or_insert(reason).clone()
+    }
+
+    /// The connection is closed: who waits for that learns why.
+    pub(crate) fn set_closed(&self) {
+        self.lock().closed = true;
         self.changed.notify_waiters();
-        reason
     }
 
     pub(crate) fn ended(&self) -> Option<DisconnectReason> {
@@ -168,10 +174,14 @@ impl Core {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Some(reason) = self.ended() {
-                return reason;
+            let end = {
+                let state = self.lock();
+                state.ended.clone().filter(|_| state.closed)
+            };
+            match end {
+                Some(reason) => return reason,
+                None => changed.await,
             }
-            changed.await;
         }
     }
 

@@ -209,6 +209,7 @@ impl Peer {
     fn end(&self, reason: DisconnectReason) -> DisconnectReason {
         let reason = self.core.set_ended(reason);
         self.connection.close(reason.close_code(), &reason.close_reason());
+        self.core.set_closed();
         self.links.values().for_each(|link| link.wake());
         reason
     }

@@ -32,6 +32,8 @@ type Pending<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 /// A peer and all that its task moves: control messages, pings, new streams, the end.
 pub(crate) struct Session {
+    /// From the beginning: a task may be dropped before it ran at all.
+    _end: EndOnDrop,
     peer: Arc<Peer>,
     inbox: MessageReceiver,
     config: Arc<PoolConfig>,
@@ -78,6 +80,7 @@ impl Session {
             headers: PendingHeaders::new(),
             discards: Pending::new(),
             drain: None,
+            _end: EndOnDrop(peer.clone()),
             config,
             inbox,
             peer,
@@ -86,11 +89,10 @@ impl Session {
 
     /// Looks after the peer until it is gone and its tasks have ended.
     pub(crate) async fn run(mut self, early: Vec<Headed>, pending: PendingHeaders) {
-        let end = EndOnDrop(self.peer.clone());
         self.headers = pending;
         early.into_iter().for_each(|headed| self.stream_arrived(headed));
         let reason = self.serve().await;
-        let peer = end.0.clone();
+        let peer = self.peer.clone();
         let reason = peer.end(reason);
         let runtime = peer.core.runtime.clone();
         // What has arrived stays readable; readers that wait inside are woken by the end and make way.
