@@ -5,4 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may panic, and run on tokio only")]
 
 mod common;
+mod credit;
 mod frames;
+mod identity;
+mod malformed;
+mod protocols;
+mod vanish;

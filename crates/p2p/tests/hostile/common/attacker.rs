@@ -271,8 +271,9 @@ impl Attacker {
         .await
     }
 
-    /// Reads until the remote closes the connection.
+    /// Says that there is no more to come on the control stream, and reads until the remote closes the connection.
     pub async fn closed(&mut self) -> Closed {
+        self.finish(1).await;
         in_time("the end of a connection", async {
             match &mut self.carrier {
                 Carrier::Mux(mux) => {
@@ -335,7 +336,11 @@ impl Attacker {
         self.send(control, &hello.encode()).await;
         match self.message(control).await {
             Some(answer) if answer.get(1) == Some(&wire::HELLO) => Ok((control, answer)),
-            Some(answer) => Err(answer),
+            Some(refusal) => {
+                // The remote need not wait for us.
+                self.finish(control).await;
+                Err(refusal)
+            }
             None => Err(Vec::new()),
         }
     }
