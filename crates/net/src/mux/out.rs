@@ -21,6 +21,7 @@ pub(super) struct Out {
     control: Segments,
     urgent: Segments,
     data: Segments,
+    round: u64,
 }
 
 impl Out {
@@ -71,8 +72,14 @@ impl Out {
         self.control.bytes + self.urgent.bytes + self.data.bytes == 0
     }
 
+    /// How often everything was taken.
+    pub(super) fn round(&self) -> u64 {
+        self.round
+    }
+
     /// Moves everything to the end of `batch`.
     pub(super) fn take(&mut self, batch: &mut VecDeque<Bytes>) {
+        self.round += 1;
         for segments in [&mut self.control, &mut self.urgent, &mut self.data] {
             segments.take(batch);
         }

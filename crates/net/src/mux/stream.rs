@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use super::inbox::Inbox;
+use super::out::Out;
 use crate::{Error, Result};
 
 /// The direction from this side to the remote.
@@ -10,8 +11,10 @@ use crate::{Error, Result};
 pub(super) struct Send {
     /// Bytes that the remote still accepts.
     pub(super) credit: u32,
-    /// Goes ahead of other streams.
+    /// Is to go ahead of other streams.
     pub(super) urgent: bool,
+    /// The round of `out` in which data was last queued behind that of other streams.
+    behind: Option<u64>,
     /// Finished, reset or dropped on this side.
     pub(super) done: bool,
     /// The remote reads no more, and says why.
@@ -23,7 +26,16 @@ pub(super) struct Send {
 
 impl Send {
     pub(super) fn new(credit: u32) -> Self {
-        Self { credit, urgent: false, done: false, stopped: None, refused: false, waker: None }
+        Self { credit, urgent: false, behind: None, done: false, stopped: None, refused: false, waker: None }
+    }
+
+    /// Whether what is queued next goes ahead of other streams: not before what this one has waiting behind them.
+    pub(super) fn goes_ahead(&mut self, out: &Out) -> bool {
+        if self.urgent && self.behind != Some(out.round()) {
+            return true;
+        }
+        self.behind = Some(out.round());
+        false
     }
 
     /// Whether something may be written.
@@ -85,7 +97,7 @@ impl Recv {
         }
         let mut grant = std::mem::take(&mut self.read);
         if self.inbox.bytes() == 0 && self.credit < self.window / 4 {
-            let growth = self.window.min(*shared / 2);
+            let growth = self.window.min(*shared / 2).min(u32::MAX - self.window);
             *shared -= growth;
             self.borrowed += growth;
             self.window += growth;

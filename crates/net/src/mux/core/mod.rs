@@ -1,12 +1,15 @@
 //! The multiplexer without its socket: calls and received frames in; frames to send and wakers out.
 
+mod incoming;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+pub(super) use self::incoming::Delivery;
 use super::Side;
-use super::frame::{Header, Kind, MAX_DATA, Violation};
+use super::frame::{Kind, MAX_DATA, Violation};
 use super::out::Out;
 use super::stream::{Recv, Send};
 use crate::error::VIOLATION_CODE;
@@ -50,15 +53,6 @@ pub(super) struct Core {
 struct State {
     send: Send,
     recv: Recv,
-}
-
-/// What becomes of a data frame's payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Delivery {
-    /// It goes to this stream.
-    Deliver,
-    /// Nobody wants it any more.
-    Discard,
 }
 
 impl Core {
@@ -105,21 +99,26 @@ impl Core {
         self.check_alive()?;
         let Some(State { send, .. }) = self.streams.get_mut(&id) else { return Poll::Ready(Err(Error::Finished)) };
         send.check()?;
-        let full = if send.urgent { self.out.is_urgent_full() } else { self.out.is_full() };
+        let ahead = send.goes_ahead(&self.out);
+        let len = chunks.iter().map(Bytes::len).sum::<usize>();
+        if len == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let full = if ahead { self.out.is_urgent_full() } else { self.out.is_full() };
         if full {
             if !self.blocked.iter().any(|waker| waker.will_wake(cx.waker())) {
                 self.blocked.push(cx.waker().clone());
             }
             return Poll::Pending;
         }
-        let len = chunks.iter().map(Bytes::len).sum::<usize>().min(MAX_DATA).min(send.credit as usize);
+        let len = len.min(MAX_DATA).min(send.credit as usize);
         if len == 0 {
             send.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
         // `len` is at most the credit.
         send.credit -= len as u32;
-        self.out.data(false, send.urgent, id, chunks, len);
+        self.out.data(false, ahead, id, chunks, len);
         Poll::Ready(Ok(len))
     }
 
@@ -132,7 +131,8 @@ impl Core {
             }
             send.check()?;
             send.done = true;
-            self.out.data(true, send.urgent, id, &mut [], 0);
+            let ahead = send.goes_ahead(&self.out);
+            self.out.data(true, ahead, id, &mut [], 0);
             self.forget_if_done(id);
         }
         Ok(())
@@ -233,114 +233,6 @@ impl Core {
     /// `out` was taken: writers that waited for room may go on.
     pub(super) fn on_room(&mut self) {
         self.wake.append(&mut self.blocked);
-    }
-
-    // --- what the remote does ---
-
-    /// The header of a data frame has arrived.
-    pub(super) fn on_data_header(&mut self, header: Header) -> Result<Delivery, Violation> {
-        let Some(State { recv, .. }) = self.known(header.stream)? else { return Ok(Delivery::Discard) };
-        recv.credit = recv.credit.checked_sub(header.len).ok_or(Violation("more data than was granted"))?;
-        match recv.end {
-            None => Ok(Delivery::Deliver),
-            // A reset goes ahead of data that was written before it.
-            Some(Some(_)) => Ok(Delivery::Discard),
-            Some(None) => Err(Violation("data after the end of a stream")),
-        }
-    }
-
-    /// Payload of a data frame whose header was accepted.
-    pub(super) fn on_data(&mut self, id: u32, bytes: &[u8]) {
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id).filter(|state| !state.recv.done) {
-            recv.inbox.copy(bytes);
-            self.unread += bytes.len();
-            self.wake.extend(recv.waker.take());
-        }
-    }
-
-    /// The whole payload of a data frame, in a buffer of its own.
-    pub(super) fn on_data_owned(&mut self, id: u32, bytes: Bytes) {
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id).filter(|state| !state.recv.done) {
-            self.unread += bytes.len();
-            recv.inbox.push(bytes);
-            self.wake.extend(recv.waker.take());
-        }
-    }
-
-    /// The last data frame of a stream is complete.
-    pub(super) fn on_fin(&mut self, id: u32) {
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id) {
-            recv.end = Some(None);
-            self.wake.extend(recv.waker.take());
-            self.forget_if_done(id);
-        }
-    }
-
-    /// A complete frame that carries no stream data.
-    pub(super) fn on_control(&mut self, header: Header, payload: &[u8]) -> Result<(), Violation> {
-        let id = header.stream;
-        let number = payload.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-        match header.kind {
-            Kind::Open => self.on_open(id)?,
-            Kind::Window => {
-                if let Some(State { send, .. }) = self.known(id)? {
-                    send.credit = send.credit.checked_add(number).ok_or(Violation("credit beyond 2^32"))?;
-                    self.wake_sender(id);
-                }
-            }
-            Kind::Reset => {
-                if let Some(State { recv, .. }) = self.known(id)?
-                    && recv.end.is_none()
-                {
-                    recv.end = Some(Some(number));
-                    // What the remote gave up is not worth keeping.
-                    let dropped = recv.inbox.clear();
-                    self.unread -= dropped;
-                    self.wake_receiver(id);
-                    self.forget_if_done(id);
-                }
-            }
-            Kind::Stop => {
-                if let Some(State { send, .. }) = self.known(id)? {
-                    send.stopped.get_or_insert(number);
-                    self.wake_sender(id);
-                }
-            }
-            Kind::Refuse => {
-                if self.side.opened(id)
-                    && let Some(State { send, recv }) = self.known(id)?
-                {
-                    send.refused = true;
-                    recv.refused = true;
-                    self.wake_sender(id);
-                    self.wake_receiver(id);
-                }
-            }
-            Kind::Close => {
-                let reason = payload.get(4..).unwrap_or_default();
-                self.fail(CloseReason::from_remote(number, reason));
-            }
-            Kind::Data | Kind::DataFin => debug_assert!(false, "data frames do not come here"),
-        }
-        if self.out.is_control_full() {
-            return Err(Violation("it provokes more answers than it reads"));
-        }
-        Ok(())
-    }
-
-    fn on_open(&mut self, id: u32) -> Result<(), Violation> {
-        if self.side.opened(id) || id <= self.last_remote {
-            return Err(Violation("a stream opened out of order"));
-        }
-        self.last_remote = id;
-        if self.inbound >= self.limits.inbound_streams || self.end.is_some() {
-            self.out.control(Kind::Refuse, id, &[]);
-        } else {
-            self.inbound += 1;
-            self.insert(id);
-            self.unaccepted.push_back(id);
-        }
-        Ok(())
     }
 
     // --- helpers ---
