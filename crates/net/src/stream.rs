@@ -77,8 +77,8 @@ macro_rules! each {
 
 impl SendStream {
     /// Hands chunks to the transport without copying them, as far as it takes them: chunks that were taken become
-    /// empty, one taken in part starts later. Gives the bytes taken, at least one. They are sent at the latest when the
-    /// transport takes no more; flushing the stream (`AsyncWrite`) sends them now.
+    /// empty, one taken in part starts later. Gives the bytes taken: at least one, where there are any. They are sent at
+    /// the latest when the transport takes no more; flushing the stream (`AsyncWrite`) sends them now.
     ///
     /// # Errors
     /// [`Error::Stopped`](crate::Error::Stopped), [`Error::Closed`](crate::Error::Closed),

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 /// A queue that the driver can flush.
 pub(crate) trait Flush: Send + Sync {
     /// Moves what it can to its stream. Gives the number of messages moved, and whether some are left because the
@@ -25,6 +28,7 @@ pub(crate) struct Flusher {
     /// A sender has flushed its full queue itself: messages come fast, however few the driver finds.
     busy: AtomicBool,
     state: Mutex<State>,
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -38,7 +42,12 @@ struct State {
 
 impl Flusher {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { idle: AtomicBool::new(true), busy: AtomicBool::new(false), state: Mutex::default() })
+        Arc::new(Self {
+            idle: AtomicBool::new(true),
+            busy: AtomicBool::new(false),
+            state: Mutex::default(),
+            ended: Notify::new(),
+        })
     }
 
     /// Whether the caller may write to the socket itself; the next caller may not, until the link was idle again.
@@ -79,9 +88,19 @@ impl Flusher {
     }
 
     /// The driver's waker: what a task that writes in the driver's place polls the transport with, so that the driver
-    /// takes over where it could not finish.
-    pub(crate) fn driver_waker(&self) -> Waker {
-        self.lock().driver.clone().unwrap_or_else(|| Waker::noop().clone())
+    /// takes over where it could not finish. `None` before the driver's first turn, and when it has no more to come.
+    pub(crate) fn driver_waker(&self) -> Option<Waker> {
+        self.lock().driver.clone()
+    }
+
+    /// Whether the connection has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Ready when the connection ends after this future was enabled or first polled.
+    pub(crate) fn ended(&self) -> Notified<'_> {
+        self.ended.notified()
     }
 
     /// One turn of the driver: flushes every waiting queue.
@@ -124,6 +143,7 @@ impl Flusher {
         for queue in waiting {
             queue.end();
         }
+        self.ended.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -138,14 +158,24 @@ impl std::fmt::Debug for Flusher {
     }
 }
 
+/// Closes a flusher when its driver is gone, however it went: even if it never ran.
 #[cfg(feature = "quic")]
+pub(crate) struct Driving(pub(crate) Arc<Flusher>);
+
+#[cfg(feature = "quic")]
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// The driver of a connection whose transport writes by itself: flushes queues until `closed`.
-pub(crate) async fn drive(flusher: Arc<Flusher>, closed: impl Future<Output = ()>) {
+#[cfg(feature = "quic")]
+pub(crate) async fn drive(flusher: Driving, closed: impl Future<Output = ()>) {
     let mut closed = std::pin::pin!(closed);
     std::future::poll_fn(|cx| {
-        flusher.turn(cx);
+        flusher.0.turn(cx);
         closed.as_mut().poll(cx)
     })
     .await;
-    flusher.close();
 }

@@ -11,7 +11,7 @@ mod receiver;
 mod sender;
 
 #[cfg(feature = "quic")]
-pub(crate) use flusher::drive;
+pub(crate) use flusher::{Driving, drive};
 pub(crate) use flusher::{Flush, Flusher};
 pub use receiver::MessageReceiver;
 pub use sender::{MessageSender, SendLimits, TrySendError};

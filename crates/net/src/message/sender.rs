@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::queue::SendQueue;
 use super::{Flush, Flusher};
-use crate::{Error, Result, SendStream};
+use crate::{CloseReason, Error, Result, SendStream};
 
 /// Bounds of a message queue.
 #[derive(Debug, Clone, Copy)]
@@ -107,8 +107,10 @@ impl MessageSender {
             }
             let mut moved = pin!(self.shared.moved.notified());
             let mut freed = pin!(self.shared.budget.freed());
+            let mut ended = pin!(self.shared.flusher.ended());
             moved.as_mut().enable();
             freed.as_mut().enable();
+            ended.as_mut().enable();
             // Room may have come between the try and the registration.
             match self.shared.push(&message) {
                 Ok(()) => return Ok(()),
@@ -116,8 +118,10 @@ impl MessageSender {
                 Err(TrySendError::Busy) => {}
             }
             std::future::poll_fn(|cx| {
-                if moved.as_mut().poll(cx).is_ready() || freed.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
+                for event in [moved.as_mut(), freed.as_mut(), ended.as_mut()] {
+                    if event.poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
                 }
                 Poll::Pending
             })
@@ -159,6 +163,9 @@ impl MessageSender {
         let mut state = self.shared.lock();
         state.finishing = true;
         state.finish_if_empty();
+        drop(state);
+        // Calls that wait for room, or for the budget, wait for nothing now.
+        self.shared.moved.notify_waiters();
     }
 
     /// Gives up what is queued and ends the stream at once; the remote sees `code`.
@@ -202,13 +209,12 @@ impl Shared {
         // The state is valid after each statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Shared {
     fn flush(&self, mut state: MutexGuard<'_, State>, cx: &mut Context<'_>) -> (usize, bool) {
         let (moved, blocked) = state.flush(cx);
         state.scheduled = blocked;
-        let changed = moved > 0 || state.error.is_some();
+        // What was set aside is not in the count; an empty queue is news all the same.
+        let changed = moved > 0 || !blocked;
         drop(state);
         if changed {
             self.moved.notify_waiters();
@@ -220,9 +226,15 @@ impl Shared {
     #[cold]
     fn make_room(&self, state: &mut State) {
         self.flusher.set_busy();
-        if !state.queue.set_aside() {
-            let waker = self.flusher.driver_waker();
+        let before = state.queue.waiting();
+        if !state.queue.set_aside()
+            && let Some(waker) = self.flusher.driver_waker()
+        {
             state.flush(&mut Context::from_waker(&waker));
+        }
+        if state.queue.waiting() < before {
+            // The caller may not take the room after all, and the driver would find nothing moved.
+            self.moved.notify_waiters();
         }
     }
 
@@ -242,20 +254,26 @@ impl Shared {
         }
         if !state.has_room(message.len(), limits) {
             self.make_room(&mut state);
+            if let Some(error) = &state.error {
+                return Err(error.clone().into());
+            }
             if !state.has_room(message.len(), limits) {
                 return Err(TrySendError::Busy);
             }
         }
         let bytes = state.queue.bytes() + message.len();
         if !state.reserve(bytes, &self.budget) {
-            return Err(TrySendError::Busy);
+            drop(state);
+            // A queue in which nothing waits was not told of the end.
+            return Err(if self.flusher.is_closed() { self.ended().into() } else { TrySendError::Busy });
         }
         state.queue.push(message);
         if state.scheduled {
             return Ok(());
         }
-        if self.flusher.take_idle() {
-            let waker = self.flusher.driver_waker();
+        if self.flusher.take_idle()
+            && let Some(waker) = self.flusher.driver_waker()
+        {
             let (_, blocked) = state.flush(&mut Context::from_waker(&waker));
             if let Some(stream) = &state.stream {
                 stream.flush_now();
@@ -269,9 +287,14 @@ impl Shared {
         if self.flusher.schedule(self.clone()) {
             return Ok(());
         }
-        // The connection has ended: the stream knows how.
+        Err(self.ended().into())
+    }
+
+    /// The connection has ended: the stream knows how.
+    #[cold]
+    fn ended(&self) -> Error {
         self.end();
-        Err(self.lock().error.clone().unwrap_or(Error::Finished).into())
+        self.lock().error.clone().unwrap_or(Error::Finished)
     }
 }
 
@@ -290,7 +313,18 @@ impl Flush for Shared {
     }
 
     fn end(&self) {
-        self.flush(self.lock(), &mut Context::from_waker(Waker::noop()));
+        let mut state = self.lock();
+        let cx = &mut Context::from_waker(Waker::noop());
+        if let Some(mut stream) = state.stream.take() {
+            state.fail(match stream.poll_write_chunks(cx, &mut []) {
+                Poll::Ready(Err(error)) => error,
+                // Its driver was ended from outside, before the connection was.
+                _ => Error::Closed(CloseReason::Local { code: 0, reason: "shut down".into() }),
+            });
+        }
+        state.scheduled = false;
+        drop(state);
+        self.moved.notify_waiters();
     }
 }
 

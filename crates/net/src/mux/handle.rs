@@ -11,10 +11,10 @@ use bytes::Bytes;
 use p2p_core::TaskGroup;
 use rustls::pki_types::CertificateDer;
 
-use super::driver::{Shared, run};
+use super::driver::{Driven, Shared, run};
 use super::{MuxIo, Side};
 use crate::message::Flusher;
-use crate::{CloseReason, NetConfig, Result};
+use crate::{CloseReason, Error, NetConfig, Result};
 
 /// A connection that gives streams over one byte stream.
 #[derive(Clone)]
@@ -27,8 +27,6 @@ struct Handle {
     shared: Arc<Shared>,
     certificates: Option<Arc<[CertificateDer<'static>]>>,
     local_addr: SocketAddr,
-    /// Whoever made the connection may be gone; its driver must not be.
-    _tasks: Arc<TaskGroup>,
 }
 
 impl Drop for Handle {
@@ -50,8 +48,8 @@ impl MuxConnection {
         tasks: &Arc<TaskGroup>,
     ) -> Self {
         let shared = Arc::new(Shared::new(io, side, config));
-        tasks.spawn("connection", run(shared.clone(), tasks.runtime().clone()));
-        Self { handle: Arc::new(Handle { shared, certificates, local_addr, _tasks: tasks.clone() }) }
+        tasks.spawn("connection", run(Driven(shared.clone()), tasks.clone()));
+        Self { handle: Arc::new(Handle { shared, certificates, local_addr }) }
     }
 
     pub(crate) async fn open_stream(&self) -> Result<(MuxRecv, MuxSend)> {
@@ -73,7 +71,8 @@ impl MuxConnection {
     }
 
     fn stream(&self, id: u32) -> (MuxRecv, MuxSend) {
-        (MuxRecv { handle: self.handle.clone(), id }, MuxSend { handle: self.handle.clone(), id, finished: false })
+        let handle = || self.handle.clone();
+        (MuxRecv { handle: handle(), id, reset: None }, MuxSend { handle: handle(), id, finished: false })
     }
 
     pub(crate) fn close(&self, code: u32, reason: &str) {
@@ -142,8 +141,10 @@ impl MuxSend {
     }
 
     pub(crate) fn finish(&mut self) -> Result<()> {
-        if !std::mem::replace(&mut self.finished, true) {
+        if !self.finished {
+            // Where it fails, the stream is still to be given up.
             self.handle.shared.with_core(|core| core.finish(self.id))?;
+            self.finished = true;
             self.handle.shared.flusher.wake();
         }
         Ok(())
@@ -185,10 +186,15 @@ impl fmt::Debug for MuxSend {
 pub(crate) struct MuxRecv {
     handle: Arc<Handle>,
     id: u32,
+    /// The code of the reset that was read: the core forgets the stream then.
+    reset: Option<u32>,
 }
 
 impl MuxRecv {
     pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Some(code) = self.reset {
+            return Poll::Ready(Err(Error::Reset(code)));
+        }
         let shared = &self.handle.shared;
         let (read, driver_wanted) = shared.with_core(|core| {
             let read = core.read(cx, self.id);
@@ -197,12 +203,17 @@ impl MuxRecv {
         if driver_wanted || (read.is_ready() && shared.is_paused()) {
             shared.flusher.wake();
         }
+        if let Poll::Ready(Err(Error::Reset(code))) = &read {
+            self.reset = Some(*code);
+        }
         read
     }
 
     pub(crate) fn stop(&mut self, code: u32) {
-        self.handle.shared.with_core(|core| core.stop(self.id, code));
-        self.handle.shared.flusher.wake();
+        let shared = &self.handle.shared;
+        shared.with_core(|core| core.stop(self.id, code));
+        shared.flusher.wake();
+        shared.settle_if_ended();
     }
 
     pub(crate) fn flusher(&self) -> &Arc<Flusher> {

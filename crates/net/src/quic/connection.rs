@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use super::endpoint::QuicEndpoint;
 use super::stream::{QuicRecv, QuicSend};
 use super::window::Windows;
-use crate::message::Flusher;
+use crate::message::{Driving, Flusher};
 use crate::{CloseReason, Error, Result};
 
 /// How long an open waits for the remote to allow another stream before it counts as refused.
@@ -42,7 +42,7 @@ impl QuicConnection {
         let flusher = Flusher::new();
         let setup = endpoint.setup();
         setup.tasks.spawn("quic messages", {
-            let (connection, flusher) = (connection.clone(), flusher.clone());
+            let (connection, flusher) = (connection.clone(), Driving(flusher.clone()));
             async move {
                 let closed = async {
                     connection.closed().await;

@@ -1,21 +1,23 @@
 //! Moves bytes between the core and the socket.
 
+mod run;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use p2p_core::{ByteBudget, Reservation, Runtime};
+use p2p_core::{ByteBudget, Reservation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
+pub(super) use self::run::{Driven, run};
 use super::core::{Core, Limits};
 use super::decoder::Decoder;
 use super::frame::Violation;
@@ -34,10 +36,6 @@ const WRITE_PIECES: usize = 64;
 
 /// The step in which received bytes are charged to the budget.
 const RESERVE_STEP: usize = 64 << 10;
-
-/// How long a connection that was closed here may take to say so, and to hear the remote's last bytes: a socket that is
-/// closed with bytes unread resets the connection, which would destroy the good-bye.
-const LINGER: Duration = Duration::from_secs(1);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
@@ -124,8 +122,9 @@ impl Shared {
             Err(TryLockError::Poisoned(io)) => io.into_inner(),
             Err(TryLockError::WouldBlock) => return self.flusher.wake(),
         };
-        let waker = self.flusher.driver_waker();
-        // The driver's waker: where this write has to wait, the driver goes on with it.
+        // The driver's waker: where this write has to wait, the driver goes on with it. Without one the driver is still to
+        // begin, or is at its end and writes what is left.
+        let Some(waker) = self.flusher.driver_waker() else { return };
         if let Poll::Ready(Err(_)) = self.poll_write(&mut io, &mut Context::from_waker(&waker)) {
             drop(io);
             // The driver meets the same error, and ends the connection with it.
@@ -226,13 +225,27 @@ impl Shared {
                 }
             }
         } else {
-            if unread == 0 {
-                io.reserved = None;
+            // Not for every read: giving back wakes whoever waits for the budget.
+            let enough = unread.next_multiple_of(RESERVE_STEP);
+            match &mut io.reserved {
+                Some(reserved) if enough > 0 => {
+                    if have > 2 * enough {
+                        reserved.shrink(have - enough);
+                    }
+                }
+                none => *none = None,
             }
             true
         };
         self.paused.store(!paid, Ordering::Relaxed);
         paid
+    }
+
+    /// Gives back what an ended connection, which no driver watches, has reserved for bytes that nobody will read.
+    pub(super) fn settle_if_ended(&self) {
+        if self.flusher.is_closed() {
+            self.may_read(&mut lock(&self.io));
+        }
     }
 
     /// One turn of the driver. Ready when the connection has ended.
@@ -245,11 +258,19 @@ impl Shared {
             let may_read = self.may_read(&mut io);
             let read = match written {
                 _ if ended => return Poll::Ready(()),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(lost(error))),
+                // What the remote said before the socket broke can still be read, and may be why it broke.
+                Poll::Ready(Err(error)) => match may_read.then(|| self.poll_read(&mut io, cx)) {
+                    Some(Poll::Ready(Ok(true))) => Poll::Ready(Ok(true)),
+                    _ => Poll::Ready(Err(lost(error))),
+                },
                 _ if may_read => self.poll_read(&mut io, cx),
                 _ => Poll::Pending,
             };
             drop(io);
+            if may_read {
+                // A registration that is kept means that readers have known of the pause since.
+                *freed = None;
+            }
             match read {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => {
@@ -278,6 +299,14 @@ impl Shared {
         Poll::Pending
     }
 
+    /// The connection has ended: wakes whoever waits for anything.
+    fn announce_end(&self) {
+        self.ended.notify_waiters();
+        self.opened.notify_waiters();
+        // Whatever still waits in queues learns of the end.
+        self.flusher.close();
+    }
+
     fn fail(&self, reason: CloseReason) {
         self.with_core(|core| core.fail(reason));
     }
@@ -296,61 +325,6 @@ fn take_output(core: &mut Core, batch: &mut VecDeque<Bytes>) -> bool {
 
 fn lost(error: io::Error) -> CloseReason {
     CloseReason::Lost(error.to_string())
-}
-
-/// The driver of a connection.
-pub(super) async fn run(shared: Arc<Shared>, runtime: Arc<dyn Runtime>) {
-    let _ended = Ended(shared.clone());
-    let mut freed = None;
-    poll_fn(|cx| shared.poll_turn(cx, &mut freed)).await;
-    shared.ended.notify_waiters();
-    shared.opened.notify_waiters();
-    // Whatever still waits in queues learns of the end.
-    shared.flusher.close();
-    // Only an end that this side, or a violation, brought about leaves something to say.
-    let _ = runtime.timeout(LINGER, say_goodbye(&shared)).await;
-}
-
-/// When the driver is gone, however it went, nobody waits for it in vain and the socket is closed.
-struct Ended(Arc<Shared>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let shared = &*self.0;
-        if !shared.with_core(|core| core.end().is_some()) {
-            // The task was ended from outside. The remote is told as far as the socket takes it at once.
-            shared.with_core(|core| core.close(0, "shut down"));
-            let _ = shared.poll_write(&mut lock(&shared.io), &mut Context::from_waker(Waker::noop()));
-        }
-        lock(&shared.io).stream = None;
-        shared.ended.notify_waiters();
-        shared.opened.notify_waiters();
-        shared.flusher.close();
-    }
-}
-
-/// Writes what is left, ends the byte stream and reads it to its end.
-async fn say_goodbye(shared: &Shared) -> io::Result<()> {
-    poll_fn(|cx| shared.poll_write(&mut lock(&shared.io), cx)).await?;
-    poll_fn(|cx| match &mut lock(&shared.io).stream {
-        Some(stream) => Pin::new(stream).poll_shutdown(cx),
-        None => Poll::Ready(Ok(())),
-    })
-    .await?;
-    poll_fn(|cx| {
-        let Some(stream) = &mut lock(&shared.io).stream else { return Poll::Ready(Ok(())) };
-        let mut stream = Pin::new(stream);
-        SCRATCH.with_borrow_mut(|scratch| {
-            loop {
-                let mut buf = ReadBuf::new(scratch);
-                std::task::ready!(stream.as_mut().poll_read(cx, &mut buf))?;
-                if buf.filled().is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        })
-    })
-    .await
 }
 
 impl fmt::Debug for Shared {
