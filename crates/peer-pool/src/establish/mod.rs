@@ -67,6 +67,8 @@ struct Guard {
     shared: Arc<Shared>,
     connection: Connection,
     id: ConnectionId,
+    /// Who was dialled, if that is known.
+    expected: Option<PeerId>,
     /// With what to close.
     code: u32,
     reason: String,
@@ -76,6 +78,10 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.armed {
+            // A dial that is given up because the peer has connected to us meanwhile has not failed.
+            if self.code == close_code::HANDSHAKE && self.expected.is_some_and(|peer| self.shared.is_connected(&peer)) {
+                self.close_with(&DisconnectReason::Duplicate);
+            }
             self.connection.close(self.code, &self.reason);
             self.shared.abandoned(self.id);
         }
@@ -97,6 +103,7 @@ pub(crate) async fn establish(attempt: Attempt<'_>) -> Result<Outcome, Failure> 
         shared: attempt.shared.clone(),
         connection: attempt.connection.clone(),
         id: attempt.shared.next_connection(),
+        expected: attempt.expected,
         code: close_code::HANDSHAKE,
         reason: "handshake failed".into(),
         armed: true,

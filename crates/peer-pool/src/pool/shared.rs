@@ -1,32 +1,27 @@
 //! The state of a pool, and what happens to it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use p2p_core::{ByteBudget, PeerId, Runtime, TaskGroup};
-use p2p_identity::access::{AccessControl, Action, Candidate as AccessCandidate, Subject};
-use p2p_identity::prefix::is_local;
+use p2p_identity::access::AccessControl;
 use p2p_identity::{
     DisconnectReason, Error, HandshakeLimiter, HandshakeParams, KeyPair, Offer, PeerRecord, Prefix, ProtocolId,
-    Purpose, RejectReason, Result,
+    Purpose, Result,
 };
 use p2p_net::{Endpoint, Transports};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use super::admission::Fate;
 use super::buses::Buses;
 use super::conduct::Conduct;
 use crate::attached::Attached;
 use crate::broadcast::Group;
 use crate::listener::{Handshakes, Lookups};
 use crate::peer::{Leave, Peer};
-use crate::registry::{Candidate, DialKind, Effect, Registry};
-use crate::{ConnectionEventKind, ConnectionId, Direction, Offence, PeerEvent, PeerPoolEventKind, PoolConfig};
-
-/// A peer that is gone sooner, without a good-bye, is flapping.
-const FLAPPING: Duration = Duration::from_secs(5);
+use crate::registry::{DialKind, Registry};
+use crate::{ConnectionId, Offence, PeerEvent, PoolConfig};
 
 /// Dials of peers that never answered may be so many times as many as others.
 const KEPT_DIALS: usize = 4;
@@ -66,32 +61,12 @@ struct Params {
     cached: Option<Arc<HandshakeParams>>,
 }
 
-struct State {
-    registry: Registry<Prefix>,
-    peers: BTreeMap<PeerId, Arc<Peer>>,
+pub(super) struct State {
+    pub(super) registry: Registry<Prefix>,
+    pub(super) peers: BTreeMap<PeerId, Arc<Peer>>,
     /// Connections for which the choice is open.
-    fates: BTreeMap<ConnectionId, oneshot::Sender<Fate>>,
-    groups: BTreeMap<ProtocolId, Arc<Group>>,
-}
-
-/// What becomes of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is the peer's.
-    Stays,
-    /// It is to be closed.
-    Goes(RejectReason),
-}
-
-/// A connection whose remote has said who it is.
-pub(crate) struct Claim<'a> {
-    pub(crate) id: ConnectionId,
-    pub(crate) peer: PeerId,
-    pub(crate) boot: u64,
-    pub(crate) direction: Direction,
-    pub(crate) endpoint: &'a Endpoint,
-    pub(crate) record: Option<&'a PeerRecord>,
-    pub(crate) dial: Option<crate::registry::Dial>,
+    pub(super) fates: BTreeMap<ConnectionId, oneshot::Sender<Fate>>,
+    pub(super) groups: BTreeMap<ProtocolId, Arc<Group>>,
 }
 
 pub(super) struct SharedParts {
@@ -139,7 +114,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No statement below panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,148 +181,6 @@ impl Shared {
         self.lock().groups.get(protocol).cloned()
     }
 
-    /// The address range that a remote counts against.
-    fn prefix(&self, ip: Option<IpAddr>) -> Option<Prefix> {
-        ip.filter(|ip| !(self.config.limits.exempt_private && is_local(*ip))).map(Prefix::of)
-    }
-
-    /// Whether to accept what a remote claims to be. Its fate is told later.
-    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<oneshot::Receiver<Fate>, RejectReason> {
-        let now = self.runtime.now();
-        if self.is_closing() {
-            return Err(RejectReason::ShuttingDown);
-        }
-        if self.conduct.is_banned(claim.peer, now) {
-            return Err(RejectReason::Banned);
-        }
-        let who = AccessCandidate::new(claim.peer, claim.endpoint).with_record(claim.record);
-        if !self.access.allow(&Subject::Peer(who), Action::Connect(claim.direction)) {
-            return Err(RejectReason::Denied);
-        }
-        let candidate = Candidate {
-            id: claim.id,
-            peer: claim.peer,
-            boot: claim.boot,
-            direction: claim.direction,
-            prefix: self.prefix(claim.endpoint.addr().ip()),
-            dial: claim.dial,
-        };
-        let mut state = self.lock();
-        let (verdict, effects) = state.registry.decide(now, candidate);
-        let fate = verdict.map(|()| {
-            let (tell, fate) = oneshot::channel();
-            state.fates.insert(claim.id, tell);
-            fate
-        });
-        Self::apply(&mut state, effects);
-        fate
-    }
-
-    /// Runs something on the registry and does what it says.
-    pub(crate) fn with_registry(&self, change: impl FnOnce(&mut Registry<Prefix>) -> Vec<Effect>) {
-        let mut state = self.lock();
-        let effects = change(&mut state.registry);
-        Self::apply(&mut state, effects);
-    }
-
-    fn apply(state: &mut State, effects: Vec<Effect>) {
-        for effect in effects {
-            // Who no longer waits for the fate of its connection is about to report it gone.
-            match effect {
-                Effect::Establish(id) => drop(state.fates.remove(&id).map(|tell| tell.send(Fate::Stays))),
-                Effect::Drop(id, why) => drop(state.fates.remove(&id).map(|tell| tell.send(Fate::Goes(why)))),
-                Effect::Close(id, reason) => {
-                    if let Some(peer) = state.peer_of(id) {
-                        peer.core().leave(Leave::Now(reason));
-                    }
-                }
-                Effect::Probe(id) => {
-                    if let Some(peer) = state.peer_of(id) {
-                        peer.core().probe();
-                    }
-                }
-            }
-        }
-    }
-
-    /// A connection that did not become a peer is gone.
-    pub(crate) fn abandoned(&self, id: ConnectionId) {
-        let mut state = self.lock();
-        state.fates.remove(&id);
-        let effects = state.registry.removed(self.runtime.now(), id);
-        Self::apply(&mut state, effects);
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// Announces a peer whose protocols have been constructed; an error when it may not stay after all.
-    pub(crate) fn admit(&self, peer: &Arc<Peer>) -> Result<(), DisconnectReason> {
-        let (id, core) = (peer.id(), peer.core());
-        let mut state = self.lock();
-        if self.is_closing() {
-            return Err(DisconnectReason::LocalShutdown);
-        }
-        if self.conduct.is_banned(id, self.runtime.now()) {
-            return Err(DisconnectReason::Banned);
-        }
-        if !self.is_allowed(peer) {
-            return Err(DisconnectReason::Denied);
-        }
-        if state.registry.live(&id) != Some(core.connection_id) {
-            return Err(DisconnectReason::Replaced);
-        }
-        state.peers.insert(id, peer.clone());
-        for (protocol, link) in peer.links() {
-            if let Some(group) = state.groups.get(protocol) {
-                group.add(link.clone());
-            }
-        }
-        // Under the lock, so that events come in the order of what they tell.
-        self.buses.peers.emit(PeerEvent::Added { peer: peer.info() });
-        self.buses.pool(PeerPoolEventKind::NewPeer, &core.endpoint, Some(id));
-        drop(state);
-        self.changed.notify_waiters();
-        Ok(())
-    }
-
-    pub(super) fn is_allowed(&self, peer: &Peer) -> bool {
-        let core = peer.core();
-        let who = AccessCandidate::new(core.id, &core.endpoint);
-        self.access.allow(&Subject::Peer(who), Action::Connect(core.direction))
-    }
-
-    /// The peer is about to go in good order.
-    pub(crate) fn peer_leaving(&self, peer: &Peer) {
-        self.lock().registry.leaving(peer.core().connection_id);
-        self.changed.notify_waiters();
-    }
-
-    /// The peer's connection has ended.
-    pub(crate) fn peer_gone(&self, peer: &Arc<Peer>, reason: DisconnectReason) {
-        let (id, core) = (peer.id(), peer.core());
-        let mut state = self.lock();
-        for (protocol, link) in peer.links() {
-            if let Some(group) = state.groups.get(protocol) {
-                group.remove(link);
-            }
-        }
-        if state.peers.get(&id).is_some_and(|present| Arc::ptr_eq(present, peer)) {
-            state.peers.remove(&id);
-            self.buses.peers.emit(PeerEvent::Removed { peer: peer.info(), reason: reason.clone() });
-            self.buses.pool(PeerPoolEventKind::RemovePeer { reason: reason.clone() }, &core.endpoint, Some(id));
-        }
-        let kind = ConnectionEventKind::Disconnected { reason: reason.clone() };
-        self.buses.connection(kind, &core.endpoint, Some(id));
-        let effects = state.registry.removed(self.runtime.now(), core.connection_id);
-        Self::apply(&mut state, effects);
-        drop(state);
-        self.changed.notify_waiters();
-        let lived = self.runtime.now().saturating_duration_since(core.since);
-        if core.direction.is_inbound() && matches!(reason, DisconnectReason::Lost(_)) && lived < FLAPPING {
-            self.offence(Some(id), &core.endpoint, Offence::Flapping);
-        }
-    }
-
     /// Counts an offence; a peer that is banned for it is disconnected.
     pub(crate) fn offence(&self, peer: Option<PeerId>, endpoint: &Endpoint, offence: Offence) {
         let banned = self.conduct.offence(self.runtime.now(), peer, endpoint.addr().ip(), offence);
@@ -394,11 +227,5 @@ impl Shared {
     /// Fails once the pool shuts down.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.is_closing() { Err(Error::ShutDown) } else { Ok(()) }
-    }
-}
-
-impl State {
-    fn peer_of(&self, id: ConnectionId) -> Option<&Arc<Peer>> {
-        self.peers.values().find(|peer| peer.core().connection_id == id)
     }
 }

@@ -1,0 +1,190 @@
+//! Which connections become peers, and what happens when one does, or is gone.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_core::PeerId;
+use p2p_identity::access::{Action, Candidate as AccessCandidate, Subject};
+use p2p_identity::prefix::is_local;
+use p2p_identity::{DisconnectReason, PeerRecord, Prefix, RejectReason};
+use p2p_net::Endpoint;
+use tokio::sync::oneshot;
+
+use super::shared::{Shared, State};
+use crate::peer::{Leave, Peer};
+use crate::registry::{Candidate, Dial, Effect, Registry};
+use crate::{ConnectionEventKind, ConnectionId, Direction, Offence, PeerEvent, PeerPoolEventKind};
+
+/// A peer that is gone sooner, without a good-bye, is flapping.
+const FLAPPING: Duration = Duration::from_secs(5);
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is the peer's.
+    Stays,
+    /// It is to be closed.
+    Goes(RejectReason),
+}
+
+/// A connection whose remote has said who it is.
+pub(crate) struct Claim<'a> {
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: PeerId,
+    pub(crate) boot: u64,
+    pub(crate) direction: Direction,
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) record: Option<&'a PeerRecord>,
+    pub(crate) dial: Option<Dial>,
+}
+
+impl Shared {
+    /// The address range that a remote counts against.
+    fn prefix(&self, ip: Option<IpAddr>) -> Option<Prefix> {
+        ip.filter(|ip| !(self.config.limits.exempt_private && is_local(*ip))).map(Prefix::of)
+    }
+
+    /// Whether to accept what a remote claims to be. Its fate is told later.
+    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<oneshot::Receiver<Fate>, RejectReason> {
+        let now = self.runtime.now();
+        if self.is_closing() {
+            return Err(RejectReason::ShuttingDown);
+        }
+        if self.conduct.is_banned(claim.peer, now) {
+            return Err(RejectReason::Banned);
+        }
+        let who = AccessCandidate::new(claim.peer, claim.endpoint).with_record(claim.record);
+        if !self.access.allow(&Subject::Peer(who), Action::Connect(claim.direction)) {
+            return Err(RejectReason::Denied);
+        }
+        let candidate = Candidate {
+            id: claim.id,
+            peer: claim.peer,
+            boot: claim.boot,
+            direction: claim.direction,
+            prefix: self.prefix(claim.endpoint.addr().ip()),
+            dial: claim.dial,
+        };
+        let mut state = self.lock();
+        let (verdict, effects) = state.registry.decide(now, candidate);
+        let fate = verdict.map(|()| {
+            let (tell, fate) = oneshot::channel();
+            state.fates.insert(claim.id, tell);
+            fate
+        });
+        Self::apply(&mut state, effects);
+        fate
+    }
+
+    /// Runs something on the registry and does what it says.
+    pub(crate) fn with_registry(&self, change: impl FnOnce(&mut Registry<Prefix>) -> Vec<Effect>) {
+        let mut state = self.lock();
+        let effects = change(&mut state.registry);
+        Self::apply(&mut state, effects);
+    }
+
+    fn apply(state: &mut State, effects: Vec<Effect>) {
+        for effect in effects {
+            // Who no longer waits for the fate of its connection is about to report it gone.
+            match effect {
+                Effect::Establish(id) => drop(state.fates.remove(&id).map(|tell| tell.send(Fate::Stays))),
+                Effect::Drop(id, why) => drop(state.fates.remove(&id).map(|tell| tell.send(Fate::Goes(why)))),
+                Effect::Close(id, reason) => {
+                    if let Some(peer) = state.peer_of(id) {
+                        peer.core().leave(Leave::Now(reason));
+                    }
+                }
+                Effect::Probe(id) => {
+                    if let Some(peer) = state.peer_of(id) {
+                        peer.core().probe();
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection that did not become a peer is gone.
+    pub(crate) fn abandoned(&self, id: ConnectionId) {
+        let mut state = self.lock();
+        state.fates.remove(&id);
+        let effects = state.registry.removed(self.runtime.now(), id);
+        Self::apply(&mut state, effects);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Announces a peer whose protocols have been constructed; an error when it may not stay after all.
+    pub(crate) fn admit(&self, peer: &Arc<Peer>) -> Result<(), DisconnectReason> {
+        let (id, core) = (peer.id(), peer.core());
+        let mut state = self.lock();
+        if self.is_closing() {
+            return Err(DisconnectReason::LocalShutdown);
+        }
+        if self.conduct.is_banned(id, self.runtime.now()) {
+            return Err(DisconnectReason::Banned);
+        }
+        if !self.is_allowed(peer) {
+            return Err(DisconnectReason::Denied);
+        }
+        if state.registry.live(&id) != Some(core.connection_id) {
+            return Err(DisconnectReason::Replaced);
+        }
+        state.peers.insert(id, peer.clone());
+        for (protocol, link) in peer.links() {
+            if let Some(group) = state.groups.get(protocol) {
+                group.add(link.clone());
+            }
+        }
+        // Under the lock, so that events come in the order of what they tell.
+        self.buses.peers.emit(PeerEvent::Added { peer: peer.info() });
+        self.buses.pool(PeerPoolEventKind::NewPeer, &core.endpoint, Some(id));
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    pub(super) fn is_allowed(&self, peer: &Peer) -> bool {
+        let core = peer.core();
+        let who = AccessCandidate::new(core.id, &core.endpoint);
+        self.access.allow(&Subject::Peer(who), Action::Connect(core.direction))
+    }
+
+    /// The peer is about to go in good order.
+    pub(crate) fn peer_leaving(&self, peer: &Peer) {
+        self.lock().registry.leaving(peer.core().connection_id);
+        self.changed.notify_waiters();
+    }
+
+    /// The peer's connection has ended.
+    pub(crate) fn peer_gone(&self, peer: &Arc<Peer>, reason: DisconnectReason) {
+        let (id, core) = (peer.id(), peer.core());
+        let mut state = self.lock();
+        for (protocol, link) in peer.links() {
+            if let Some(group) = state.groups.get(protocol) {
+                group.remove(link);
+            }
+        }
+        if state.peers.get(&id).is_some_and(|present| Arc::ptr_eq(present, peer)) {
+            state.peers.remove(&id);
+            self.buses.peers.emit(PeerEvent::Removed { peer: peer.info(), reason: reason.clone() });
+            self.buses.pool(PeerPoolEventKind::RemovePeer { reason: reason.clone() }, &core.endpoint, Some(id));
+        }
+        let kind = ConnectionEventKind::Disconnected { reason: reason.clone() };
+        self.buses.connection(kind, &core.endpoint, Some(id));
+        let effects = state.registry.removed(self.runtime.now(), core.connection_id);
+        Self::apply(&mut state, effects);
+        drop(state);
+        self.changed.notify_waiters();
+        let lived = self.runtime.now().saturating_duration_since(core.since);
+        if core.direction.is_inbound() && matches!(reason, DisconnectReason::Lost(_)) && lived < FLAPPING {
+            self.offence(Some(id), &core.endpoint, Offence::Flapping);
+        }
+    }
+}
+
+impl State {
+    fn peer_of(&self, id: ConnectionId) -> Option<&Arc<Peer>> {
+        self.peers.values().find(|peer| peer.core().connection_id == id)
+    }
+}
