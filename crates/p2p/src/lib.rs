@@ -22,8 +22,8 @@ pub use p2p_discovery::{DiscoveryEvent, DiscoveryEventKind};
 pub use p2p_identity::{Bloom, DisconnectReason, Error, HandshakeError, Origin, RejectReason, Result};
 pub use p2p_net::{RecvStream, SendStream, Stream};
 pub use p2p_peer_pool::{
-    Broadcast, ConnectionEvent, ConnectionEventKind, ConnectionId, Direction, Limits, Offence, PeerConn, PeerEvent,
-    PeerInfo, PeerPool, PeerPoolEvent, PeerPoolEventKind, PoolConfig,
+    Broadcast, ConnectionEvent, ConnectionEventKind, ConnectionId, Direction, Limits, Offence, Peer, PeerConn,
+    PeerEvent, PeerInfo, PeerPool, PeerPoolEvent, PeerPoolEventKind, PoolConfig,
 };
 
 /// Keys and names.

@@ -133,6 +133,11 @@ impl Node {
         lock(&self.listen_endpoints).clone()
     }
 
+    /// The pool of its peers, for what this type does not offer.
+    pub fn pool(&self) -> &PeerPool {
+        &self.pool
+    }
+
     /// Listeners for what happens inside.
     pub fn monitor(&self) -> &Monitor {
         &self.monitor

@@ -36,6 +36,11 @@ impl PeerPool {
         self.shared.peer(peer_id).map(|peer| peer.info())
     }
 
+    /// A handle to a connected peer.
+    pub fn handle(&self, peer_id: &PeerId) -> Option<crate::Peer> {
+        self.shared.peer(peer_id).map(|peer| crate::Peer::new(&peer))
+    }
+
     /// Peers that dialled us, and from where.
     pub fn inbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
         self.peers_of(Direction::Inbound)
