@@ -1,0 +1,177 @@
+//! Dials that lead nowhere.
+
+use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
+
+use p2p::endpoint::{Endpoint, Transport};
+use p2p::{Config, Error};
+
+use crate::common::{World, eventually, everywhere, in_time, shutdown};
+
+/// Accepts whatever comes, in the kernel, and says nothing.
+enum Silent {
+    Stream(TcpListener),
+    Datagrams(UdpSocket),
+}
+
+impl Silent {
+    fn new(transport: Transport) -> Self {
+        match transport {
+            Transport::Quic => Self::Datagrams(UdpSocket::bind("127.0.0.1:0").unwrap()),
+            _ => Self::Stream(TcpListener::bind("127.0.0.1:0").unwrap()),
+        }
+    }
+
+    fn endpoint(&self, transport: Transport) -> Endpoint {
+        let addr = match self {
+            Self::Stream(listener) => listener.local_addr(),
+            Self::Datagrams(socket) => socket.local_addr(),
+        };
+        Endpoint::from_socket_addr(transport, addr.unwrap())
+    }
+}
+
+/// Where nobody is.
+fn dead(world: &World) -> Endpoint {
+    Endpoint::new(world.transport, std::net::IpAddr::from([127, 9, 9, 9]), 9)
+}
+
+fn quick(world: &World) -> Config {
+    Config {
+        dial_timeout: Duration::from_millis(700),
+        handshake_timeout: Duration::from_millis(700),
+        max_connect_retries: 0,
+        ..world.config()
+    }
+}
+
+#[test]
+fn dialling_oneself_fails_at_once() {
+    everywhere(|world| async move {
+        let host = world.host().await;
+        let (started, own) = (world.runtime.now(), host.endpoint());
+        let error = host.connect(&own.clone().with_peer_id(host.peer_id())).await.unwrap_err();
+        assert!(matches!(error, Error::SelfDial), "{error:?}");
+        let error = host.connect(&own).await.unwrap_err();
+        assert!(error.to_string().contains("own") || matches!(error, Error::SelfDial), "{error:?}");
+        let error = host.connect_peer(&host.peer_id()).await.unwrap_err();
+        assert!(matches!(error, Error::SelfDial), "{error:?}");
+        assert!(world.runtime.now() - started < Duration::from_secs(3));
+        assert_eq!(host.peers(), 0);
+        let peer = world.host().await;
+        peer.connect(&own).await.unwrap();
+        shutdown([host, peer]).await;
+    });
+}
+
+#[test]
+fn the_dead_and_the_silent_fail_in_time_and_delay_nobody() {
+    everywhere(|world| async move {
+        let (host, honest) = (world.host_with(quick(&world)).await, world.host().await);
+        let dead = dead(&world);
+        let silent = Silent::new(world.transport);
+        let bound = host.config().dial_timeout + host.config().handshake_timeout + Duration::from_secs(3);
+        let fails = |endpoint: Endpoint| {
+            let host = &host;
+            async move {
+                let started = host.runtime().now();
+                let error = host.connect(&endpoint).await.unwrap_err();
+                (error, host.runtime().now() - started)
+            }
+        };
+        let (error, took) = fails(dead.clone()).await;
+        assert!(took < bound && matches!(error, Error::Net(_)), "{error:?} after {took:?}");
+        assert!(error.to_string().contains(&dead.to_string()), "{error}");
+        let silent_dials = futures_util::future::join_all((0..20).map(|_| fails(silent.endpoint(world.transport))));
+        let honest_dial = async {
+            let started = host.runtime().now();
+            host.connect(&honest.endpoint()).await.unwrap();
+            host.runtime().now() - started
+        };
+        let (errors, honest_took) = in_time("dials", async { tokio::join!(silent_dials, honest_dial) }).await;
+        for (error, took) in errors {
+            assert!(took < bound, "{error:?} after {took:?}");
+            assert!(matches!(error, Error::Net(_) | Error::Handshake(_)), "{error:?}");
+        }
+        assert!(honest_took < Duration::from_millis(600), "an honest dial waited {honest_took:?}");
+        shutdown([host, honest]).await;
+    });
+}
+
+#[test]
+fn retries_are_counted_and_bounded() {
+    everywhere(|world| async move {
+        use p2p::{ConnectionEvent, ConnectionEventKind as Kind};
+        let host = world.host_with(Config { max_connect_retries: 2, ..quick(&world) }).await;
+        let mut events = host.monitor().register::<ConnectionEvent>();
+        let dead = dead(&world);
+        assert!(host.connect(&dead).await.is_err());
+        let mut attempts = Vec::new();
+        loop {
+            let event = in_time("an event", events.recv()).await.unwrap();
+            match event.kind {
+                Kind::ConnectRetried { attempt, .. } => attempts.push(attempt),
+                Kind::ConnectFailed { .. } => break,
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(event.endpoint.as_ref(), Some(&dead));
+        }
+        assert_eq!(attempts, [1, 2]);
+        shutdown([host]).await;
+    });
+}
+
+#[test]
+fn ten_thousand_dial_peers_at_once_delay_nobody() {
+    everywhere(|world| async move {
+        let (kept, honest) = (world.host().await, world.host().await);
+        let silent = Silent::new(world.transport);
+        let mut dial_peers: Vec<Endpoint> = (0..9_989u32)
+            .map(|n| Endpoint::new(world.transport, std::net::IpAddr::from((0x7f01_0000 + n).to_be_bytes()), 9))
+            .collect();
+        dial_peers.extend((0..10).map(|_| silent.endpoint(world.transport)));
+        dial_peers.push(kept.endpoint());
+        // Where nobody is, UDP says nothing: each of those dials takes this long.
+        let dial_timeout = Duration::from_millis(150);
+        let host = world.build(&crate::common::new_key(), Config { dial_peers, dial_timeout, ..quick(&world) });
+        let started = world.runtime.now();
+        in_time("run", host.run()).await.unwrap();
+        let ran = world.runtime.now() - started;
+        in_time("an honest dial", host.connect(&honest.endpoint())).await.unwrap();
+        let dialled = world.runtime.now() - started;
+        eventually("the last of them is a peer", || host.peer(&kept.peer_id()).is_some()).await;
+        let kept_after = world.runtime.now() - started;
+        println!(
+            "{}: ran after {ran:?}, dialled after {dialled:?}, the last dial peer after {kept_after:?}",
+            world.transport
+        );
+        assert!(ran < Duration::from_secs(5) && dialled < Duration::from_secs(10), "{ran:?} {dialled:?}");
+        let stopping = world.runtime.now();
+        host.shutdown().await;
+        assert!(world.runtime.now() - stopping < host.config().drain_timeout + Duration::from_secs(3));
+        shutdown([host, kept, honest]).await;
+    });
+}
+
+#[test]
+fn a_dial_peer_is_kept_connected() {
+    everywhere(|world| async move {
+        let mut kept = world.host().await;
+        let host =
+            world.build(&crate::common::new_key(), Config { dial_peers: vec![kept.endpoint()], ..quick(&world) });
+        host.run().await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(kept.added().await.peer_id, host.peer_id());
+            kept.disconnect(&host.peer_id(), 0, "come back").await;
+            kept.removed().await;
+        }
+        kept.added().await;
+        // It may be away for a while, too.
+        let (endpoint, key) = (kept.endpoint(), kept.key_pair().clone());
+        shutdown([kept]).await;
+        let mut back = world.build(&key, Config { listen_endpoints: vec![endpoint], ..world.config() });
+        back.run().await.unwrap();
+        assert_eq!(back.added().await.peer_id, host.peer_id());
+        shutdown([host, back]).await;
+    });
+}

@@ -1,0 +1,154 @@
+//! What listeners are told of peers that come and go in every way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use p2p::protocol::ProtocolKind;
+use p2p::{
+    Config, ConnectionId, DisconnectReason, EventListener, Limits, PeerEvent, PeerId, PeerPoolEvent, PeerPoolEventKind,
+};
+
+use crate::common::{World, eventually, everywhere, shutdown};
+
+const CLIENTS: usize = 4;
+const ROUNDS: usize = 12;
+
+/// Follows events and checks that `Added` and `Removed` of each peer alternate.
+struct Follower {
+    events: EventListener<PeerEvent>,
+    present: BTreeMap<PeerId, ConnectionId>,
+    ended: usize,
+}
+
+impl Follower {
+    fn catch_up(&mut self) {
+        while let Some(event) = self.events.try_recv() {
+            match event.unwrap() {
+                PeerEvent::Added { peer } => {
+                    let before = self.present.insert(peer.peer_id, peer.connection_id);
+                    assert_eq!(before, None, "added twice");
+                }
+                PeerEvent::Removed { peer, .. } => {
+                    assert_eq!(self.present.remove(&peer.peer_id), Some(peer.connection_id), "removed another");
+                    self.ended += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Comes and goes in all ways.
+async fn churn(world: &World, hub: &crate::common::Host) {
+    let mut client = world.host().await;
+    let _conns = client.hold("/x", ProtocolKind::Optional);
+    for round in 0..ROUNDS {
+        let (own, peer) = (client.peer_id(), hub.peer_id());
+        while client.connect(&hub.endpoint()).await.is_err() {
+            // It was banned a moment ago.
+            world.runtime.sleep(Duration::from_millis(5)).await;
+        }
+        // The hub may be a moment behind, or about to refuse it after all.
+        eventually("the hub has decided", || hub.peer(&own).is_some() || client.peers() == 0).await;
+        match round % 6 {
+            0 => client.disconnect(&peer, 0, "").await,
+            1 => hub.disconnect(&own, 0, "").await,
+            2 => hub.ban(&own, Duration::from_millis(20)),
+            3 => drop(tokio::join!(client.disconnect(&peer, 0, ""), hub.disconnect(&own, 0, ""))),
+            4 => {
+                // Restarts with the same key, without a word.
+                let key = client.key_pair().clone();
+                let fresh = world.build(&key, world.config());
+                fresh.run().await.unwrap();
+                drop(std::mem::replace(&mut client, fresh));
+            }
+            _ => {
+                let key = client.key_pair().clone();
+                let fresh = world.build(&key, world.config());
+                fresh.run().await.unwrap();
+                shutdown([std::mem::replace(&mut client, fresh)]).await;
+            }
+        }
+        eventually("the client is alone", || client.peers() == 0).await;
+    }
+    shutdown([client]).await;
+}
+
+#[test]
+fn added_and_removed_alternate_whatever_happens() {
+    everywhere(|world| async move {
+        let limits = Limits { event_queue: 10_000, ..Limits::default() };
+        let hub = world.host_with(Config { limits, ..world.config() }).await;
+        let _conns = hub.hold("/x", ProtocolKind::Optional);
+        let follow = |(peers, events): (Vec<p2p::PeerInfo>, _)| Follower {
+            present: peers.into_iter().map(|peer| (peer.peer_id, peer.connection_id)).collect(),
+            events,
+            ended: 0,
+        };
+        let mut first = follow(hub.watch_peers());
+        let mut pool = hub.monitor().register::<PeerPoolEvent>();
+        let mut later = Vec::new();
+        let clients = futures_util::future::join_all((0..CLIENTS).map(|_| churn(&world, &hub)));
+        let watching = async {
+            // Listeners that begin in the middle of it all miss nothing and see nothing twice.
+            loop {
+                later.push(follow(hub.watch_peers()));
+                first.catch_up();
+                world.runtime.sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            _ = clients => {}
+            () = watching => {}
+        }
+        eventually("the hub is alone", || hub.peers() == 0).await;
+        for follower in later.iter_mut().chain([&mut first]) {
+            follower.catch_up();
+            assert!(follower.present.is_empty(), "{:?}", follower.present);
+            assert_eq!(follower.events.lost(), 0);
+        }
+        assert!(first.ended >= CLIENTS * ROUNDS / 2, "{}", first.ended);
+        let (mut new, mut gone) = (0, 0);
+        while let Some(event) = pool.try_recv() {
+            match event.unwrap().kind {
+                PeerPoolEventKind::NewPeer => new += 1,
+                PeerPoolEventKind::RemovePeer { .. } => gone += 1,
+                _ => {}
+            }
+        }
+        assert_eq!((new, gone), (first.ended, first.ended));
+        shutdown([hub]).await;
+    });
+}
+
+#[test]
+fn a_peer_is_described_alike_everywhere() {
+    everywhere(|world| async move {
+        let (mut a, mut b) = (world.host().await, world.host().await);
+        let (mut conns, _there) = (a.hold("/x", ProtocolKind::Optional), b.hold("/x", ProtocolKind::Optional));
+        a.connect(&b.endpoint()).await.unwrap();
+        let (at_a, at_b) = (a.added().await, b.added().await);
+        let conn = conns.recv().await.unwrap();
+        assert_eq!((at_a.peer_id, at_b.peer_id), (b.peer_id(), a.peer_id()));
+        assert_eq!(
+            (conn.peer_id(), conn.connection_id(), conn.direction()),
+            (at_a.peer_id, at_a.connection_id, at_a.direction)
+        );
+        assert_eq!(conn.remote_endpoint(), &b.endpoint());
+        assert_eq!(at_a.endpoint, b.endpoint());
+        assert_eq!(a.outbound_peers(), BTreeMap::from([(b.peer_id(), b.endpoint())]));
+        assert!(a.inbound_peers().is_empty() && b.outbound_peers().is_empty());
+        assert_eq!(b.inbound_peers(), BTreeMap::from([(a.peer_id(), at_b.endpoint.clone())]));
+        assert_eq!(at_b.endpoint.transport(), world.transport);
+        let protocols = BTreeSet::from([crate::common::id("/x")]);
+        assert_eq!((&at_a.protocols, &at_b.protocols), (&protocols, &protocols));
+        assert_eq!(a.peer_protocols(&b.peer_id()), Some(protocols));
+        assert_eq!(conn.remote_version(), &"0.1.0".parse().unwrap());
+        eventually("the round trip is measured", || a.peer(&b.peer_id()).is_some_and(|peer| peer.rtt.is_some())).await;
+        assert!(conn.rtt().is_some());
+        a.shutdown().await;
+        assert_eq!(a.removed().await, DisconnectReason::LocalShutdown);
+        assert_eq!(b.removed().await, DisconnectReason::RemoteShutdown);
+        shutdown([a, b]).await;
+    });
+}

@@ -1,0 +1,134 @@
+//! Bounds that the application meets.
+
+use p2p::layers::net::Error as NetError;
+use p2p::{Config, Error, Limits, RejectReason};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::common::{eventually, everywhere, exchange, id, in_time, shutdown};
+
+#[test]
+fn a_message_over_the_limit_is_an_error_and_the_connection_lives() {
+    everywhere(|world| async move {
+        const MAX: usize = 100_000;
+        let config = || Config { limits: Limits { message: MAX, ..Limits::default() }, ..world.config() };
+        let pair = world.pair_with(config(), config()).await;
+        let (peer, x) = (pair.b.peer_id(), id("/x"));
+        let too_large = |result: Result<(), Error>| {
+            assert!(
+                matches!(result, Err(Error::MessageTooLarge { len, max }) if len == MAX + 1 && max == MAX),
+                "{result:?}"
+            );
+        };
+        for _ in 0..3 {
+            too_large(pair.a_conn.send(vec![1; MAX + 1]).await);
+            too_large(pair.a_conn.try_send(vec![1; MAX + 1]));
+            too_large(pair.a.send_to(&peer, &x, vec![1; MAX + 1]).await);
+            assert_eq!(pair.a.broadcast(&x, vec![1; MAX + 1]).sent, 0);
+            // Larger than the window, and at the limit.
+            pair.a_conn.send(vec![7; MAX]).await.unwrap();
+            assert_eq!(in_time("a large message", pair.b_conn.recv()).await.unwrap(), vec![7; MAX]);
+            pair.a_conn.send(Vec::new()).await.unwrap();
+            assert_eq!(in_time("an empty message", pair.b_conn.recv()).await.unwrap(), Vec::new());
+        }
+        exchange(&pair.a_conn, &pair.b_conn).await;
+        assert_eq!((pair.a.peers(), pair.b.peers()), (1, 1));
+        pair.shutdown().await;
+    });
+}
+
+#[test]
+fn the_send_queue_is_bounded_and_says_so() {
+    everywhere(|world| async move {
+        let limits = Limits { queue_messages: 10, connection_window: 1 << 20, ..Limits::default() };
+        let config = Config { limits, ..world.config() };
+        let pair = world.pair_with(config.clone(), config).await;
+        let mut sent = 0u32;
+        // What the queue, the windows and the kernel take, and no more.
+        eventually_busy(&pair.a_conn, &mut sent).await;
+        let broadcast = pair.a.broadcast(&id("/x"), "no room");
+        assert_eq!((broadcast.sent, broadcast.busy), (0, vec![pair.b.peer_id()]));
+        for n in 0..sent {
+            let message = in_time("what was accepted", pair.b_conn.recv()).await.unwrap();
+            assert_eq!(crate::common::number(&message), n);
+        }
+        exchange(&pair.a_conn, &pair.b_conn).await;
+        pair.shutdown().await;
+    });
+}
+
+/// Sends until the queue has been full for a while.
+async fn eventually_busy(conn: &p2p::PeerConn, sent: &mut u32) {
+    let mut refused = 0;
+    while refused < 20 {
+        match conn.try_send(crate::common::numbered(*sent, 10_000)) {
+            Ok(()) => (*sent, refused) = (*sent + 1, 0),
+            Err(Error::Busy) => {
+                refused += 1;
+                conn.runtime().sleep(std::time::Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(*sent < 100_000, "no bound");
+    }
+}
+
+#[test]
+fn streams_beyond_the_limit_are_refused_and_slots_come_back() {
+    everywhere(|world| async move {
+        let limits = Limits { inbound_streams: 8, waiting_streams: 8, ..Limits::default() };
+        let pair = world.pair_with(world.config(), Config { limits, ..world.config() }).await;
+        for _ in 0..5 {
+            let mut open = Vec::new();
+            // Control and `/x` have one each.
+            for n in 0..6u8 {
+                let mut stream = in_time("open", pair.a_conn.open_stream()).await.unwrap();
+                stream.write_all(&[n]).await.unwrap();
+                let mut there = in_time("accept", pair.b_conn.accept_stream()).await.unwrap();
+                assert_eq!(there.read_u8().await.unwrap(), n);
+                open.push((stream, there));
+            }
+            let beyond = async {
+                let mut stream = pair.a_conn.open_stream().await?;
+                stream.write_all(b"beyond").await?;
+                stream.flush().await?;
+                stream.read_u8().await?;
+                Ok::<_, Error>(())
+            };
+            // Refused, or made to wait: never more than the limit.
+            match world.runtime.timeout(std::time::Duration::from_millis(200), beyond).await {
+                Ok(Err(Error::Net(NetError::Refused | NetError::Reset(_)))) | Err(_) => {}
+                other => panic!("{other:?}"),
+            }
+            drop(open);
+            exchange(&pair.a_conn, &pair.b_conn).await;
+        }
+        pair.shutdown().await;
+    });
+}
+
+#[test]
+fn full_slots_are_the_reason_on_both_sides() {
+    everywhere(|world| async move {
+        let (a, mut b, mut c) = (
+            world.host().await,
+            world.host_with(Config { inbound_slots: 1, ..world.config() }).await,
+            world.host_with(Config { outbound_slots: 1, ..world.config() }).await,
+        );
+        a.connect(&b.endpoint()).await.unwrap();
+        b.added().await;
+        let full = |error: &Error| matches!(error, Error::Handshake(e) if e.reason() == Some(&RejectReason::SlotsFull));
+        let error = c.connect(&b.endpoint()).await.unwrap_err();
+        assert!(full(&error), "{error:?}");
+        let (here, there) = (c.refused().await, b.refused().await);
+        assert!(full(&here) && full(&there), "{here:?} {there:?}");
+        // Its own slots are free again, and then full in turn.
+        c.connect(&a.endpoint()).await.unwrap();
+        let error = c.connect(&b.endpoint()).await.unwrap_err();
+        assert!(matches!(error, Error::SlotsFull), "{error:?}");
+        a.disconnect(&b.peer_id(), 0, "").await;
+        c.disconnect(&a.peer_id(), 0, "").await;
+        eventually("the slots are free", || b.peers() == 0).await;
+        c.connect(&b.endpoint()).await.unwrap();
+        shutdown([a, b, c]).await;
+    });
+}

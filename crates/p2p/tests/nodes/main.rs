@@ -1,0 +1,24 @@
+//! Whole nodes through the facade, over real sockets on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking and run on the machine itself"
+)]
+
+mod common;
+
+mod access;
+mod dialling;
+mod drops;
+mod events;
+mod face;
+mod head_of_line;
+mod lifecycle;
+mod limits;
+mod listeners;
+mod mutual_dials;
+mod panics;
+mod refusals;
+mod restart;
+mod shutdown;
+mod stalled;
