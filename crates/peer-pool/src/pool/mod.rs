@@ -45,6 +45,12 @@ impl Drop for Alive {
         self.0.close();
         self.0.tasks.abort_all();
         self.0.sessions.abort_all();
+        // Handles to peers that the application still has would keep the ports.
+        let shared = self.0.clone();
+        self.0.transports.tasks().spawn("close", async move {
+            shared.sessions.wait().await;
+            shared.transports.shutdown().await;
+        });
     }
 }
 
