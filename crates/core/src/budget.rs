@@ -89,6 +89,12 @@ impl Reservation {
         grown.is_ok()
     }
 
+    /// Takes over what `other`, of the same budget, holds.
+    pub fn merge(&mut self, mut other: Reservation) {
+        debug_assert!(Arc::ptr_eq(&self.budget.0, &other.budget.0), "reservations of one budget");
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Gives up to `bytes` back.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);

@@ -324,3 +324,25 @@ async fn ending_the_tasks_ends_what_waits() {
     tasks.shutdown().await;
     assert!(matches!(within(waiting).await.unwrap(), Err(Error::Closed(CloseReason::Local { code: 0, .. }))));
 }
+
+#[tokio::test]
+async fn a_claim_alone_takes_nothing_from_the_budget() {
+    let world = World::new(64 << 10);
+    let budget = ByteBudget::new(256 << 10);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let (mut near, far) = world.streams().await;
+        // The length of a message of 1 MiB, and one byte of it.
+        near.write_all(&[0x80, 0x10, 0, 0, 7]).await.unwrap();
+        let receiver = MessageReceiver::new(far.into_split().0, MAX, &budget);
+        held.push((near, Box::pin(async move { receiver.recv().await })));
+    }
+    within(async {
+        while budget.used() < 3 * (64 << 10) {
+            held.iter_mut().for_each(|(_, recv)| assert!(futures_poll_once(recv.as_mut()).is_none()));
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(budget.used(), 3 * (64 << 10), "as much as the first piece of each may take");
+}

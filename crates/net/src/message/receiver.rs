@@ -40,14 +40,11 @@ struct State {
 
 enum Partial {
     Length { bytes: [u8; length::MAX_LEN], have: usize },
-    Body { bytes: BytesMut, len: usize, paid: Paying },
+    Body { bytes: BytesMut, len: usize, paid: Option<Reservation>, paying: Option<Paying> },
 }
 
-/// Memory for a message that is assembled: the node's budget may have to be waited for.
-enum Paying {
-    Waiting(Pin<Box<dyn Future<Output = Reservation> + Send>>),
-    Paid(#[expect(dead_code, reason = "held until the message is complete")] Reservation),
-}
+/// Waits for the node's budget.
+type Paying = Pin<Box<dyn Future<Output = Reservation> + Send>>;
 
 impl MessageReceiver {
     /// Receives from `stream`. A message longer than `max_message` bytes ends it; one that must be assembled from
@@ -168,12 +165,7 @@ impl State {
         if len > self.max_message as u64 {
             return Err(Error::MessageTooLarge { len, max: self.max_message });
         }
-        let len = len as usize;
-        let paid = match self.budget.try_reserve(len) {
-            Some(reservation) => Paying::Paid(reservation),
-            None => Paying::Waiting(Box::pin(self.budget.clone().reserve(len))),
-        };
-        self.partial = Some(Partial::Body { bytes: BytesMut::new(), len, paid });
+        self.partial = Some(Partial::Body { bytes: BytesMut::new(), len: len as usize, paid: None, paying: None });
         Ok(())
     }
 
@@ -189,16 +181,15 @@ impl State {
                         self.begin_body(len)?;
                     }
                 }
-                Some(Partial::Body { bytes, len, paid }) => {
-                    if let Paying::Waiting(paying) = paid {
-                        *paid = Paying::Paid(ready!(paying.as_mut().poll(cx)));
-                    }
-                    let part = self.chunk.split_to(self.chunk.len().min(*len - bytes.len()));
-                    if bytes.capacity() < bytes.len() + part.len() {
-                        let grown = (bytes.len() * 2).max(bytes.len() + part.len()).max(ASSEMBLE_START).min(*len);
+                Some(Partial::Body { bytes, len, paid, paying }) => {
+                    let part = self.chunk.len().min(*len - bytes.len());
+                    if bytes.capacity() < bytes.len() + part {
+                        // Memory is taken, and paid for, as bytes arrive: a claim alone takes the first piece at most.
+                        let grown = (bytes.len() * 2).max(bytes.len() + part).max(ASSEMBLE_START).min(*len);
+                        ready!(pay(paid, paying, grown, &self.budget, cx));
                         bytes.reserve(grown - bytes.len());
                     }
-                    bytes.extend_from_slice(&part);
+                    bytes.extend_from_slice(&self.chunk.split_to(part));
                     if bytes.len() < *len {
                         return Poll::Ready(Ok(None));
                     }
@@ -208,6 +199,37 @@ impl State {
                 }
                 None => return Poll::Ready(Ok(None)),
             }
+        }
+    }
+}
+
+/// Makes sure that `bytes` are paid for.
+fn pay(
+    paid: &mut Option<Reservation>,
+    paying: &mut Option<Paying>,
+    bytes: usize,
+    budget: &ByteBudget,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    loop {
+        let missing = bytes.saturating_sub(paid.as_ref().map_or(0, Reservation::bytes));
+        if missing == 0 {
+            return Poll::Ready(());
+        }
+        let more = match paying {
+            None => match budget.try_reserve(missing) {
+                Some(more) => more,
+                None => {
+                    *paying = Some(Box::pin(budget.clone().reserve(missing)));
+                    continue;
+                }
+            },
+            Some(waiting) => ready!(waiting.as_mut().poll(cx)),
+        };
+        *paying = None;
+        match paid {
+            Some(paid) => paid.merge(more),
+            None => *paid = Some(more),
         }
     }
 }
