@@ -19,7 +19,9 @@ async fn pair(world: &World) -> (Pair, PeerConn, PeerConn) {
     let config = || Config {
         ping_interval: Duration::from_millis(200),
         ping_timeout: Duration::from_secs(2),
-        stall_timeout: Duration::from_secs(2),
+        stall_timeout: Duration::from_millis(1500),
+        // What nobody reads holds a shutdown up for so long.
+        drain_timeout: Duration::from_millis(300),
         ..world.config()
     };
     let (mut a, mut b) = (world.host_with(config()).await, world.host_with(config()).await);
@@ -101,7 +103,7 @@ fn a_protocol_that_is_not_read_keeps_its_messages_and_its_peer() {
         let (mut pair, slow, unread) = pair(&world).await;
         let stuck = fill(&slow).await;
         // Far longer than a ping and its answer may take, and than a stalled connection may live.
-        let until = world.runtime.now() + Duration::from_secs(4);
+        let until = world.runtime.now() + Duration::from_millis(2500);
         while world.runtime.now() < until {
             burst(&pair.a_conn, &pair.b_conn).await;
             burst(&pair.b_conn, &pair.a_conn).await;
