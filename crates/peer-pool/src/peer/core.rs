@@ -26,6 +26,8 @@ pub(crate) struct Core {
     rtt: AtomicU64,
     /// A sender found its queue full and nobody has looked yet whether the peer lives.
     blocked: AtomicBool,
+    /// The remote, or the transport, ended the connection without a good-bye.
+    dropped: AtomicBool,
     state: Mutex<State>,
     wake: Notify,
     changed: Notify,
@@ -86,6 +88,7 @@ impl Core {
             runtime,
             rtt: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
+            dropped: AtomicBool::new(false),
             state: Mutex::default(),
             wake: Notify::new(),
             changed: Notify::new(),
@@ -124,6 +127,15 @@ impl Core {
     /// The peer has shown that it lives.
     pub(crate) fn probed(&self) {
         self.blocked.store(false, Ordering::Relaxed);
+    }
+
+    /// The connection has ended, and nobody said good-bye or ended it here.
+    pub(crate) fn set_dropped(&self) {
+        self.dropped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits for requests. Cancel-safe.

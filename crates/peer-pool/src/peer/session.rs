@@ -145,6 +145,8 @@ impl Session {
     fn closed(&mut self, reason: DisconnectReason) -> DisconnectReason {
         if let DisconnectReason::ProtocolViolation(_) = reason {
             self.peer.report(Offence::BrokeProtocol);
+        } else if self.drain.is_none() && !matches!(reason, DisconnectReason::Local { .. }) {
+            self.peer.core.set_dropped();
         }
         self.drain.take().map_or(reason, |drain| drain.reason)
     }

@@ -177,7 +177,7 @@ impl Shared {
         drop(state);
         self.changed.notify_waiters();
         let lived = self.runtime.now().saturating_duration_since(core.since);
-        if core.direction.is_inbound() && matches!(reason, DisconnectReason::Lost(_)) && lived < FLAPPING {
+        if core.direction.is_inbound() && core.was_dropped() && lived < FLAPPING {
             self.offence(Some(id), &core.endpoint, Offence::Flapping);
         }
     }

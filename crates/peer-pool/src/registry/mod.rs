@@ -101,6 +101,8 @@ struct Entry<P> {
     since: Instant,
     /// The arbiter has said that this one stays.
     stay: bool,
+    /// It counts for a slot.
+    counted: bool,
 }
 
 /// All connections from the remote's hello on, and the slots they take. `P` names an address range.
@@ -156,7 +158,7 @@ impl<P: Ord + Copy> Registry<P> {
         }
         self.counts.add(&candidate);
         self.by_peer.entry(candidate.peer).or_default().push(candidate.id);
-        self.entries.insert(candidate.id, Entry { candidate, phase: Phase::Accepted, since: now, stay: false });
+        self.entries.insert(candidate.id, Entry { candidate, phase: Phase::Accepted, since: now, stay: false, counted: true });
         (Ok(()), effects)
     }
 
@@ -179,11 +181,19 @@ impl<P: Ord + Copy> Registry<P> {
         self.settle(now, peer)
     }
 
-    /// The peer's connection is about to end in good order: a new one may be made, and waits until it is gone.
+    /// The peer's connection is about to end in good order: a new one may be made, and waits until it is gone. The slot
+    /// is free from now on, unless so many are leaving without going that it would be a way around the limits.
     pub fn leaving(&mut self, id: ConnectionId) {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.phase == Phase::Live) else { return };
+        let Some(entry) = self.entries.get(&id).filter(|entry| entry.phase == Phase::Live) else { return };
+        let (direction, limit) = (entry.candidate.direction, self.limit(entry.candidate.direction));
+        let on_the_way = |entry: &&Entry<P>| !entry.counted && entry.candidate.direction == direction;
+        let free = self.with_phase(Phase::Leaving).filter(on_the_way).count() < limit;
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.phase = Phase::Leaving;
-        self.counts.remove(&entry.candidate);
+        if free {
+            entry.counted = false;
+            self.counts.remove(&entry.candidate);
+        }
     }
 
     /// The connection is gone, in whatever phase it was.
@@ -231,6 +241,13 @@ impl<P: Ord + Copy> Registry<P> {
         (self.counts.taken(Direction::Inbound), self.counts.taken(Direction::Outbound))
     }
 
+    fn limit(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::Inbound => self.limits.inbound,
+            Direction::Outbound => self.limits.outbound,
+        }
+    }
+
     fn with_phase(&self, phase: Phase) -> impl Iterator<Item = &Entry<P>> {
         self.entries.values().filter(move |entry| entry.phase == phase)
     }
@@ -250,10 +267,7 @@ impl<P: Ord + Copy> Registry<P> {
         if self.by_peer.get(&new.peer).into_iter().flatten().any(|id| own(&&self.entries[id])) {
             return Ok(());
         }
-        let limit = match new.direction {
-            Direction::Inbound => self.limits.inbound,
-            Direction::Outbound => self.limits.outbound,
-        };
+        let limit = self.limit(new.direction);
         if let Some(prefix) = new.prefix.filter(|_| new.direction == Direction::Inbound) {
             while self.counts.of_prefix(prefix) >= self.limits.inbound_per_prefix {
                 self.evict(now, effects, RejectReason::PrefixFull, |old| old.prefix == Some(prefix))?;
@@ -285,7 +299,7 @@ impl<P: Ord + Copy> Registry<P> {
 
     fn forget(&mut self, id: ConnectionId) -> Option<Entry<P>> {
         let entry = self.entries.remove(&id)?;
-        if entry.phase != Phase::Leaving {
+        if entry.counted {
             self.counts.remove(&entry.candidate);
         }
         if let Some(ids) = self.by_peer.get_mut(&entry.candidate.peer) {
