@@ -339,9 +339,7 @@ async fn a_recorded_handshake_is_worth_nothing() {
     target.removed(node.peer_id()).await;
     let said = in_time("the recording", recording).await.unwrap();
     // The stream's opening, the hello and the proof; then all that was said.
-    let proof = (0..3).fold(0, |at, _| {
-        at + 8 + usize::from(u16::from_be_bytes([said[at + 2], said[at + 3]]))
-    });
+    let proof = (0..3).fold(0, |at, _| at + 8 + usize::from(u16::from_be_bytes([said[at + 2], said[at + 3]])));
     for part in [proof, said.len()] {
         let mut hostile = Attacker::dial(Transport::Tcp, target.addr(Transport::Tcp), &key(1)).await;
         hostile.mux().write(&said[..part]).await;

@@ -6,8 +6,11 @@
 
 mod common;
 mod credit;
+mod flood;
 mod frames;
 mod identity;
 mod malformed;
 mod protocols;
+mod reconnect;
+mod silence;
 mod vanish;

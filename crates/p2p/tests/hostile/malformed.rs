@@ -190,8 +190,10 @@ async fn garbage_in_place_of_a_handshake_ends_the_connection() {
     let target = Target::new(|_| ()).await;
     for transport in [Transport::Tcp, Transport::Tls] {
         let companion = Companion::beside(&target, transport).await;
-        for garbage in [&b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"[..], &[0; 4096], &[0xff; 4096], b"\x16\x03\x01"] {
-            let stream = crate::common::attacker::tcp_from([127, 0, 0, 1].into(), target.addr(transport)).await.unwrap();
+        for garbage in [&b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"[..], &[0; 4096], &[0xff; 4096], b"\x16\x03\x01"]
+        {
+            let stream =
+                crate::common::attacker::tcp_from([127, 0, 0, 1].into(), target.addr(transport)).await.unwrap();
             let mut hostile = Attacker::over(stream);
             hostile.mux().write(garbage).await;
             hostile.mux().write(&[0; 4096]).await;

@@ -28,7 +28,7 @@ async fn slot_is_back(target: &Target, transport: Transport) {
     let honest = Honest::connect(target, transport).await;
     honest.exchange(3).await;
     honest.shutdown().await;
-    crate::common::until("the honest peer's end", || target.node.peers() == 1).await;
+    crate::common::until("the honest peer's end", || target.node.peers() <= 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +207,11 @@ async fn a_control_stream_against_the_rules_ends_the_connection() {
             let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
             let (control, _) = hostile.join(&id).await.unwrap();
             target.added(peer_id(id.id())).await;
-            if reset { hostile.reset(control, 5).await } else { hostile.finish(control).await }
+            if reset {
+                hostile.reset(control, 5).await
+            } else {
+                hostile.finish(control).await
+            }
             let removed = target.removed(peer_id(id.id())).await;
             assert!(matches!(removed, DisconnectReason::ProtocolViolation(_)), "{transport}: {removed}");
         }

@@ -87,8 +87,10 @@ async fn a_peer_that_only_acknowledges_is_noticed_in_the_end() {
             () = sending => unreachable!(),
         };
         println!("{transport}: {reason}");
-        let expected =
-            matches!(reason, DisconnectReason::Stalled | DisconnectReason::PingTimeout | DisconnectReason::ProtocolViolation(_));
+        let expected = matches!(
+            reason,
+            DisconnectReason::Stalled | DisconnectReason::PingTimeout | DisconnectReason::ProtocolViolation(_)
+        );
         assert!(expected, "{reason}");
     }
     companion.shutdown().await;

@@ -271,9 +271,8 @@ impl Attacker {
         .await
     }
 
-    /// Says that there is no more to come on the control stream, and reads until the remote closes the connection.
+    /// Reads until the remote closes the connection.
     pub async fn closed(&mut self) -> Closed {
-        self.finish(1).await;
         in_time("the end of a connection", async {
             match &mut self.carrier {
                 Carrier::Mux(mux) => {

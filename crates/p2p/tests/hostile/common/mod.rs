@@ -122,6 +122,8 @@ impl Target {
 
     pub async fn with_key(key: &KeyPair, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { network: NETWORK.into(), max_connect_retries: 0, ..Config::loopback() };
+        // Hostile peers have nothing to deliver.
+        config.drain_timeout = Duration::from_millis(500);
         change(&mut config);
         let node = Node::new(key, config).unwrap();
         node.attach_protocol(Echo).unwrap();
@@ -282,15 +284,18 @@ impl Companion {
 
 /// How long a new honest peer takes to connect: the median of several.
 pub async fn time_to_connect(target: &Target, transport: Transport, times: usize) -> Duration {
-    let mut taken = Vec::new();
+    let (mut taken, mut connected) = (Vec::new(), Vec::new());
     for _ in 0..times {
         let node = Honest::node().await;
         let begin = Instant::now();
         let honest = Honest::connect_as(node, target, transport).await;
         taken.push(begin.elapsed());
         honest.exchange(2).await;
-        honest.shutdown().await;
+        connected.push(honest);
     }
+    let ids: Vec<_> = connected.iter().map(|honest| honest.node.peer_id()).collect();
+    futures_util::future::join_all(connected.into_iter().map(Honest::shutdown)).await;
+    until("their end", || ids.iter().all(|id| target.node.peer(id).is_none())).await;
     taken.sort();
     taken[times / 2]
 }
