@@ -1,6 +1,7 @@
 //! What a user may set about connections.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use p2p_core::ByteBudget;
@@ -23,6 +24,8 @@ pub struct NetConfig {
     pub dial_timeout: Duration,
     /// How long the transport's own handshake (TLS, QUIC) may take on an accepted connection.
     pub accept_timeout: Duration,
+    /// Closed connections that still say good-bye.
+    pub(crate) lingering: Arc<AtomicUsize>,
 }
 
 impl Default for NetConfig {
@@ -35,6 +38,7 @@ impl Default for NetConfig {
             budget: ByteBudget::new(512 << 20),
             dial_timeout: Duration::from_secs(10),
             accept_timeout: Duration::from_secs(4),
+            lingering: Arc::default(),
         }
     }
 }

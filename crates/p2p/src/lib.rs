@@ -19,7 +19,9 @@ pub use p2p_core::{
     Elapsed, EventListener, Interval, PeerId, RecvError, Runtime, Sleep, TaskGroup, TaskHandle, runtime,
 };
 pub use p2p_discovery::{DiscoveryEvent, DiscoveryEventKind};
-pub use p2p_identity::{Bloom, DisconnectReason, Error, HandshakeError, Origin, RejectReason, Result};
+pub use p2p_identity::{
+    Bloom, DisconnectReason, Error, HandshakeError, Origin, Party, RejectReason, Result, close_code,
+};
 pub use p2p_net::{RecvStream, SendStream, Stream};
 pub use p2p_peer_pool::{
     Broadcast, ConnectionEvent, ConnectionEventKind, ConnectionId, Direction, Limits, Offence, Peer, PeerConn,

@@ -31,6 +31,12 @@ const INCOMING_BUFFERS: u64 = 4 << 20;
 /// taken in the first place, so this is only reached on long fat links: 8 MiB are 640 Mbit/s at 100 ms.
 const SEND_WINDOW: u64 = 8 << 20;
 
+/// After so many milliseconds without a packet a connection is forgotten.
+const IDLE_MS: u32 = 30_000;
+
+/// How often a silent connection is kept from that.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
 /// What every QUIC endpoint and connection of one `Transports` is made with.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -110,10 +116,10 @@ impl Setup {
             .stream_receive_window(windows.stream)
             .receive_window(windows.connection)
             .send_window(SEND_WINDOW)
-            // Who is alive is decided above, by pings that go through the same streams as everything else. Until there
-            // is somebody above, dialling and accepting have their own time-outs.
-            .max_idle_timeout(None)
-            .keep_alive_interval(None);
+            // Who is alive is decided above, by pings that go through the same streams as everything else. This is for
+            // what never gets there: quinn arms no other timer for a connection whose first packet closes it.
+            .max_idle_timeout(Some(VarInt::from_u32(IDLE_MS).into()))
+            .keep_alive_interval(Some(KEEP_ALIVE));
         transport
     }
 }

@@ -158,7 +158,8 @@ impl<P: Ord + Copy> Registry<P> {
         }
         self.counts.add(&candidate);
         self.by_peer.entry(candidate.peer).or_default().push(candidate.id);
-        self.entries.insert(candidate.id, Entry { candidate, phase: Phase::Accepted, since: now, stay: false, counted: true });
+        self.entries
+            .insert(candidate.id, Entry { candidate, phase: Phase::Accepted, since: now, stay: false, counted: true });
         (Ok(()), effects)
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
@@ -53,6 +53,8 @@ pub(super) struct Shared {
     /// The driver reads no more until something is read out of the streams, or the budget has room.
     paused: AtomicBool,
     budget: ByteBudget,
+    /// Connections of the same node that say good-bye now.
+    lingering: Arc<AtomicUsize>,
 }
 
 struct Io {
@@ -94,6 +96,7 @@ impl Shared {
             received: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             budget: config.budget.clone(),
+            lingering: config.lingering.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,6 +19,27 @@ use super::{READS_PER_TURN, SCRATCH, Shared, lock};
 /// closed with bytes unread resets the connection, which would destroy the good-bye.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Connections of one node that may linger at once: remotes that make us close one after the other, and stay, must not
+/// use up the sockets. Beyond that the good-bye is what the socket takes at once.
+const MAX_LINGERING: usize = 256;
+
+/// One of [`MAX_LINGERING`] places.
+struct Lingering<'a>(&'a AtomicUsize);
+
+impl<'a> Lingering<'a> {
+    fn take(count: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(count);
+        // The guard exists before the look at the count: giving up the place is the same as leaving it.
+        if count.fetch_add(1, Ordering::Relaxed) < MAX_LINGERING { Some(place) } else { None }
+    }
+}
+
+impl Drop for Lingering<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The driver of a connection. It keeps the group it runs in: whoever made the connection, and every handle, may be gone
 /// before the last bytes are.
 pub(in crate::mux) async fn run(driven: Driven, tasks: Arc<TaskGroup>) {
@@ -25,6 +47,7 @@ pub(in crate::mux) async fn run(driven: Driven, tasks: Arc<TaskGroup>) {
     let mut freed = None;
     poll_fn(|cx| shared.poll_turn(cx, &mut freed)).await;
     shared.announce_end();
+    let Some(_place) = Lingering::take(&shared.lingering) else { return };
     // Only an end that this side, or a violation, brought about leaves something to say.
     let _ = tasks.runtime().timeout(LINGER, say_goodbye(shared)).await;
 }
