@@ -149,6 +149,11 @@ impl HandshakeLimiter {
         self.by_deadline.first().map(|(deadline, _)| *deadline)
     }
 
+    /// Whether a handshake is under way: not finished, expired or evicted.
+    pub fn contains(&self, id: HandshakeId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
     /// Handshakes under way.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -14,7 +14,7 @@ pub struct NetConfig {
     pub tls: Option<TlsConfigs>,
     /// Streams that the remote may have open at the same time on one connection; further opens are refused.
     pub max_inbound_streams: u32,
-    /// Bytes a remote may always send on a stream before they are read.
+    /// Bytes a remote may always send on a stream before they are read; at least 64 KiB over tcp and tls.
     pub stream_window: u32,
     /// Bytes by which all windows of one connection together may exceed the guaranteed ones.
     pub connection_window: u32,

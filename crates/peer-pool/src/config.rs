@@ -64,7 +64,7 @@ pub struct Limits {
     pub queue_messages: usize,
     /// Bytes that may wait to be sent, for each protocol of each peer.
     pub queue_bytes: usize,
-    /// Bytes that a remote may always send on a stream before they are read.
+    /// Bytes that a remote may always send on a stream before they are read; at least 64 KiB over tcp and tls.
     pub stream_window: u32,
     /// Bytes by which all windows of a connection together may exceed the guaranteed ones.
     pub connection_window: u32,

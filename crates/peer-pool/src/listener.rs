@@ -120,16 +120,23 @@ impl Shared {
             return incoming.refuse();
         };
         let evicted = admission.evict.and_then(|id| handshakes.tasks.remove(&id));
-        let finish = Finish { shared: self.clone(), id: admission.id };
-        // Under the lock, so that the task cannot finish before it is on the list.
+        drop(handshakes);
+        evicted.iter().for_each(TaskHandle::abort);
+        let id = admission.id;
+        let finish = Finish { shared: self.clone(), id };
+        // Not under the lock: a group that is shut down drops the future here, and with it `finish`, which locks.
         let task = self.tasks.spawn("handshake", async move {
             let shared = finish.shared.clone();
             let progress = || shared.handshakes().limiter.progress(finish.id, shared.runtime.now());
             shared.handshake(incoming, admission.deadline, &progress).await;
         });
-        handshakes.tasks.insert(admission.id, task);
-        drop(handshakes);
-        evicted.iter().for_each(TaskHandle::abort);
+        let mut handshakes = self.handshakes();
+        if handshakes.limiter.contains(id) {
+            handshakes.tasks.insert(id, task);
+        } else {
+            // It has ended already, or had to make room before it was on the list.
+            task.abort();
+        }
     }
 
     async fn handshake(

@@ -11,6 +11,9 @@ use crate::error::MAX_REASON_LEN;
 /// Bytes of a header.
 pub(super) const HEADER_LEN: usize = 8;
 
+/// Bytes that each side may send on a new stream before the first `WINDOW` frame.
+pub(super) const INITIAL_CREDIT: u32 = 64 << 10;
+
 /// The most payload in one data frame: 64 KiB and the length in front of a message of that size.
 pub(super) const MAX_DATA: usize = (64 << 10) + 8;
 

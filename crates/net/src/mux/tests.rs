@@ -12,7 +12,8 @@ use super::decoder::Decoder;
 use super::frame::{Header, Kind, MAX_DATA};
 use crate::{CloseReason, Error};
 
-const LIMITS: Limits = Limits { inbound_streams: 4, stream_window: 1 << 10, shared_window: 8 << 10 };
+const LIMITS: Limits =
+    Limits { inbound_streams: 4, initial_credit: 1 << 10, stream_window: 1 << 10, shared_window: 8 << 10 };
 
 /// One side with the bytes on their way to it.
 struct Peer {
@@ -370,6 +371,28 @@ fn opens_beyond_the_limit_are_refused_and_slots_come_back() {
     world.step(0, &Op::Open);
     world.settle();
     assert!(world.seen[1].contains_key(&11));
+}
+
+#[test]
+fn the_sides_may_have_windows_of_different_sizes() {
+    let mut world = World::new();
+    let large = Limits { stream_window: 1 << 12, ..LIMITS };
+    world.peers[0].core = Core::new(Side::Dialer, large);
+    for side in [0, 1, 0, 1] {
+        world.step(side, &Op::Open);
+    }
+    world.settle();
+    for (side, granted) in [(0, LIMITS.stream_window), (1, large.stream_window)] {
+        for stream in 0..4 {
+            for _ in 0..3 {
+                world.step(side, &Op::Write { stream, len: 1 << 17 });
+                world.step(side, &Op::Transmit);
+                world.step(1 - side, &Op::Arrive { len: usize::MAX });
+            }
+        }
+        let written: Vec<_> = world.seen[side].values().map(|seen| seen.written as u32).collect();
+        assert_eq!(written, [granted; 4], "what side {side} may send unread");
+    }
 }
 
 #[test]

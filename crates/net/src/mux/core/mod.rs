@@ -20,7 +20,9 @@ use crate::{CloseReason, Error, Result};
 pub(super) struct Limits {
     /// Streams that the remote may have open.
     pub(super) inbound_streams: u32,
-    /// Bytes that a stream may always receive unread.
+    /// Bytes that each side may send on a new stream at once. The same on both sides.
+    pub(super) initial_credit: u32,
+    /// Bytes that a stream may always receive unread, at least `initial_credit`.
     pub(super) stream_window: u32,
     /// Bytes by which all windows together may exceed that.
     pub(super) shared_window: u32,
@@ -81,8 +83,8 @@ impl Core {
         self.check_alive()?;
         let id = self.next_local;
         self.next_local = id.checked_add(2).ok_or(Error::Refused)?;
-        self.insert(id);
         self.out.control(Kind::Open, id, &[]);
+        self.insert(id);
         Ok(id)
     }
 
@@ -238,8 +240,11 @@ impl Core {
     // --- helpers ---
 
     fn insert(&mut self, id: u32) {
-        let window = self.limits.stream_window;
-        self.streams.insert(id, State { send: Send::new(window), recv: Recv::new(window) });
+        let Limits { initial_credit, stream_window, .. } = self.limits;
+        self.streams.insert(id, State { send: Send::new(initial_credit), recv: Recv::new(stream_window) });
+        if stream_window > initial_credit {
+            self.out.control(Kind::Window, id, &(stream_window - initial_credit).to_be_bytes());
+        }
     }
 
     fn check_alive(&self) -> Result<()> {

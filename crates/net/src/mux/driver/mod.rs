@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 pub(super) use self::run::{Driven, run};
 use super::core::{Core, Limits};
 use super::decoder::Decoder;
-use super::frame::Violation;
+use super::frame::{INITIAL_CREDIT, Violation};
 use super::{MuxIo, Side};
 use crate::message::Flusher;
 use crate::{CloseReason, NetConfig};
@@ -77,7 +77,8 @@ impl Shared {
     pub(super) fn new(io: Box<dyn MuxIo>, side: Side, config: &NetConfig) -> Self {
         let limits = Limits {
             inbound_streams: config.max_inbound_streams,
-            stream_window: config.stream_window,
+            initial_credit: INITIAL_CREDIT,
+            stream_window: config.stream_window.max(INITIAL_CREDIT),
             shared_window: config.connection_window,
         };
         let io = Io {
