@@ -82,7 +82,21 @@ pub mod layers {
     pub use p2p_peer_pool as peer_pool;
 }
 
-/// The programs in the repository's README, compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-mod readme {}
+/// The programs in the repository's README and book, compiled.
+#[cfg(all(doctest, feature = "tokio", feature = "quic"))]
+mod book {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/src/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../../../docs/src/writing-a-protocol.md")]
+    mod writing_a_protocol {}
+    #[doc = include_str!("../../../docs/src/writing-a-discovery.md")]
+    mod writing_a_discovery {}
+    #[doc = include_str!("../../../docs/src/core.md")]
+    mod core {}
+    #[doc = include_str!("../../../docs/src/net.md")]
+    mod net {}
+    #[doc = include_str!("../../../docs/src/identity.md")]
+    mod identity {}
+}
