@@ -21,10 +21,15 @@ pub enum Scenario {
     Connect64,
     /// Idle connections: KiB of memory for each pair.
     Conns,
+    /// One protocol stops reading: the rate of another on the same connection, in % of its rate alone.
+    Hol,
+    /// One of 50 peers stops reading: what a hub delivers to the others, in % of before.
+    Stalled,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 6] = [Self::Rtt, Self::Small, Self::Bulk, Self::Connect, Self::Connect64, Self::Conns];
+    pub const ALL: [Self; 8] =
+        [Self::Rtt, Self::Small, Self::Bulk, Self::Connect, Self::Connect64, Self::Conns, Self::Hol, Self::Stalled];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -34,6 +39,8 @@ impl Scenario {
             Self::Connect => "connect",
             Self::Connect64 => "connect64",
             Self::Conns => "conns",
+            Self::Hol => "hol",
+            Self::Stalled => "stalled",
         }
     }
 
@@ -44,7 +51,13 @@ impl Scenario {
             Self::Bulk => "MiB/s",
             Self::Connect | Self::Connect64 => "connections/s",
             Self::Conns => "KiB/pair",
+            Self::Hol | Self::Stalled => "%",
         }
+    }
+
+    /// Whether the scenario compares a stack with itself: raw has nothing to show.
+    pub fn stands_alone(self) -> bool {
+        matches!(self, Self::Hol | Self::Stalled)
     }
 
     /// Whether a smaller figure is the better one.
@@ -57,11 +70,37 @@ impl Scenario {
         let quic = transport == Transport::Quic;
         match self {
             Self::Rtt => 50_000,
-            Self::Small => if quic { 2_000_000 } else { 4_000_000 },
-            Self::Bulk => if quic { 8_000 } else { 30_000 },
-            Self::Connect => if transport == Transport::Tcp { 4_000 } else { 1_000 },
-            Self::Connect64 => if transport == Transport::Tcp { 6_000 } else { 2_000 },
+            Self::Small => {
+                if quic {
+                    2_000_000
+                } else {
+                    4_000_000
+                }
+            }
+            Self::Bulk => {
+                if quic {
+                    8_000
+                } else {
+                    30_000
+                }
+            }
+            Self::Connect => {
+                if transport == Transport::Tcp {
+                    4_000
+                } else {
+                    1_000
+                }
+            }
+            Self::Connect64 => {
+                if transport == Transport::Tcp {
+                    6_000
+                } else {
+                    2_000
+                }
+            }
             Self::Conns => 1_000,
+            Self::Hol => 400_000,
+            Self::Stalled => 4_000,
         }
     }
 }
@@ -106,7 +145,7 @@ pub fn run<F: Future<Output = (f64, Option<Duration>)>>(measure: impl FnOnce(Sce
     let scenario = Scenario::ALL.into_iter().find(|known| known.name() == scenario);
     let transport = Transport::ALL.into_iter().find(|known| known.name() == transport);
     let (Some(scenario), Some(transport)) = (scenario, transport) else {
-        eprintln!("usage: PROGRAM rtt|small|bulk|connect|connect64|conns tcp|tls|quic");
+        eprintln!("usage: PROGRAM rtt|small|bulk|connect|connect64|conns|hol|stalled tcp|tls|quic");
         std::process::exit(2);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -146,7 +185,11 @@ pub async fn median_us<F: Future<Output = ()>>(count: usize, mut op: impl FnMut(
 }
 
 /// Runs `op` `count` times, `in_flight` at once: how many per second, and the slowest.
-pub async fn rate<F>(count: usize, in_flight: usize, op: impl Fn() -> F + Clone + Send + 'static) -> (f64, Option<Duration>)
+pub async fn rate<F>(
+    count: usize,
+    in_flight: usize,
+    op: impl Fn() -> F + Clone + Send + 'static,
+) -> (f64, Option<Duration>)
 where
     F: Future<Output = ()> + Send,
 {

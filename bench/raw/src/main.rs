@@ -109,7 +109,8 @@ async fn measure<T: Stack>(stack: T, scenario: Scenario, transport: Transport) -
             receiver.await.unwrap();
             let seconds = start.elapsed().as_secs_f64();
             drop(sender.await.unwrap());
-            let amount = if scenario == Scenario::Small { count as f64 } else { (count * len) as f64 / f64::from(1 << 20) };
+            let amount =
+                if scenario == Scenario::Small { count as f64 } else { (count * len) as f64 / f64::from(1 << 20) };
             (amount / seconds, None)
         }
         Scenario::Connect | Scenario::Connect64 => {
@@ -145,6 +146,7 @@ async fn measure<T: Stack>(stack: T, scenario: Scenario, transport: Transport) -
             })
             .await
         }
+        Scenario::Hol | Scenario::Stalled => panic!("a scenario of stacks with more than one stream"),
         Scenario::Conns => {
             let mut held = Vec::with_capacity(count);
             held.push(pair(&stack).await);

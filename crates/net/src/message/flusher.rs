@@ -2,8 +2,8 @@
 //!
 //! On an idle connection a send goes straight to the socket. On a busy one the message waits in its queue and the
 //! driver flushes all that has gathered at once. A connection is *idle* when a receiver had to wait and then got
-//! something (the other side has answered, or spoken first), or when the driver's last turn found one message at
-//! most; it stops being idle with the first send that goes straight through.
+//! something (the other side has answered, or spoken first), or when the driver's last turn found one message only; it
+//! stops being idle with the first send that goes straight through.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -121,7 +121,7 @@ impl Flusher {
             messages += moved;
             blocked
         });
-        if !self.busy.swap(false, Ordering::Relaxed) && messages <= 1 {
+        if !self.busy.swap(false, Ordering::Relaxed) && messages == 1 {
             self.set_idle();
         }
         let mut state = self.lock();
