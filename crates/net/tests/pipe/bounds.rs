@@ -1,5 +1,8 @@
 //! What a remote can make this side hold.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use p2p_core::ByteBudget;
 use p2p_net::mux::Side;
 use p2p_net::{CloseReason, NetConfig};
@@ -9,32 +12,42 @@ use crate::common::{DATA, OPEN, Pair, connection, frame, settle, tasks, within};
 
 #[tokio::test]
 async fn a_remote_that_sends_and_does_not_read_is_cut_off() {
-    let (near, mut far) = tokio::io::duplex(1 << 10);
+    let (near, mut far) = tokio::io::duplex(32 << 10);
     let mut config = NetConfig::default();
-    (config.stream_window, config.connection_window) = (64, 0);
+    config.connection_window = 0;
     let tasks = tasks();
     let connection = connection(near, Side::Listener, &config, &tasks);
+    let read = Arc::new(AtomicUsize::new(0));
     let reader = tokio::spawn({
-        let connection = connection.clone();
+        let (connection, read) = (connection.clone(), read.clone());
         async move {
             let (mut recv, _send) = connection.accept_stream().await.unwrap().into_split();
-            while recv.read_chunk().await.is_ok() {}
+            while let Ok(Some(chunk)) = recv.read_chunk().await {
+                read.fetch_add(chunk.len(), Ordering::Relaxed);
+            }
         }
     });
     far.write_all(&frame(OPEN, 1, &[])).await.unwrap();
-    // Each gets credit back, which nobody reads.
+    // Each is half a window, is read, and gets credit back, which nobody reads.
+    let data = frame(DATA, 1, &[0; 32 << 10]);
     let cut_off = within(async {
-        for n in 0..20_000 {
-            if far.write_all(&frame(DATA, 1, &[0; 32])).await.is_err() || connection.close_reason().is_some() {
+        for n in 1..20_000 {
+            if far.write_all(&data).await.is_err() {
                 return Some(n);
             }
-            tokio::task::yield_now().await;
+            while read.load(Ordering::Relaxed) < n * (32 << 10) {
+                if connection.close_reason().is_some() {
+                    return Some(n);
+                }
+                tokio::task::yield_now().await;
+            }
         }
         None
     })
     .await;
-    assert!(cut_off.is_some(), "20,000 grants wait");
-    assert!(matches!(connection.close_reason(), Some(CloseReason::Violation(_))));
+    assert!(cut_off.is_some_and(|n| n > 1_000), "20,000 grants wait: {cut_off:?}");
+    let reason = CloseReason::Violation("it provokes more answers than it reads".into());
+    assert_eq!(connection.close_reason(), Some(reason));
     within(reader).await.unwrap();
 }
 

@@ -431,7 +431,7 @@ async fn a_node_signs_nothing_that_serves_another_handshake() {
     let signature = &proof[3..];
     let transcript = wire::transcript(&ours.encode(), &theirs);
     let public = p2p::keypair::PublicKey::from(second.node.peer_id());
-    assert!(public.verify(&transcript, signature.try_into().unwrap()).is_err(), "not as an application's signature");
+    assert!(public.verify(&transcript, signature).is_err(), "not as an application's signature");
     let verified = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, second.node.peer_id().as_bytes())
         .verify(&[&b"p2p/1 handshake\0\x01"[..], &transcript].concat(), signature);
     assert!(verified.is_ok());
