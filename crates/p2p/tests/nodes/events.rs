@@ -44,6 +44,10 @@ async fn churn(world: &World, hub: &crate::common::Host) {
     let _conns = client.hold("/x", ProtocolKind::Optional);
     for round in 0..ROUNDS {
         let (own, peer) = (client.peer_id(), hub.peer_id());
+        if (1..=3).contains(&(round % 6)) {
+            // Where the hub acts, it must be on the new connection.
+            eventually("the hub has let the last connection go", || hub.peer(&own).is_none()).await;
+        }
         while client.connect(&hub.endpoint()).await.is_err() {
             // It was banned a moment ago.
             world.runtime.sleep(Duration::from_millis(5)).await;
