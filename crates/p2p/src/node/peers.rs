@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_core::{EventListener, PeerId};
 use p2p_discovery::DiscoveredPeer;
-use p2p_identity::{ProtocolId, ProtocolKind, Result, encode};
+use p2p_identity::{Error, ProtocolId, ProtocolKind, Result, encode};
 use p2p_net::{Endpoint, PeerAddr, Stream};
 use p2p_peer_pool::{Broadcast, PeerConn, PeerEvent, PeerInfo};
 use serde::Serialize;
@@ -20,7 +20,7 @@ impl Node {
     /// # Errors
     /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last, after all retries; [`Error::SlotsFull`],
     /// [`Error::Denied`], [`Error::Banned`], [`Error::SelfDial`], [`Error::NotRunning`], [`Error::ShutDown`].
-    pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId> {
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId, Error> {
         self.check_running()?;
         let peer_id = self.pool.connect(endpoint).await?;
         lock(&self.addresses).learn_endpoint(endpoint.clone().with_peer_id(peer_id));
