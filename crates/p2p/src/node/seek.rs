@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use p2p_core::{PeerId, RecvError};
+use p2p_core::RecvError;
 use p2p_discovery::{DiscoveredPeer, Discovery, PeerConnectionEvent};
 use p2p_identity::{DisconnectReason, Error};
 use p2p_peer_pool::{Direction, PeerEvent, PeerInfo, PeerPool};
@@ -87,7 +87,9 @@ async fn tell(
     loop {
         match events.recv().await {
             Ok(PeerEvent::Added { peer }) => connected(peer),
-            Ok(PeerEvent::Removed { peer, reason: DisconnectReason::Banned }) => banned(peer.peer_id, &tell),
+            Ok(PeerEvent::Removed { peer, reason: DisconnectReason::Banned }) => {
+                tell(PeerConnectionEvent::Banned { peer_id: peer.peer_id });
+            }
             Ok(PeerEvent::Removed { peer, reason }) => {
                 let PeerInfo { peer_id, endpoint, .. } = peer;
                 tell(PeerConnectionEvent::Disconnected { peer_id, endpoint, reason });
@@ -98,8 +100,4 @@ async fn tell(
             Err(_) => {}
         }
     }
-}
-
-fn banned(peer_id: PeerId, tell: &impl Fn(PeerConnectionEvent)) {
-    tell(PeerConnectionEvent::Banned { peer_id });
 }
