@@ -58,13 +58,14 @@ impl Ping {
         }
     }
 
-    /// What is due now, given the bytes received on the connection so far.
-    pub fn poll(&mut self, now: Instant, received: u64) -> Option<Due> {
+    /// What is due now, given the bytes received on the connection so far. `number` is for the ping, should one be due: a
+    /// random one, so that nobody can answer what it has not read.
+    pub fn poll(&mut self, now: Instant, received: u64, number: impl FnOnce() -> u64) -> Option<Due> {
         let Some(outstanding) = &mut self.outstanding else {
             if now < self.next {
                 return None;
             }
-            self.number += 1;
+            self.number = number();
             self.next = now + self.times.interval;
             self.outstanding = Some(Outstanding { sent: now, taken: None });
             return Some(Due::Send(self.number));
@@ -150,6 +151,8 @@ mod tests {
         stall: Duration::from_secs(30),
     };
 
+    const NUMBER: fn() -> u64 = || 7;
+
     fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)
     }
@@ -158,8 +161,8 @@ mod tests {
         let start = crate::clock::now();
         let mut ping = Ping::new(TIMES, secs(100), start);
         assert_eq!(ping.deadline(), start + secs(20), "the first one is never later than the interval");
-        assert_eq!(ping.poll(start + secs(19), 0), None);
-        assert_eq!(ping.poll(start + secs(20), 0), Some(Due::Send(1)));
+        assert_eq!(ping.poll(start + secs(19), 0, NUMBER), None);
+        assert_eq!(ping.poll(start + secs(20), 0, NUMBER), Some(Due::Send(7)));
         (ping, start + secs(20))
     }
 
@@ -167,11 +170,12 @@ mod tests {
     fn a_pong_gives_the_round_trip_and_the_next_ping_comes_in_its_time() {
         let (mut ping, at) = pinged();
         ping.taken(at, 0);
-        assert!(ping.pong(at + secs(1), 1));
+        assert!(!ping.pong(at + secs(1), 8), "not the number that was sent");
+        assert!(ping.pong(at + secs(1), 7));
         assert_eq!(ping.rtt(), Some(secs(1)));
-        assert!(!ping.pong(at + secs(1), 1), "answered already");
-        assert_eq!(ping.poll(at + secs(20), 0), Some(Due::Send(2)));
-        assert!(ping.pong(at + secs(29), 2));
+        assert!(!ping.pong(at + secs(1), 7), "answered already");
+        assert_eq!(ping.poll(at + secs(20), 0, NUMBER), Some(Due::Send(7)));
+        assert!(ping.pong(at + secs(29), 7));
         assert_eq!(ping.rtt(), Some(secs(2)), "(7 × 1 s + 9 s) / 8");
     }
 
@@ -180,8 +184,8 @@ mod tests {
         let (mut ping, at) = pinged();
         ping.taken(at + secs(3), 10);
         assert_eq!(ping.deadline(), at + secs(8));
-        assert_eq!(ping.poll(at + secs(7), 10), None);
-        assert_eq!(ping.poll(at + secs(8), 10), Some(Due::TimedOut));
+        assert_eq!(ping.poll(at + secs(7), 10, NUMBER), None);
+        assert_eq!(ping.poll(at + secs(8), 10, NUMBER), Some(Due::TimedOut));
     }
 
     #[test]
@@ -189,9 +193,9 @@ mod tests {
         let (mut ping, at) = pinged();
         ping.taken(at, 0);
         for n in 1..6 {
-            assert_eq!(ping.poll(at + secs(5 * n), n), None);
+            assert_eq!(ping.poll(at + secs(5 * n), n, NUMBER), None);
         }
-        assert_eq!(ping.poll(at + secs(30), 6), Some(Due::Stalled));
+        assert_eq!(ping.poll(at + secs(30), 6, NUMBER), Some(Due::Stalled));
     }
 
     #[test]
@@ -199,8 +203,8 @@ mod tests {
         let (mut ping, at) = pinged();
         assert!(ping.is_waiting_for_transport());
         assert_eq!(ping.deadline(), at + secs(30));
-        assert_eq!(ping.poll(at + secs(29), 0), None);
-        assert_eq!(ping.poll(at + secs(30), 0), Some(Due::Stalled));
+        assert_eq!(ping.poll(at + secs(29), 0, NUMBER), None);
+        assert_eq!(ping.poll(at + secs(30), 0, NUMBER), Some(Due::Stalled));
     }
 
     #[test]
@@ -208,9 +212,9 @@ mod tests {
         let start = crate::clock::now();
         let mut ping = Ping::new(TIMES, secs(20), start);
         ping.probe(start + secs(1));
-        assert_eq!(ping.poll(start + secs(1), 0), Some(Due::Send(1)));
+        assert_eq!(ping.poll(start + secs(1), 0, NUMBER), Some(Due::Send(7)));
         ping.probe(start + secs(2));
-        assert_eq!(ping.poll(start + secs(2), 0), None);
+        assert_eq!(ping.poll(start + secs(2), 0, NUMBER), None);
     }
 
     proptest! {
@@ -222,7 +226,7 @@ mod tests {
             for (ms, probe) in steps {
                 now += Duration::from_millis(ms);
                 if probe { ping.probe(now); }
-                match ping.poll(now, 0) {
+                match ping.poll(now, 0, NUMBER) {
                     Some(Due::Send(n)) => {
                         ping.taken(now, 0);
                         now += Duration::from_millis(ms % 100);

@@ -59,7 +59,8 @@ impl Raw {
         let mut nonce = [0; NONCE_LEN];
         runtime.fill_random(&mut nonce);
         let handshake = Handshake::dial(Arc::new(params), channel, None, Purpose::Peer, nonce, &[])?;
-        run(handshake, &control, &inbox, &**runtime, Duration::from_secs(10), |_| Ok(())).await?;
+        let deadline = runtime.now() + Duration::from_secs(10);
+        run(handshake, &control, &inbox, &**runtime, deadline, &|| {}, |_| Ok(())).await?;
         Ok(Self { id: key.peer_id(), transports, connection, control, _inbox: inbox })
     }
 

@@ -1,21 +1,23 @@
 //! Moves the messages of a handshake over a stream.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_core::Runtime;
 use p2p_net::{MessageReceiver, MessageSender};
 
-use super::{Handshake, HandshakeError, MAX_MESSAGE_LEN, RejectReason, RemotePeer, Step, reject_message};
+use super::{Handshake, HandshakeError, MAX_MESSAGE_LEN, RejectReason, RemotePeer, Role, Step, reject_message};
 use crate::{Error, Result};
 
 /// How long a side that refuses waits for the other to have read why. The connection is closed after that.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Runs a handshake over the first stream of a connection, for at most `timeout`.
+/// Runs a handshake over the first stream of a connection, until `deadline` at the latest.
 ///
-/// `decide` is asked once, when the remote's hello is understood and this side could agree: see
-/// [`RemotePeer::peer_id`] for what may be concluded then. A refusal by either side, a violation and a time-out
-/// are told to the remote as far as it listens, and are the error here; the caller then closes the connection.
+/// `progress` is told of each message that has come. `decide` is asked once, when the remote's hello is understood and
+/// this side could agree: see [`RemotePeer::peer_id`] for what may be concluded then. A refusal by either side, a
+/// violation and a time-out are told to the remote as far as it listens, and are the error here; the caller then closes
+/// the connection. A listener that refuses with [`RejectReason::AlreadyConnected`] sends its own hello before, so that
+/// the dialler learns with whom.
 ///
 /// The dialler is done one round trip after it began. Should the listener still refuse it then (its proof was not
 /// valid), it learns so by the end of the connection.
@@ -29,104 +31,61 @@ pub async fn run(
     sender: &MessageSender,
     receiver: &MessageReceiver,
     runtime: &dyn Runtime,
-    timeout: Duration,
+    deadline: Instant,
+    progress: &(dyn Fn() + Send + Sync),
     decide: impl FnOnce(&RemotePeer) -> Result<(), RejectReason>,
 ) -> Result<RemotePeer> {
-    let exchange = exchange(&mut handshake, sender, receiver, decide);
-    let error = match runtime.timeout(timeout, exchange).await {
+    let exchange = exchange(&mut handshake, sender, receiver, progress, decide);
+    let left = deadline.saturating_duration_since(runtime.now());
+    let error = match runtime.timeout(left, exchange).await {
         Ok(Ok(peer)) => return Ok(peer),
         Ok(Err(error)) => error,
-        Err(_) => RejectReason::Timeout.into(),
+        Err(_) => HandshakeError::Refused(RejectReason::Timeout).into(),
     };
-    let Failure::Handshake(HandshakeError::Refused(reason)) = &error else { return Err(error.into()) };
-    // A remote that does not listen need not be told.
-    if sender.try_send(reject_message(reason)).is_ok() && *reason != RejectReason::Timeout {
-        sender.finish();
-        // Closing the connection now could overtake the reason; the remote closes it once it has read that.
-        let closed = async {
-            let _ = sender.flush().await;
-            // Its own hello and accept may have been under way.
-            for _ in 0..3 {
-                match receiver.recv().await {
-                    Ok(Some(_)) => {}
-                    // What made us refuse it: no more can be read, and so not when the remote is done.
-                    Err(p2p_net::Error::MessageTooLarge { .. } | p2p_net::Error::LengthEncoding) => {
-                        std::future::pending().await
-                    }
-                    Ok(None) | Err(_) => break,
-                }
-            }
-        };
-        let _ = runtime.timeout(LINGER, closed).await;
+    if let Error::Handshake(HandshakeError::Refused(reason)) = &error {
+        refuse(sender, receiver, runtime, reason).await;
     }
-    Err(error.into())
-}
-
-enum Failure {
-    Handshake(HandshakeError),
-    Other(Error),
-}
-
-impl From<RejectReason> for Failure {
-    fn from(reason: RejectReason) -> Self {
-        Self::Handshake(HandshakeError::Refused(reason))
-    }
-}
-
-impl From<HandshakeError> for Failure {
-    fn from(error: HandshakeError) -> Self {
-        Self::Handshake(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Handshake(error) => Self::Handshake(error),
-            error => Self::Other(error),
-        }
-    }
-}
-
-impl From<p2p_net::Error> for Failure {
-    fn from(error: p2p_net::Error) -> Self {
-        match error {
-            p2p_net::Error::MessageTooLarge { len, .. } => {
-                RejectReason::TooLarge { len, max: MAX_MESSAGE_LEN as u64 }.into()
-            }
-            error @ (p2p_net::Error::LengthEncoding | p2p_net::Error::Truncated) => {
-                RejectReason::Malformed(error.to_string()).into()
-            }
-            error => Self::Other(error.into()),
-        }
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Handshake(error) => error.into(),
-            Failure::Other(error) => error,
-        }
-    }
+    Err(error)
 }
 
 async fn exchange(
     handshake: &mut Handshake,
     sender: &MessageSender,
     receiver: &MessageReceiver,
+    progress: &(dyn Fn() + Send + Sync),
     decide: impl FnOnce(&RemotePeer) -> Result<(), RejectReason>,
-) -> Result<RemotePeer, Failure> {
+) -> Result<RemotePeer> {
     if let Some(hello) = handshake.hello() {
         sender.send(hello).await?;
     }
     let mut decide = Some(decide);
     loop {
-        let message = receiver.recv().await?.ok_or(HandshakeError::Closed)?;
+        let message = match receiver.recv().await {
+            Ok(message) => message.ok_or(HandshakeError::Closed)?,
+            Err(p2p_net::Error::MessageTooLarge { len, .. }) => {
+                let reason = RejectReason::TooLarge { len, max: MAX_MESSAGE_LEN as u64 };
+                return Err(HandshakeError::Refused(reason).into());
+            }
+            Err(error @ (p2p_net::Error::LengthEncoding | p2p_net::Error::Truncated)) => {
+                return Err(HandshakeError::Refused(RejectReason::Malformed(error.to_string())).into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        progress();
         match handshake.on_message(&message)? {
             Step::Decide => {
-                if let (Some(decide), Some(candidate)) = (decide.take(), handshake.candidate()) {
-                    decide(candidate)?;
+                let verdict = match (decide.take(), handshake.candidate()) {
+                    (Some(decide), Some(candidate)) => decide(candidate),
+                    _ => Ok(()),
+                };
+                if let Err(reason) = verdict {
+                    if reason == RejectReason::AlreadyConnected && handshake.role() == Role::Listener {
+                        // Our hello, without the accept that would follow: it says who we are.
+                        if let Some(hello) = handshake.accept()?.into_iter().next() {
+                            sender.send(hello).await?;
+                        }
+                    }
+                    return Err(HandshakeError::Refused(reason).into());
                 }
                 for message in handshake.accept()? {
                     sender.send(message).await?;
@@ -135,4 +94,27 @@ async fn exchange(
             Step::Done(peer) => return Ok(*peer),
         }
     }
+}
+
+/// Tells the remote why, and gives it a moment to read that: closing the connection at once could overtake it.
+async fn refuse(sender: &MessageSender, receiver: &MessageReceiver, runtime: &dyn Runtime, reason: &RejectReason) {
+    use p2p_net::Error;
+
+    if sender.try_send(reject_message(reason)).is_err() || *reason == RejectReason::Timeout {
+        return;
+    }
+    sender.finish();
+    let closed = async {
+        let _ = sender.flush().await;
+        // Its own hello and accept may have been under way.
+        for _ in 0..3 {
+            match receiver.recv().await {
+                Ok(Some(_)) => {}
+                // What made us refuse it: no more can be read, and so not when the remote is done.
+                Err(Error::MessageTooLarge { .. } | Error::LengthEncoding) => std::future::pending().await,
+                Ok(None) | Err(_) => break,
+            }
+        }
+    };
+    let _ = runtime.timeout(LINGER, closed).await;
 }

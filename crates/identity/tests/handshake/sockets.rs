@@ -47,7 +47,8 @@ impl Node {
         let budget = &self.transports.config().budget;
         let sender = MessageSender::new(send, SendLimits::default(), budget);
         let receiver = MessageReceiver::new(recv, MAX_MESSAGE_LEN, budget);
-        match run(handshake, &sender, &receiver, &**self.transports.runtime(), PATIENCE, |_| Ok(())).await {
+        let runtime = &**self.transports.runtime();
+        match run(handshake, &sender, &receiver, runtime, runtime.now() + PATIENCE, &|| {}, |_| Ok(())).await {
             Ok(peer) => Ok((peer, (connection, sender, receiver))),
             Err(error) => {
                 connection.close(close_code::HANDSHAKE, "handshake failed");

@@ -49,7 +49,9 @@ impl End {
         timeout: Duration,
         decide: impl FnOnce(&RemotePeer) -> Result<(), RejectReason>,
     ) -> Result<RemotePeer> {
-        let result = run(handshake, &self.sender, &self.receiver, &*self.runtime, timeout, decide).await;
+        let (runtime, progress) = (&*self.runtime, || {});
+        let deadline = runtime.now() + timeout;
+        let result = run(handshake, &self.sender, &self.receiver, runtime, deadline, &progress, decide).await;
         if result.is_err() {
             self.connection.close(close_code::HANDSHAKE, "handshake failed");
         }

@@ -44,11 +44,12 @@ impl Seeker {
                 discovery.recv().await
             };
             tokio::select! {
+                biased;
+                Some(()) = dials.next() => {}
                 peer = next, if !busy => {
                     lock(&self.addresses).learn(&peer);
                     dials.push(self.dial(peer, &*discovery));
                 }
-                Some(()) = dials.next() => {}
             }
         }
     }

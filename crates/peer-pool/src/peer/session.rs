@@ -113,8 +113,11 @@ impl Session {
         loop {
             timer.reset(self.deadline());
             let drain = &mut self.drain;
+            // In a fixed order, so that a simulation repeats itself; what is due comes before what a remote can send without end.
             let event = tokio::select! {
+                biased;
                 reason = &mut closed => return self.closed(disconnect_reason(reason)),
+                () = &mut timer => Event::Timer,
                 message = self.inbox.recv() => Event::Control(message),
                 () = peer.core.woken() => Event::Requests,
                 Some(header) = self.headers.next(), if !self.headers.is_empty() => Event::Header(header),
@@ -124,7 +127,6 @@ impl Session {
                 _ = peer.control.flush(), if self.ping.is_waiting_for_transport() => Event::PingTaken,
                 () = poll_fn(|cx| drain.as_mut().map_or(Poll::Pending, |drain| drain.poll_read(cx))) => Event::Other,
                 Some(()) = self.discards.next(), if !self.discards.is_empty() => Event::Other,
-                () = &mut timer => Event::Timer,
             };
             let end = self.handle(event).or_else(|| self.drain_step());
             if let Some(reason) = end {
@@ -322,7 +324,8 @@ impl Session {
         if self.drain.is_some() {
             return None;
         }
-        match self.ping.poll(self.now(), self.peer.connection.bytes_received())? {
+        let runtime = self.peer.core.runtime.clone();
+        match self.ping.poll(self.now(), self.peer.connection.bytes_received(), || runtime.random_u64())? {
             Due::Send(number) => {
                 self.say(&ControlMessage::Ping(number));
                 None

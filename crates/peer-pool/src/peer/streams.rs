@@ -114,12 +114,13 @@ pub(crate) async fn collect(
         let headers = &mut collected.pending;
         while collected.messages.len() < protocols.len() {
             let headed = tokio::select! {
+                biased;
+                Some(headed) = headers.next(), if !headers.is_empty() => headed,
                 stream = connection.accept_stream(), if headers.len() < MAX_PENDING_HEADERS => {
                     let header = read_header(stream?, runtime.clone(), config.handshake_timeout, budget.clone());
                     headers.push(Box::pin(header));
                     continue;
                 }
-                Some(headed) = headers.next(), if !headers.is_empty() => headed,
             };
             let Some(Headed { header, stream }) = headed else { continue };
             let known = protocols.contains(&&header.protocol);

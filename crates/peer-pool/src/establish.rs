@@ -1,12 +1,10 @@
 //! From a connection to a peer: handshake, choice, streams, constructors, announcement.
 
-mod exchange;
-
 use std::sync::Arc;
 use std::time::Instant;
 
 use p2p_core::PeerId;
-use p2p_identity::handshake::{MAX_MESSAGE_LEN, NONCE_LEN};
+use p2p_identity::handshake::{self, MAX_MESSAGE_LEN, NONCE_LEN};
 use p2p_identity::{
     Channel, DisconnectReason, Error, Handshake, HandshakeError, Purpose, RejectReason, RemotePeer, Result, close_code,
     peer_id_from_certificates,
@@ -152,7 +150,7 @@ impl Attempt<'_> {
         let attached = shared.attached.snapshot();
         let mut nonce = [0; NONCE_LEN];
         shared.runtime.fill_random(&mut nonce);
-        let handshake = match self.direction {
+        let machine = match self.direction {
             Direction::Outbound => Handshake::dial(shared.params(), channel, self.expected, Purpose::Peer, nonce, &[])?,
             Direction::Inbound => Handshake::listen(shared.params(), channel, nonce)?,
         };
@@ -167,7 +165,7 @@ impl Attempt<'_> {
         };
         let (sender, receiver) = (&control.sender, &control.receiver);
         let runtime = &*shared.runtime;
-        let remote = exchange::run(handshake, sender, receiver, runtime, self.deadline, self.progress, decide).await?;
+        let remote = handshake::run(machine, sender, receiver, runtime, self.deadline, self.progress, decide).await?;
         seen.proven = true;
         let Some(fate) = fate else { return self.hand_over(guard, control_slot, remote) };
         self.chosen(guard.id, &remote, control, fate).await?;
@@ -280,6 +278,7 @@ impl Attempt<'_> {
         let (mut over, mut stay) = (false, false);
         loop {
             tokio::select! {
+                biased;
                 told = &mut *fate => return told.map_or(Err(Error::ShutDown), Fate::into_result),
                 () = &mut tie_break, if !over => {
                     over = true;
