@@ -1,0 +1,107 @@
+//! Which address is whose, and how a packet gets there.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::World;
+use crate::host::HostId;
+use crate::nat::NatId;
+use crate::trace::{Fate, Transport};
+
+/// Who has a public address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Host(HostId),
+    Nat(NatId),
+}
+
+/// How a packet gets to its receiver.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) to: HostId,
+    /// The sender as the receiver sees it.
+    pub(crate) src: SocketAddr,
+    /// The receiver as it knows itself.
+    pub(crate) dst: SocketAddr,
+    /// The box that the sender is behind, and its port that stands for the sender.
+    pub(crate) out: Option<(NatId, u16)>,
+    /// The box that the receiver is behind, and its port that the packet goes to.
+    pub(crate) through: Option<(NatId, u16)>,
+}
+
+impl World {
+    /// Gives a public address to a host or a box.
+    pub(crate) fn claim(&mut self, ip: IpAddr, place: Place) {
+        let usable = !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast();
+        assert!(usable, "{ip} is no address of a host");
+        let former = self.addresses.insert(ip, place);
+        assert!(former.is_none(), "two hosts have the address {ip}");
+    }
+
+    pub(crate) fn is_taken(&self, ip: IpAddr) -> bool {
+        self.addresses.contains_key(&ip)
+    }
+
+    /// Whether a socket of `host` may be bound to `ip`.
+    pub(crate) fn may_bind(&self, host: HostId, ip: IpAddr) -> bool {
+        ip.is_unspecified() || self.is_own(host, ip)
+    }
+
+    /// Whether packets of `host` to `ip` stay on it.
+    fn is_own(&self, host: HostId, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.hosts[host.index()].addresses.contains(&ip)
+    }
+
+    /// The address that `host` sends from to `dst`, unless a socket is bound to another.
+    pub(crate) fn source_ip(&self, host: HostId, dst: IpAddr) -> io::Result<IpAddr> {
+        if dst.is_loopback() {
+            return Ok(if dst.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        let own = &self.hosts[host.index()].addresses;
+        if own.contains(&dst) {
+            return Ok(dst);
+        }
+        let same_family = own.iter().find(|ip| ip.is_ipv4() == dst.is_ipv4());
+        same_family.copied().ok_or_else(|| io::ErrorKind::NetworkUnreachable.into())
+    }
+
+    /// Finds the way of a packet. A box on the way out keeps a mapping for it from now on.
+    pub(crate) fn route(
+        &mut self,
+        from: HostId,
+        transport: Transport,
+        src: SocketAddr,
+        dst: SocketAddr,
+    ) -> Result<Route, Fate> {
+        let direct = |to, src| Route { to, src, dst, out: None, through: None };
+        if self.is_own(from, dst.ip()) {
+            return Ok(direct(from, src));
+        }
+        if src.ip().is_loopback() {
+            return Err(Fate::NoHost);
+        }
+        let (mut src, mut out) = (src, None);
+        if let Some(id) = self.hosts[from.index()].nat {
+            let nat = &mut self.nats[id.index()];
+            if let Some(to) = nat.member(dst.ip()) {
+                return Ok(direct(to, src));
+            }
+            if nat.member(src.ip()).is_some() {
+                src = nat.outbound(transport, src, dst, self.now).ok_or(Fate::NoRoom)?;
+                out = Some((id, src.port()));
+            }
+        }
+        match self.addresses.get(&dst.ip()) {
+            None => Err(Fate::NoHost),
+            Some(Place::Host(to)) => Ok(Route { out, ..direct(*to, src) }),
+            Some(&Place::Nat(id)) => {
+                let nat = &self.nats[id.index()];
+                let hairpin = out.is_some_and(|(own, _)| own == id);
+                let inner = if hairpin && !nat.hairpin() { None } else { nat.inner(transport, dst.port(), self.now) };
+                let Some(inner) = inner else { return Err(Fate::Filtered) };
+                let to = nat.member(inner.ip()).ok_or(Fate::NoHost)?;
+                Ok(Route { to, src, dst: inner, out, through: Some((id, dst.port())) })
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the world knows of each host, and what its power switch does.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::port::Ports;
+use super::{Side, World};
+use crate::host::{HostId, Machine};
+use crate::nat::NatId;
+
+pub(crate) struct HostEntry {
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The box it is behind.
+    pub(crate) nat: Option<NatId>,
+    pub(crate) powered: bool,
+    /// Which side of a partition it is on.
+    pub(crate) group: u32,
+    pub(crate) open_sockets: usize,
+    pub(crate) max_sockets: usize,
+    pub(crate) udp_ports: Ports,
+    pub(crate) listen_ports: Ports,
+    /// Ports of streams that this host dialled.
+    pub(crate) dial_ports: Ports<()>,
+}
+
+impl HostEntry {
+    pub(crate) fn new(machine: Arc<Machine>, addresses: Vec<IpAddr>, nat: Option<NatId>, max_sockets: usize) -> Self {
+        Self {
+            machine,
+            addresses,
+            nat,
+            powered: true,
+            group: 0,
+            open_sockets: 0,
+            max_sockets,
+            udp_ports: Ports::default(),
+            listen_ports: Ports::default(),
+            dial_ports: Ports::default(),
+        }
+    }
+}
+
+/// `EMFILE` of every Unix.
+const TOO_MANY_OPEN_FILES: i32 = 24;
+
+/// `WSAEMFILE`.
+#[cfg(windows)]
+const TOO_MANY_OPEN_SOCKETS: i32 = 10024;
+
+impl World {
+    /// Counts one more open socket of a host.
+    pub(crate) fn open_socket(&mut self, host: HostId) -> io::Result<()> {
+        let entry = &mut self.hosts[host.index()];
+        if entry.open_sockets >= entry.max_sockets {
+            #[cfg(windows)]
+            return Err(io::Error::from_raw_os_error(TOO_MANY_OPEN_SOCKETS));
+            #[cfg(not(windows))]
+            return Err(io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES));
+        }
+        entry.open_sockets += 1;
+        Ok(())
+    }
+
+    pub(crate) fn closed_socket(&mut self, host: HostId) {
+        let entry = &mut self.hosts[host.index()];
+        entry.open_sockets = entry.open_sockets.saturating_sub(1);
+    }
+
+    /// The process of a host is gone; its kernel closes what it had open.
+    pub(crate) fn close_all(&mut self, host: HostId) {
+        let listeners: Vec<_> =
+            self.listeners.iter().filter(|(_, listener)| listener.host == host).map(|(id, _)| id).collect();
+        listeners.into_iter().for_each(|id| self.close_listener(id));
+        for (conn, side) in self.ends_of(host) {
+            self.close_stream(conn, side);
+        }
+        self.close_all_udp(host);
+    }
+
+    /// The host loses its power: everything it knew is gone, and nobody is told.
+    pub(crate) fn power_off(&mut self, host: HostId) {
+        for (conn, side) in self.ends_of(host) {
+            self.forget_end(conn, side);
+        }
+        let listeners: Vec<_> =
+            self.listeners.iter().filter(|(_, listener)| listener.host == host).map(|(id, _)| id).collect();
+        for id in listeners {
+            self.forget_listener(id);
+        }
+        self.close_all_udp(host);
+        self.hosts[host.index()].powered = false;
+    }
+
+    fn close_all_udp(&mut self, host: HostId) {
+        let sockets: Vec<_> = self.udp.iter().filter(|(_, socket)| socket.host == host).map(|(id, _)| id).collect();
+        sockets.into_iter().for_each(|id| self.close_udp(id));
+    }
+
+    /// The ends of streams on a host.
+    fn ends_of(&self, host: HostId) -> Vec<(crate::arena::Id, Side)> {
+        let both =
+            self.conns.iter().flat_map(|(id, conn)| [Side::Dialler, Side::Acceptor].map(|side| (id, conn, side)));
+        both.filter(|(_, conn, side)| conn.end(*side).host == host && conn.end(*side).is_there())
+            .map(|(id, _, side)| (id, side))
+            .collect()
+    }
+}
