@@ -29,7 +29,8 @@ pub struct EventBus<E>(Arc<Bus<E>>);
 
 struct Bus<E> {
     queue_len: usize,
-    listeners: Mutex<Vec<Weak<Mutex<Queue<E>>>>>,
+    /// `None` once the bus is closed.
+    listeners: Mutex<Option<Vec<Weak<Mutex<Queue<E>>>>>>,
 }
 
 struct Queue<E> {
@@ -37,7 +38,7 @@ struct Queue<E> {
     events: VecDeque<Arc<E>>,
     missed: u64,
     lost: u64,
-    /// The bus is gone: nothing comes any more.
+    /// The bus is closed or gone: nothing comes any more.
     closed: bool,
     /// The listener is gone: nothing is wanted any more.
     unheard: bool,
@@ -70,15 +71,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<E> EventBus<E> {
     /// Each listener's queue holds up to `queue_len` events (at least one).
     pub fn new(queue_len: usize) -> Self {
-        Self(Arc::new(Bus { queue_len: queue_len.max(1), listeners: Mutex::default() }))
+        Self(Arc::new(Bus { queue_len: queue_len.max(1), listeners: Mutex::new(Some(Vec::new())) }))
     }
 
     /// A new listener, which sees all events from now on.
     pub fn register(&self) -> EventListener<E> {
         let queue = Arc::new(Mutex::new(Queue::default()));
-        let mut listeners = lock(&self.0.listeners);
-        listeners.retain(|listener| listener.strong_count() > 0);
-        listeners.push(Arc::downgrade(&queue));
+        match &mut *lock(&self.0.listeners) {
+            Some(listeners) => {
+                listeners.retain(|listener| listener.strong_count() > 0);
+                listeners.push(Arc::downgrade(&queue));
+            }
+            None => lock(&queue).closed = true,
+        }
         EventListener { queue }
     }
 
@@ -87,7 +92,8 @@ impl<E> EventBus<E> {
         let event = Arc::new(event);
         // Dropped and woken after the lock is released: both run code that is not ours.
         let (mut dropped, mut wakers) = (Vec::new(), Vec::new());
-        let mut listeners = lock(&self.0.listeners);
+        let mut guard = lock(&self.0.listeners);
+        let Some(listeners) = &mut *guard else { return };
         listeners.retain(|listener| {
             let Some(queue) = listener.upgrade() else { return false };
             let mut queue = lock(&queue);
@@ -103,13 +109,19 @@ impl<E> EventBus<E> {
             wakers.extend(queue.waker.take());
             true
         });
-        drop(listeners);
+        drop(guard);
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Whether anybody listens: what is costly to describe need not be described for nobody.
     pub fn has_listeners(&self) -> bool {
-        lock(&self.0.listeners).iter().any(|listener| listener.strong_count() > 0)
+        lock(&self.0.listeners).iter().flatten().any(|listener| listener.strong_count() > 0)
+    }
+
+    /// No more events: listeners see the end after what they have not read yet, and later ones at once. The same happens
+    /// when the last handle of the bus is gone.
+    pub fn close(&self) {
+        self.0.close();
     }
 }
 
@@ -125,10 +137,9 @@ impl<E> fmt::Debug for EventBus<E> {
     }
 }
 
-/// Listeners see the end once the last handle of the bus is gone.
-impl<E> Drop for Bus<E> {
-    fn drop(&mut self) {
-        let listeners = std::mem::take(&mut *lock(&self.listeners));
+impl<E> Bus<E> {
+    fn close(&self) {
+        let listeners = lock(&self.listeners).take().unwrap_or_default();
         for queue in listeners.iter().filter_map(Weak::upgrade) {
             let waker = {
                 let mut queue = lock(&queue);
@@ -137,6 +148,12 @@ impl<E> Drop for Bus<E> {
             };
             waker.into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+impl<E> Drop for Bus<E> {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

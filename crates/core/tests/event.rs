@@ -176,6 +176,21 @@ fn events_may_use_their_bus() {
 }
 
 /// Emitting and going to sleep race with each other: no event may be left behind with nobody woken.
+#[tokio::test]
+async fn a_closed_bus_ends_for_all_listeners_once_they_have_read_what_came_before() {
+    let bus = EventBus::new(4);
+    let (mut early, mut waits) = (bus.register(), bus.register());
+    let waiting = tokio::spawn(async move { (waits.recv().await, waits.recv().await) });
+    bus.emit(1);
+    tokio::task::yield_now().await;
+    bus.close();
+    bus.emit(2);
+    assert!(!bus.has_listeners());
+    assert_eq!((early.recv().await, early.recv().await), (Ok(1), Err(RecvError::Closed)));
+    assert_eq!(waiting.await.unwrap(), (Ok(1), Err(RecvError::Closed)));
+    assert_eq!(bus.register().recv().await, Err(RecvError::Closed));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wake_up_is_lost() {
     const EVENTS: usize = 20_000;

@@ -73,7 +73,8 @@ impl Node {
     }
 
     /// Says good-bye to all peers, delivers what was sent to those that take it, for at most
-    /// [`drain_timeout`](crate::Config::drain_timeout), and ends every task and socket. Idempotent; cancel-safe: call
+    /// [`drain_timeout`](crate::Config::drain_timeout), and ends every task and socket. Listeners for
+    /// events then see the end. Idempotent; cancel-safe: call
     /// it again to go on.
     pub async fn shutdown(&self) {
         *lock(&self.phase) = Phase::Over;
@@ -83,6 +84,8 @@ impl Node {
             discovery.shutdown().await;
         }
         self.pool.shutdown().await;
+        // Whoever waits for an event waits for nothing now.
+        self.monitor.discovery().close();
     }
 
     /// Background tasks of this node that have not ended; zero after [`shutdown`](Self::shutdown).

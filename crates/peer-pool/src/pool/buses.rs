@@ -34,6 +34,13 @@ impl Buses {
         }
     }
 
+    /// Nothing happens any more: listeners see the end.
+    pub(crate) fn close(&self) {
+        self.peers.close();
+        self.connections.close();
+        self.pool.close();
+    }
+
     pub(crate) fn pool(&self, kind: PeerPoolEventKind, endpoint: &Endpoint, peer_id: Option<PeerId>) {
         tracing::debug!(%endpoint, peer = peer_id.map(tracing::field::display), event = %kind);
         if self.monitored && self.pool.has_listeners() {

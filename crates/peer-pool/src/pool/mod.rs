@@ -285,6 +285,7 @@ impl PeerPool {
             peer.stop().await;
         }
         shared.transports.shutdown().await;
+        shared.buses.close();
     }
 
     /// Tasks that have not ended, those of transports included.

@@ -1,0 +1,84 @@
+//! The scenarios: what kind of town it is and what befalls it.
+
+mod basic;
+mod faults;
+mod machines;
+
+use p2p_sim::{Settings, Sim};
+
+use crate::town::{Outcome, Town};
+
+/// A kind of world. Each seed is another one of that kind.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// Runs one world to its end; panics when a rule is broken.
+    play: fn(Sim) -> Outcome,
+}
+
+pub(crate) static SCENARIOS: &[Scenario] = &[
+    Scenario { name: "mesh", about: "3 to 8 nodes on all transports, up to 20 % loss", play: basic::mesh },
+    Scenario {
+        name: "crossing",
+        about: "two nodes dial each other at the same moment, again and again",
+        play: basic::crossing,
+    },
+    Scenario { name: "slow-link", about: "full queues on 1 Mbit/s: pings must not starve", play: basic::slow_link },
+    Scenario { name: "crowd", about: "50 nodes on all transports", play: basic::crowd },
+    Scenario { name: "idle", about: "10 connected nodes with nothing to say, for an hour", play: basic::idle },
+    Scenario {
+        name: "partition",
+        about: "partitions, one-way cuts, holds and bad links, then all is mended",
+        play: faults::partition,
+    },
+    Scenario {
+        name: "handshake",
+        about: "a crash, kill, pause or cut in the middle of a handshake",
+        play: faults::handshake,
+    },
+    Scenario { name: "restarts", about: "hosts crash, are killed, pause and come back", play: faults::restarts },
+    Scenario {
+        name: "churn",
+        about: "nodes leave in good order and return while messages are in flight",
+        play: faults::churn,
+    },
+    Scenario { name: "garbled", about: "datagrams are corrupted, doubled and reordered", play: faults::garbled },
+    Scenario { name: "offline", about: "a node without network for a minute", play: machines::offline },
+    Scenario {
+        name: "machines",
+        about: "clocks jump by years, disks fill up, descriptors run out",
+        play: machines::machines,
+    },
+    Scenario { name: "nat", about: "nodes behind NAT boxes of several kinds dial out", play: machines::nat },
+];
+
+impl Scenario {
+    /// Runs the world of this seed.
+    ///
+    /// # Panics
+    /// With the rule that was broken, and the end of the trace if that is wanted.
+    pub(crate) fn run(&'static self, seed: u64, trace: bool) -> Outcome {
+        let lines = if trace { 200 } else { 0 };
+        let sim = Sim::with(seed, Settings { trace_lines: lines, ..Settings::default() });
+        let _dump = Dump(trace.then(|| sim.clone()));
+        (self.play)(sim)
+    }
+}
+
+/// Shows the last lines of a trace when the run has failed.
+struct Dump(Option<Sim>);
+
+impl Drop for Dump {
+    fn drop(&mut self) {
+        if let Some(sim) = self.0.as_ref().filter(|_| std::thread::panicking()) {
+            sim.trace_lines().iter().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// Runs the story of a town to its end.
+fn tell<F: Future<Output = Outcome>>(town: Town, story: impl FnOnce(Town) -> F) -> Outcome {
+    let sim = town.sim.clone();
+    sim.block_on(story(town))
+}
