@@ -80,10 +80,11 @@ impl World {
     /// Sends what there is room for.
     pub(crate) fn pump(&mut self, id: Id, side: Side) {
         let now = self.now;
-        let Some(conn) = self.conns.get(id) else { return };
-        if !matches!(conn.end(side).state, State::Open | State::Orphan) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if !matches!(conn.end(side).state, State::Open | State::Orphan) || conn.outgoing(side).is_pumping {
             return;
         }
+        conn.outgoing(side).is_blocked = false;
         let (from, to, peer) = (conn.end(side).host, conn.end(side.other()).host, conn.end(side).peer);
         let link = self.links.link(from, to);
         let most = largest_segment(&link, segment_headers(peer));
@@ -96,9 +97,8 @@ impl World {
                 break;
             }
             if let Some(wait) = too_long(&link, backlog) {
-                if !std::mem::replace(&mut pipe.is_pumping, true) {
-                    self.schedule_in(wait, Event::Pump(id, side));
-                }
+                pipe.is_pumping = true;
+                self.schedule_in(wait, Event::Pump(id, side));
                 break;
             }
             let len = pipe.unsent.len().min(most).min(window.div_ceil(2));
@@ -125,6 +125,14 @@ impl World {
             });
             self.send_data(id, side, number, data);
             self.arm(id, side, at);
+            if link.bandwidth.is_some() {
+                // One segment a turn, so that all streams of a narrow link get on alike.
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.outgoing(side).is_pumping = true;
+                    self.schedule(now, Event::Pump(id, side));
+                }
+                break;
+            }
         }
         let low = self.settings.streams.unsent / 2;
         if let Some(conn) = self.conns.get_mut(id)
