@@ -124,7 +124,7 @@ impl PeerConn {
     /// # Errors
     /// [`Error::Net`] when the remote refuses more streams; the [end](Self#how-it-ends).
     pub async fn open_stream(&self) -> Result<Stream> {
-        let ended = || self.link.core.end_error().unwrap_or(Error::ProtocolEnded);
+        let ended = || self.link.core.end_error(true).unwrap_or(Error::ProtocolEnded);
         let peer = self.peer()?;
         if self.link.has_ended() || self.link.core.is_over() {
             return Err(ended());
@@ -224,6 +224,6 @@ impl PeerConn {
     }
 
     fn peer(&self) -> Result<Arc<Peer>> {
-        self.link.peer.upgrade().ok_or_else(|| self.link.core.end_error().unwrap_or(Error::ProtocolEnded))
+        self.link.peer.upgrade().ok_or_else(|| self.link.core.end_error(true).unwrap_or(Error::ProtocolEnded))
     }
 }

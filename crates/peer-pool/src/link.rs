@@ -48,6 +48,8 @@ struct Rest {
     stashed: usize,
     /// Nothing more will be read.
     finished: bool,
+    /// The remote has ended the message stream, and all of it was read.
+    complete: bool,
     waiting: VecDeque<Stream>,
 }
 
@@ -133,9 +135,9 @@ impl Link {
         match error {
             p2p_net::Error::MessageTooLarge { len, max } => Error::MessageTooLarge { len: len as usize, max },
             p2p_net::Error::Closed(reason) => {
-                self.core.end_error().unwrap_or_else(|| Error::Disconnected(crate::peer::disconnect_reason(reason)))
+                self.core.end_error(true).unwrap_or_else(|| Error::Disconnected(crate::peer::disconnect_reason(reason)))
             }
-            _ => self.core.end_error().unwrap_or(Error::ProtocolEnded),
+            _ => self.core.end_error(true).unwrap_or(Error::ProtocolEnded),
         }
     }
 
@@ -154,16 +156,20 @@ impl Link {
     #[cold]
     fn receive_ended(&self, error: Option<p2p_net::Error>) {
         use p2p_net::Error as E;
-        match error {
-            Some(E::MessageTooLarge { .. } | E::LengthEncoding | E::Truncated) => {
-                let what = error.map(|error| error.to_string()).unwrap_or_default();
+        match &error {
+            Some(error @ (E::MessageTooLarge { .. } | E::LengthEncoding | E::Truncated)) => {
+                let what = error.to_string();
                 self.core.leave(Leave::Now(DisconnectReason::ProtocolViolation(what)));
             }
             // Without a word on the control stream this is how a protocol gives up.
             Some(E::Reset(_)) => self.ended_there.store(true, Ordering::Release),
             _ => {}
         }
-        self.rest().finished = true;
+        let complete = error.is_none();
+        let mut rest = self.rest();
+        rest.finished = true;
+        rest.complete = complete;
+        drop(rest);
         self.changed.notify_waiters();
     }
 
@@ -172,7 +178,7 @@ impl Link {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let finished = {
+            let (finished, complete) = {
                 let mut rest = self.rest();
                 if let Some((message, _)) = rest.stash.pop_front() {
                     rest.stashed -= message.len();
@@ -180,13 +186,13 @@ impl Link {
                     self.changed.notify_waiters();
                     return Ok(message);
                 }
-                rest.finished
+                (rest.finished, rest.complete)
             };
             if !finished {
                 changed.await;
                 continue;
             }
-            if let Some(error) = self.core.end_error() {
+            if let Some(error) = self.core.end_error(complete) {
                 return Err(error);
             }
             if self.has_ended() {
@@ -298,7 +304,7 @@ impl Link {
             if let Some(stream) = self.rest().waiting.pop_front() {
                 return Ok(stream);
             }
-            if let Some(error) = self.core.end_error() {
+            if let Some(error) = self.core.end_error(true) {
                 return Err(error);
             }
             if self.has_ended() {

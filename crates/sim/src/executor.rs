@@ -17,7 +17,7 @@ use crate::host::HostId;
 use crate::rng::{Rng, Stream};
 use crate::shared::{Shared, lock};
 use crate::timeline::Nanos;
-use crate::world::Due;
+use crate::world::{Due, World};
 
 /// What can run now.
 #[derive(Debug)]
@@ -277,10 +277,10 @@ impl Shared {
         };
         drop_tasks(ended);
         self.ready.clear();
-        let left = self.with(|world| {
-            world.hosts.iter().for_each(|host| host.machine.forget_programs());
-            world.clear()
-        });
+        // What programs hold may hold timers and sockets, whose end locks the world.
+        let machines: Vec<_> = self.with(|world| world.hosts.iter().map(|host| host.machine.clone()).collect());
+        machines.iter().for_each(|machine| machine.forget_programs());
+        let left = self.with(World::clear);
         drop(left);
     }
 }

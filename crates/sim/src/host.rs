@@ -155,7 +155,8 @@ impl Machine {
     }
 
     pub(crate) fn forget_programs(&self) {
-        lock(&self.programs).clear();
+        let programs = std::mem::take(&mut *lock(&self.programs));
+        drop(programs);
     }
 }
 

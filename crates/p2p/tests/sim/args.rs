@@ -15,7 +15,8 @@ Usage: cargo xtask sim [--seeds N] [--first S] [--scenario NAME] [--seed X] [--t
   --seeds N         run each scenario with N seeds (20)
   --first S         the first of them (1)
   --scenario NAME   only this scenario
-  --seed X          only this seed: replays a failure, with the last lines of its trace
+  --seed X          only this seed: replays a failure
+  --trace LINES     show so many of the last lines of the trace of a failure
   --threads T       worlds at the same time (as many as there are processors)
   --list            the scenarios
   --hash            print the trace's hash and nothing else
@@ -39,8 +40,8 @@ pub(crate) enum Action {
 pub(crate) struct Args {
     pub(crate) action: Action,
     pub(crate) threads: usize,
-    /// Keep the last lines of the trace, to show them with a failure.
-    pub(crate) trace: bool,
+    /// So many of the last lines of the trace are shown with a failure.
+    pub(crate) trace: usize,
     scenario: Option<&'static Scenario>,
     first: u64,
     seeds: u64,
@@ -49,12 +50,13 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Self, lexopt::Error> {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let mut args = Self { action: Action::Run, threads, trace: false, scenario: None, first: 1, seeds: SEEDS };
+        let mut args = Self { action: Action::Run, threads, trace: 0, scenario: None, first: 1, seeds: SEEDS };
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Long("seeds") => args.seeds = parser.value()?.parse()?,
                 Arg::Long("first") => args.first = parser.value()?.parse()?,
-                Arg::Long("seed") => (args.first, args.seeds, args.trace) = (parser.value()?.parse()?, 1, true),
+                Arg::Long("seed") => (args.first, args.seeds) = (parser.value()?.parse()?, 1),
+                Arg::Long("trace") => args.trace = parser.value()?.parse()?,
                 Arg::Long("threads") => args.threads = parser.value()?.parse::<usize>()?.max(1),
                 Arg::Long("scenario") => {
                     let name = parser.value()?.string()?;

@@ -80,7 +80,7 @@ fn run(args: &Args) -> ExitCode {
     if summary.failures() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn perform(job: Job, trace: bool) -> town::Outcome {
+fn perform(job: Job, trace: usize) -> town::Outcome {
     let outcome = job.scenario.run(job.seed, trace);
     if job.twice {
         let again = job.scenario.run(job.seed, trace);

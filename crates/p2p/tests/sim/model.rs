@@ -66,6 +66,8 @@ struct Seen {
 #[derive(Debug, Default)]
 struct State {
     names: BTreeMap<PeerId, usize>,
+    /// Which life of each node is the present one.
+    lives: BTreeMap<usize, u32>,
     sessions: Vec<Session>,
     events: BTreeMap<Life, Seen>,
     /// Whether something may have kept peers from hearing each other.
@@ -115,6 +117,13 @@ impl Model {
     /// Messages delivered so far.
     pub(crate) fn delivered(&self) -> u64 {
         self.with(|state| state.delivered)
+    }
+
+    /// A life begins: what its earlier ones were about is over.
+    pub(crate) fn born(&self, life: Life) {
+        self.with(|state| {
+            state.lives.insert(life.node, life.life);
+        });
     }
 
     /// A protocol's constructor ran.
@@ -223,11 +232,16 @@ impl Model {
     /// What is still under way between two that are still connected; `None` once everything accepted has arrived.
     pub(crate) fn under_way(&self) -> Option<String> {
         self.with(|state| {
+            let lives = |session: &Session| state.lives.get(&session.owner.node) == Some(&session.owner.life);
             let late = state.sessions.iter().find(|sender| {
                 let heard = sender.sink.map(|sink| &state.sessions[sink.0 as usize]);
                 // One that nobody has heard anything of may be of a connection that never came about at the other side.
                 heard.is_some_and(|heard| {
-                    heard.end.is_none() && sender.end.is_none() && heard.received < sender.accepted
+                    lives(sender)
+                        && lives(heard)
+                        && heard.end.is_none()
+                        && sender.end.is_none()
+                        && heard.received < sender.accepted
                 })
             });
             late.map(|late| format!("{late:?}"))

@@ -58,10 +58,9 @@ impl Scenario {
     ///
     /// # Panics
     /// With the rule that was broken, and the end of the trace if that is wanted.
-    pub(crate) fn run(&'static self, seed: u64, trace: bool) -> Outcome {
-        let lines = if trace { 200 } else { 0 };
-        let sim = Sim::with(seed, Settings { trace_lines: lines, ..Settings::default() });
-        let _dump = Dump(trace.then(|| sim.clone()));
+    pub(crate) fn run(&'static self, seed: u64, trace: usize) -> Outcome {
+        let sim = Sim::with(seed, Settings { trace_lines: trace, ..Settings::default() });
+        let _dump = Dump((trace > 0).then(|| sim.clone()));
         (self.play)(sim)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
 use p2p::layers::core::ByteBudget;
-use p2p::{Config, Node, PeerId};
+use p2p::{Config, Node, PeerEvent, PeerId};
 use p2p_sim::{Host, HostConfig, HostState, NatConfig, Plan, Sim};
 use tokio::sync::watch;
 
@@ -122,6 +122,7 @@ impl Resident {
 /// The program of a host: one life of a node.
 async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
     let life = Life { node: index, life: home.lives.fetch_add(1, Ordering::Relaxed) + 1 };
+    home.conversation.model.born(life);
     // Whatever is left of the life before.
     lock(&home.node).take();
     let listen = Transport::ALL.into_iter().filter(|transport| *transport != Transport::Udp);
@@ -145,7 +146,7 @@ async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
     let bounds = (node.config().inbound_slots, node.config().outbound_slots, node.config().limits.memory);
     drop(node);
     while let Ok(event) = events.recv().await {
-        host.trace(format!("{event:?}").split("connected_at").next().unwrap_or_default());
+        host.trace(describe(&event));
         model.event(life, &event);
         if let Some(node) = lock(&home.node).as_ref() {
             let seen = (node.inbound_peers().len(), node.outbound_peers().len(), budget(node).used());
@@ -153,6 +154,16 @@ async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
         }
     }
     model.over(life);
+}
+
+/// An event without what differs from one address of memory, or one reading of a clock, to the next.
+fn describe(event: &PeerEvent) -> String {
+    match event {
+        PeerEvent::Added { peer } => format!("added {} {:?} {}", peer.peer_id.short(), peer.direction, peer.endpoint),
+        PeerEvent::Removed { peer, reason } => format!("removed {} {}: {reason}", peer.peer_id.short(), peer.endpoint),
+        PeerEvent::HandshakeFailed { endpoint, reason, .. } => format!("handshake failed with {endpoint}: {reason}"),
+        other => format!("{other:?}"),
+    }
 }
 
 /// What a node's connections hold in memory is charged to.

@@ -174,11 +174,16 @@ impl Core {
         state.leaving.is_some() || state.ended.is_some()
     }
 
-    /// What a protocol is told about the end of the connection, once it is near.
-    pub(crate) fn end_error(&self) -> Option<Error> {
+    /// What a protocol is told about the end of the connection, once it is near. Only one that misses nothing of what the
+    /// remote sent is told that the end was orderly.
+    pub(crate) fn end_error(&self, misses_nothing: bool) -> Option<Error> {
         let state = self.lock();
         let reason = state.ended.as_ref().or(state.leaving.as_ref())?;
-        Some(if reason.is_orderly() { Error::PeerShutdown } else { Error::Disconnected(reason.clone()) })
+        Some(if reason.is_orderly() && misses_nothing {
+            Error::PeerShutdown
+        } else {
+            Error::Disconnected(reason.clone())
+        })
     }
 
     /// Waits for the end. Cancel-safe.
