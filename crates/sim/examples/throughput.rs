@@ -12,9 +12,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HOSTS: usize = 16;
 
+/// Starts what one of the hosts does.
+type Load = fn(&[Host], &Host);
+
 #[expect(clippy::disallowed_methods, reason = "real time is what is measured")]
 fn main() {
-    let loads: [(&str, u64, fn(&[Host], &Host)); 3] =
+    let loads: [(&str, u64, Load); 3] =
         [("datagrams", 600, datagrams), ("streams", 120, streams), ("timers", 6_000, timers)];
     for (name, seconds, load) in loads {
         let sim = Sim::new(1);

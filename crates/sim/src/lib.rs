@@ -45,3 +45,8 @@ pub use runtime::SimRuntime;
 pub use settings::{Settings, StreamSettings};
 pub use sim::Sim;
 pub use trace::{Difference, Fate, Line, PacketKind, Report, Transport, What};
+
+/// The book's chapter, whose programs are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/simulator.md")]
+struct Chapter;

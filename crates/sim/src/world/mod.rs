@@ -7,6 +7,7 @@ mod hosts;
 mod listener;
 mod packet;
 mod port;
+mod send_buffer;
 mod stream;
 mod stream_end;
 mod stream_in;

@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::World;
+use super::send_buffer::SendBuffer;
 use crate::arena::Id;
 use crate::host::HostId;
 use crate::nat::NatId;
@@ -137,10 +138,10 @@ impl End {
 }
 
 /// One direction of a stream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pipe {
     /// Written and not sent yet.
-    pub(crate) unsent: BytesMut,
+    pub(crate) unsent: SendBuffer,
     /// Whether the writer has ended it.
     pub(crate) is_ended: bool,
     /// Whether the end has been sent, as the last segment.
@@ -185,31 +186,6 @@ pub(crate) struct Segment {
     pub(crate) has_arrived: bool,
 }
 
-impl Default for Pipe {
-    fn default() -> Self {
-        Self {
-            unsent: BytesMut::new(),
-            is_ended: false,
-            end_sent: false,
-            flight: VecDeque::new(),
-            flight_bytes: 0,
-            next: 0,
-            rtt: None,
-            retries: 0,
-            retransmit_at: 0,
-            unanswered_since: 0,
-            is_blocked: false,
-            is_pumping: false,
-            expected: 0,
-            early: BTreeMap::new(),
-            early_bytes: 0,
-            received: VecDeque::new(),
-            received_bytes: 0,
-            is_over: false,
-        }
-    }
-}
-
 impl Pipe {
     /// Room that the receiver has left for what is not sent yet.
     pub(crate) fn room(&self, window: usize) -> usize {
@@ -223,7 +199,7 @@ impl Pipe {
 
     /// Forgets what the sender had.
     pub(crate) fn drop_sending(&mut self) {
-        self.unsent = BytesMut::new();
+        self.unsent = SendBuffer::default();
         self.flight = VecDeque::new();
         self.flight_bytes = 0;
     }

@@ -53,7 +53,7 @@ impl World {
         let before = pipe.unsent.len();
         for buf in bufs {
             let taken = buf.len().min(room - (pipe.unsent.len() - before));
-            pipe.unsent.extend_from_slice(&buf[..taken]);
+            pipe.unsent.put(&buf[..taken]);
         }
         let written = pipe.unsent.len() - before;
         self.pump(id, side);
@@ -107,7 +107,8 @@ impl World {
                 break;
             }
             pipe.end_sent = len == 0;
-            let data = pipe.unsent.split_to(len).freeze();
+            let data = pipe.unsent.take(len);
+            let len = data.len();
             let number = pipe.next;
             pipe.next += 1;
             pipe.flight_bytes += len;
