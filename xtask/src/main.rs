@@ -25,6 +25,7 @@ enum Task {
     Fmt,
     Lint,
     Features,
+    Sim,
     Docs,
     Book,
     Deny,
@@ -32,8 +33,18 @@ enum Task {
 }
 
 impl Task {
-    const ALL: [Task; 9] =
-        [Task::Ci, Task::Test, Task::Fmt, Task::Lint, Task::Features, Task::Docs, Task::Book, Task::Deny, Task::Tidy];
+    const ALL: [Task; 10] = [
+        Task::Ci,
+        Task::Test,
+        Task::Fmt,
+        Task::Lint,
+        Task::Features,
+        Task::Sim,
+        Task::Docs,
+        Task::Book,
+        Task::Deny,
+        Task::Tidy,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -42,6 +53,7 @@ impl Task {
             Task::Fmt => "fmt",
             Task::Lint => "lint",
             Task::Features => "features",
+            Task::Sim => "sim",
             Task::Docs => "docs",
             Task::Book => "book",
             Task::Deny => "deny",
@@ -51,11 +63,12 @@ impl Task {
 
     fn about(self) -> &'static str {
         match self {
-            Task::Ci => "all that CI runs: fmt --check, lint, test, features, docs, deny, tidy",
+            Task::Ci => "all that CI runs: fmt --check, lint, test, features, sim, docs, deny, tidy",
             Task::Test => "all tests with all features, doc tests too; what follows `--` goes to cargo test",
             Task::Fmt => "format the code; with --check, only say whether it is",
             Task::Lint => "clippy on everything, warnings denied",
             Task::Features => "each crate with no, each and all features; tests with none, tokio alone, smol alone",
+            Task::Sim => "whole nodes in the simulator, 20 seeds of each scenario; --help says what else",
             Task::Docs => "API documentation, warnings denied",
             Task::Book => "build the book in docs/ (installs mdbook if missing: some minutes)",
             Task::Deny => "licences, bans and sources of dependencies; advisories if their database can be had",
@@ -76,6 +89,13 @@ impl Invocation {
         let (mut task, mut check, mut passed_on) = (None, false, Vec::new());
         while let Some(arg) = args.next()? {
             match arg {
+                // The simulator's program reads its own arguments.
+                Arg::Long(name) if task == Some(Task::Sim) => {
+                    passed_on.push(format!("--{name}"));
+                    if let Some(value) = args.optional_value() {
+                        passed_on.push(value.into_string().map_err(|_| "an argument is not UTF-8")?);
+                    }
+                }
                 Arg::Short('h') | Arg::Long("help") => return Ok(Self::Help),
                 Arg::Long("check") if task == Some(Task::Fmt) => check = true,
                 // What is the default may be said.
@@ -84,7 +104,7 @@ impl Invocation {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
                 }
-                Arg::Value(value) if task == Some(Task::Test) => {
+                Arg::Value(value) if matches!(task, Some(Task::Test | Task::Sim)) => {
                     passed_on.push(value.into_string().map_err(|_| "an argument is not UTF-8")?);
                 }
                 other => return Err(other.unexpected().into()),
@@ -119,6 +139,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::Fmt => tasks::fmt(&run, check),
         Task::Lint => tasks::lint(&run),
         Task::Features => tasks::features(&run),
+        Task::Sim => tasks::sim(&run, passed_on),
         Task::Docs => tasks::docs(&run),
         Task::Book => tasks::book(&run),
         Task::Deny => tasks::deny(&run),
@@ -171,6 +192,8 @@ mod tests {
         assert_eq!(parse(&["fmt", "--check"]).unwrap(), run(Task::Fmt, true, &[]));
         assert_eq!(parse(&["fmt", "--write"]).unwrap(), run(Task::Fmt, false, &[]));
         assert_eq!(parse(&["test", "--", "-p", "p2p-core"]).unwrap(), run(Task::Test, false, &["-p", "p2p-core"]));
+        let replay = ["sim", "--scenario", "mesh", "--seed=7"];
+        assert_eq!(parse(&replay).unwrap(), run(Task::Sim, false, &["--scenario", "mesh", "--seed", "7"]));
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

@@ -17,6 +17,7 @@ pub(crate) fn ci(run: &Runner) -> Result {
         ("lint", &|| lint(run)),
         ("test", &|| test(run, &[])),
         ("features", &|| features(run)),
+        ("sim", &|| sim(run, &[])),
         ("docs", &|| docs(run)),
         ("deny", &|| deny(run)),
         ("tidy", &|| tidy::tidy(run)),
@@ -36,6 +37,11 @@ pub(crate) fn fmt(run: &Runner, check: bool) -> Result {
 pub(crate) fn lint(run: &Runner) -> Result {
     tools::component(run, "clippy", "clippy")?;
     run.cargo_step("clippy --workspace --all-targets --all-features -- -D warnings", &[])
+}
+
+/// Whole nodes in the simulator, built with optimizations: a second of its time is worth many of an ordinary test's.
+pub(crate) fn sim(run: &Runner, more: &[String]) -> Result {
+    run.cargo_step("test --release --quiet -p p2p --features testing --test sim --", more)
 }
 
 pub(crate) fn docs(run: &Runner) -> Result {

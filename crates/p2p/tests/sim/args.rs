@@ -22,11 +22,11 @@ Usage: cargo xtask sim [--seeds N] [--first S] [--scenario NAME] [--seed X] [--t
   --hash            print the trace's hash and nothing else
 ";
 
-/// Seeds of each scenario unless told otherwise.
-const SEEDS: u64 = 20;
+/// Seeds of each scenario unless told otherwise; an unoptimized build, as among all other tests, has time for few.
+const SEEDS: u64 = if cfg!(debug_assertions) { 2 } else { 20 };
 
 /// Of so many seeds of each scenario it is tried that the same seed takes the same course.
-const TWICE: u64 = 2;
+const TWICE: u64 = if cfg!(debug_assertions) { 1 } else { 2 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {

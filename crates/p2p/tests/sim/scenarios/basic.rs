@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p::Config;
 use p2p_sim::{Latency, Link, Sim};
 
 use super::tell;
@@ -36,7 +37,9 @@ pub(super) fn mesh(sim: Sim) -> Outcome {
 const ROUNDS: u64 = 25;
 
 pub(super) fn crossing(sim: Sim) -> Outcome {
-    let town = Town::new(sim.clone(), 2, &Style { protocols: 2, ..Style::default() });
+    // A slot that is not given back is missed soon.
+    let config = Config { inbound_slots: 2, outbound_slots: 2, ..Style::default().config };
+    let town = Town::new(sim.clone(), 2, &Style { protocols: 2, config, ..Style::default() });
     let latency = Latency::Uniform { base: Duration::from_millis(5), jitter: Duration::from_millis(10) };
     sim.network().set_default_link(Link::WAN.latency(latency));
     tell(town, |town| async move {
@@ -100,7 +103,7 @@ pub(super) fn crowd(sim: Sim) -> Outcome {
     tell(town, |town| async move {
         town.move_in();
         town.connected(RECOVERY).await;
-        town.sim.sleep(10 * SECOND).await;
+        town.sim.sleep(5 * SECOND).await;
         town.quiet().await;
         town.dissolve().await
     })

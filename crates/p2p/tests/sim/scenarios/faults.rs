@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p::Config;
 use p2p_sim::{Bounds, Fault, Kinds, Link, Plan, Sim};
 
 use super::tell;
@@ -11,7 +12,10 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A town that lives through a random plan of these kinds and is well afterwards.
 fn survive(sim: Sim, most: u64, kinds: Kinds, troubles: usize) -> Outcome {
-    let town = Town::new(sim.clone(), 3 + (sim.seed() % most) as usize, &Style::default());
+    let size = 3 + (sim.seed() % most) as usize;
+    // Room for everybody twice, since dials cross: a slot that is not given back is missed soon.
+    let config = Config { inbound_slots: 2 * size, outbound_slots: 2 * size, ..Style::default().config };
+    let town = Town::new(sim.clone(), size, &Style { config, ..Style::default() });
     town.acquaint(2);
     tell(town, |town| async move {
         town.move_in();
