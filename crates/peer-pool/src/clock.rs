@@ -1,6 +1,7 @@
-//! Some instant for tests to begin with.
+//! Some instant for tests and models to begin with.
 
+/// Some instant.
 #[expect(clippy::disallowed_methods, reason = "nothing depends on which instant it is")]
-pub(crate) fn now() -> std::time::Instant {
+pub fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
