@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "a program for developers uses files, processes and the clock directly")]
 
+mod fuzz;
 mod run;
 mod tasks;
 mod tidy;
@@ -29,11 +30,22 @@ enum Task {
     Book,
     Deny,
     Tidy,
+    Fuzz,
 }
 
 impl Task {
-    const ALL: [Task; 9] =
-        [Task::Ci, Task::Test, Task::Fmt, Task::Lint, Task::Features, Task::Docs, Task::Book, Task::Deny, Task::Tidy];
+    const ALL: [Task; 10] = [
+        Task::Ci,
+        Task::Test,
+        Task::Fmt,
+        Task::Lint,
+        Task::Features,
+        Task::Docs,
+        Task::Book,
+        Task::Deny,
+        Task::Tidy,
+        Task::Fuzz,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -46,6 +58,7 @@ impl Task {
             Task::Book => "book",
             Task::Deny => "deny",
             Task::Tidy => "tidy",
+            Task::Fuzz => "fuzz",
         }
     }
 
@@ -60,6 +73,7 @@ impl Task {
             Task::Book => "build the book in docs/ (installs mdbook if missing: some minutes)",
             Task::Deny => "licences, bans and sources of dependencies; advisories if their database can be had",
             Task::Tidy => "the rules of the repository: layers, sizes, links, and what people forget",
+            Task::Fuzz => "coverage-guided fuzzing (installs cargo-fuzz if missing); see fuzz --help",
         }
     }
 }
@@ -83,6 +97,12 @@ impl Invocation {
                 Arg::Value(name) if task.is_none() => {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
+                    if task == Some(Task::Fuzz) {
+                        // It has options of its own.
+                        let rest =
+                            args.raw_args()?.map(|arg| arg.into_string().map_err(|_| "an argument is not UTF-8"));
+                        passed_on = rest.collect::<Result<_, _>>()?;
+                    }
                 }
                 Arg::Value(value) if task == Some(Task::Test) => {
                     passed_on.push(value.into_string().map_err(|_| "an argument is not UTF-8")?);
@@ -123,6 +143,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::Book => tasks::book(&run),
         Task::Deny => tasks::deny(&run),
         Task::Tidy => tidy::tidy(&run),
+        Task::Fuzz => fuzz::fuzz(&run, passed_on),
     }
 }
 
@@ -171,6 +192,8 @@ mod tests {
         assert_eq!(parse(&["fmt", "--check"]).unwrap(), run(Task::Fmt, true, &[]));
         assert_eq!(parse(&["fmt", "--write"]).unwrap(), run(Task::Fmt, false, &[]));
         assert_eq!(parse(&["test", "--", "-p", "p2p-core"]).unwrap(), run(Task::Test, false, &["-p", "p2p-core"]));
+        let fuzz = ["record", "--minutes", "5", "--list"];
+        assert_eq!(parse(&[&["fuzz"][..], &fuzz].concat()).unwrap(), run(Task::Fuzz, false, &fuzz));
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

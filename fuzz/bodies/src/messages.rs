@@ -1,6 +1,7 @@
 //! Messages on a stream: lengths in one form; any cut of the bytes gives the same messages; what is sent is received.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -9,6 +10,9 @@ use p2p_net::Error;
 use p2p_net::fuzzing::{Receiving, Sending, decode_length, encode_length};
 
 use crate::input::Input;
+
+/// The longest message that is sent here.
+const MAX_MESSAGE: usize = 255 * 61;
 
 /// Bytes that may be set aside.
 const ASIDE_MAX: usize = 32 << 10;
@@ -120,6 +124,15 @@ struct Waiting {
     aside: bool,
 }
 
+/// The `n`th message.
+fn content(n: usize, len: usize) -> Bytes {
+    const PERIOD: usize = 251;
+    static PATTERN: OnceLock<Bytes> = OnceLock::new();
+    let pattern = PATTERN.get_or_init(|| (0..PERIOD + MAX_MESSAGE).map(|at| (at % PERIOD) as u8).collect());
+    let start = n * 7 % PERIOD;
+    pattern.slice(start..start + len)
+}
+
 fn send_and_receive(mut input: Input<'_>) {
     let mut sending = Sending::default();
     let mut receiving = Receiving::new(usize::MAX, ByteBudget::new(usize::MAX));
@@ -130,9 +143,9 @@ fn send_and_receive(mut input: Input<'_>) {
         last = input.is_empty();
         match input.below(8) {
             0..=3 if !last => {
-                let small = input.below(8) != 0;
+                let small = input.below(16) != 0;
                 let len = usize::from(input.byte()) * if small { 1 } else { 61 };
-                let message = Bytes::from(vec![sent.len() as u8; len]);
+                let message = content(sent.len(), len);
                 sending.push(&message);
                 waiting.push_back(Waiting { left: encode_length(len as u64).len() + len, aside: false });
                 sent.push(message);

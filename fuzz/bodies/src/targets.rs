@@ -27,30 +27,30 @@ macro_rules! targets {
 
 targets! {
     backoff 256
-    ban_list 256
+    ban_list 160
     byte_budget 256
     certificate 256
-    close_reason 512
+    close_reason 320
     codec 256
     control 256
     endpoint 384
-    event_bus 256
-    handshake 192
-    handshake_limiter 256
-    handshake_message 1024
-    messages 512
-    mux_hostile 256
-    mux_pair 192
+    event_bus 128
+    handshake 128
+    handshake_limiter 160
+    handshake_message 768
+    messages 256
+    mux_hostile 160
+    mux_pair 128
     peer_id 64
     pem 256
     ping 192
-    prefix_counter 256
+    prefix_counter 160
     protocol_id 80
     record 512
-    registry 192
-    registry_pair 128
+    registry 96
+    registry_pair 96
     remembered 512
-    reputation 256
+    reputation 160
     stream_header 80
     token_bucket 256
     version 160

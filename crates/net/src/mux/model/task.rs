@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 #[derive(Debug, Default)]
 pub(super) struct Task {
     asleep: bool,
-    woken: Arc<Woken>,
+    woken: Option<Arc<Woken>>,
 }
 
 #[derive(Debug, Default)]
@@ -26,14 +26,15 @@ impl Task {
         if self.is_asleep() {
             return None;
         }
-        self.woken.0.store(false, Ordering::Relaxed);
-        let result = poll(&mut Context::from_waker(&Waker::from(self.woken.clone())));
+        let woken = self.woken.get_or_insert_default();
+        woken.0.store(false, Ordering::Relaxed);
+        let result = poll(&mut Context::from_waker(&Waker::from(woken.clone())));
         self.asleep = result.is_pending();
         Some(result)
     }
 
     /// Whether it waits and was not woken.
     pub(super) fn is_asleep(&self) -> bool {
-        self.asleep && !self.woken.0.load(Ordering::Relaxed)
+        self.asleep && !self.woken.as_ref().is_some_and(|woken| woken.0.load(Ordering::Relaxed))
     }
 }
