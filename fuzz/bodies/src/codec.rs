@@ -105,6 +105,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         with(8, &(1.5f32, f64::NAN, true)),
         with(9, &BTreeMap::from([(1u32, Some("a")), (300, None)])),
         with(11, &(127u64, -64i64)),
+        // A number with a byte more than it needs, and one with a bit more than its type has.
+        vec![11, 0x85, 0x00, 0x02],
+        vec![11, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0x02],
         [vec![10], vec![4; 127], vec![0]].concat(),
         [vec![10], vec![4; 200], vec![0]].concat(),
     ]

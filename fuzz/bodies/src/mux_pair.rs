@@ -59,5 +59,7 @@ pub(crate) fn op(input: &mut Input<'_>, large: bool) -> Op {
 pub fn seeds() -> Vec<Vec<u8>> {
     // Opens, writes, transmits, lets arrive, accepts, reads, answers, finishes; small, then large.
     let steps = [0, 0, 0, 6, 200, 0, 22, 1, 30, 255, 1, 3, 1, 12, 1, 7, 99, 1, 17, 1, 23, 0, 26, 255, 0, 13, 0, 17];
-    [[1, 1, 1], [0, 7, 63]].map(|head| head.into_iter().chain(steps).collect()).into()
+    // Three writers of which the last finds the connection full.
+    let full = vec![0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 6, 255, 0, 6 | 1 << 5, 255, 0, 6 | 2 << 5, 255];
+    vec![[&[1, 1, 1], &steps[..]].concat(), [&[0, 7, 63], &steps[..]].concat(), full]
 }

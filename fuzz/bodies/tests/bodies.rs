@@ -40,6 +40,12 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
+    /// Any byte, those at the edges of encodings as likely as all others together.
+    fn byte(&mut self) -> u8 {
+        const EDGES: [u8; 8] = [0, 1, 0x3f, 0x40, 0x7f, 0x80, 0xc0, 0xff];
+        if self.below(2) == 0 { EDGES[self.below(EDGES.len())] } else { self.next() as u8 }
+    }
+
     fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.next() as u8).collect()
     }
@@ -56,8 +62,9 @@ impl Random {
             match self.below(5) {
                 0 => input.truncate(at),
                 1 => {
-                    let (len, other) = (self.below(8), self.next());
-                    input.splice(at..at, other.to_be_bytes().into_iter().take(len));
+                    let len = self.below(8);
+                    let new: Vec<u8> = (0..len).map(|_| self.byte()).collect();
+                    input.splice(at..at, new);
                 }
                 2 => {
                     let other = &known[self.below(known.len())];
@@ -66,8 +73,8 @@ impl Random {
                     input.extend_from_slice(&other[from..]);
                 }
                 _ => {
-                    let change = self.next() as u8;
-                    input.get_mut(at).into_iter().for_each(|byte| *byte ^= change);
+                    let new = self.byte();
+                    input.get_mut(at).into_iter().for_each(|byte| *byte = new);
                 }
             }
         }
