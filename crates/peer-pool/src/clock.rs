@@ -1,7 +1,6 @@
-//! Some instant for tests and models to begin with.
+//! Some instant for tests to begin with.
 
-/// Some instant.
 #[expect(clippy::disallowed_methods, reason = "nothing depends on which instant it is")]
-pub fn now() -> std::time::Instant {
+pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }

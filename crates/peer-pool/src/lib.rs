@@ -4,7 +4,7 @@
 
 mod attached;
 mod broadcast;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(test)]
 mod clock;
 pub mod config;
 mod conn;
@@ -43,7 +43,6 @@ pub use reputation::Offence;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::clock::now;
     pub use crate::registry::model::World as RegistryPair;
     pub use crate::registry::sequence::{Op as RegistryOp, Sequence as RegistrySequence};
 }

@@ -1,13 +1,13 @@
 //! Connections and slots of one node under any sequence of events. See `p2p_peer_pool::registry::sequence`.
 
-use p2p_peer_pool::fuzzing::{RegistryOp as Op, RegistrySequence, now};
+use p2p_peer_pool::fuzzing::{RegistryOp as Op, RegistrySequence};
 use p2p_peer_pool::registry::DialKind;
 
-use crate::input::Input;
+use crate::input::{Input, start};
 
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let mut sequence = RegistrySequence::new(now());
+    let mut sequence = RegistrySequence::new(start());
     while !input.is_empty() {
         let (what, which) = (input.below(16), input.byte());
         let nth = usize::from(which);

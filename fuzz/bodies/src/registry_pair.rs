@@ -1,9 +1,9 @@
 //! Crossing dials between two nodes: however their messages interleave, one connection is left that both chose. See
 //! `p2p_peer_pool::registry::model`.
 
-use p2p_peer_pool::fuzzing::{RegistryPair, now};
+use p2p_peer_pool::fuzzing::RegistryPair;
 
-use crate::input::Input;
+use crate::input::{Input, start};
 
 /// More than any run of a few connections takes.
 const MAX_STEPS: usize = 1000;
@@ -12,7 +12,7 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (count, who, failures) = (1 + input.below(5), input.byte(), input.below(3));
     let diallers: Vec<usize> = (0..count).map(|n| usize::from(who >> n & 1)).collect();
-    let mut world = RegistryPair::new(&diallers, failures, now());
+    let mut world = RegistryPair::new(&diallers, failures, start());
     for _ in 0..MAX_STEPS {
         let steps = world.steps();
         if steps.is_empty() {
