@@ -19,6 +19,9 @@ use crate::tools::CARGO_FUZZ;
 /// libFuzzer instruments code through flags that stable compilers keep to themselves; no unstable feature is used.
 const BOOTSTRAP: (&str, &str) = ("RUSTC_BOOTSTRAP", "1");
 
+/// The most inputs of a target that are kept in the repository.
+const MAX_KEPT: usize = 99;
+
 /// How long one input may take, in seconds, before it is a finding; and how much memory, in MiB.
 const SLOW: u32 = 10;
 const LARGE: u32 = 1024;
@@ -32,7 +35,8 @@ pub(crate) fn fuzz(run: &Runner, args: &[String]) -> Result {
     let all = targets(&run.root().join("fuzz"))?;
     let chosen = choose(&all, &options.targets)?;
     if options.list {
-        chosen.iter().for_each(|(name, about)| println!("  {name:<18} {about}"));
+        let lines: String = chosen.iter().map(|(name, about)| format!("  {name:<18} {about}\n")).collect();
+        print!("{lines}");
         return Ok(());
     }
     CARGO_FUZZ.program(run)?;
@@ -170,8 +174,14 @@ fn minimize(run: &Runner, places: &Places, target: &str) -> Result {
     }
     fs::remove_dir_all(&kept)?;
     fs::rename(&merged, &kept)?;
-    let sizes = fs::read_dir(&kept)?.map(|entry| Ok(entry?.metadata()?.len())).collect::<std::io::Result<Vec<_>>>()?;
-    println!("  {target:<18} {} inputs, {} bytes", sizes.len(), sizes.iter().sum::<u64>());
+    let file =
+        |entry: std::io::Result<fs::DirEntry>| entry.and_then(|entry| Ok((entry.metadata()?.len(), entry.path())));
+    let mut files = fs::read_dir(&kept)?.map(file).collect::<std::io::Result<Vec<_>>>()?;
+    // The longest reach most; what the others add is found again in no time.
+    files.sort_unstable_by(|a, b| b.cmp(a));
+    files.iter().skip(MAX_KEPT).try_for_each(|(_, path)| fs::remove_file(path))?;
+    files.truncate(MAX_KEPT);
+    println!("  {target:<18} {} inputs, {} bytes", files.len(), files.iter().map(|(len, _)| len).sum::<u64>());
     Ok(())
 }
 
