@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "a program for developers uses files, processes and the clock directly")]
 
+mod fuzz;
 mod run;
 mod tasks;
 mod tidy;
@@ -30,10 +31,11 @@ enum Task {
     Book,
     Deny,
     Tidy,
+    Fuzz,
 }
 
 impl Task {
-    const ALL: [Task; 10] = [
+    const ALL: [Task; 11] = [
         Task::Ci,
         Task::Test,
         Task::Fmt,
@@ -44,6 +46,7 @@ impl Task {
         Task::Book,
         Task::Deny,
         Task::Tidy,
+        Task::Fuzz,
     ];
 
     fn name(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Task {
             Task::Book => "book",
             Task::Deny => "deny",
             Task::Tidy => "tidy",
+            Task::Fuzz => "fuzz",
         }
     }
 
@@ -73,6 +77,7 @@ impl Task {
             Task::Book => "build the book in docs/ (installs mdbook if missing: some minutes)",
             Task::Deny => "licences, bans and sources of dependencies; advisories if their database can be had",
             Task::Tidy => "the rules of the repository: layers, sizes, links, and what people forget",
+            Task::Fuzz => "coverage-guided fuzzing (installs cargo-fuzz if missing); see fuzz --help",
         }
     }
 }
@@ -89,13 +94,6 @@ impl Invocation {
         let (mut task, mut check, mut passed_on) = (None, false, Vec::new());
         while let Some(arg) = args.next()? {
             match arg {
-                // The simulator's program reads its own arguments.
-                Arg::Long(name) if task == Some(Task::Sim) => {
-                    passed_on.push(format!("--{name}"));
-                    if let Some(value) = args.optional_value() {
-                        passed_on.push(value.into_string().map_err(|_| "an argument is not UTF-8")?);
-                    }
-                }
                 Arg::Short('h') | Arg::Long("help") => return Ok(Self::Help),
                 Arg::Long("check") if task == Some(Task::Fmt) => check = true,
                 // What is the default may be said.
@@ -103,8 +101,14 @@ impl Invocation {
                 Arg::Value(name) if task.is_none() => {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
+                    if matches!(task, Some(Task::Fuzz | Task::Sim)) {
+                        // They have options of their own.
+                        let rest =
+                            args.raw_args()?.map(|arg| arg.into_string().map_err(|_| "an argument is not UTF-8"));
+                        passed_on = rest.collect::<Result<_, _>>()?;
+                    }
                 }
-                Arg::Value(value) if matches!(task, Some(Task::Test | Task::Sim)) => {
+                Arg::Value(value) if task == Some(Task::Test) => {
                     passed_on.push(value.into_string().map_err(|_| "an argument is not UTF-8")?);
                 }
                 other => return Err(other.unexpected().into()),
@@ -144,6 +148,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::Book => tasks::book(&run),
         Task::Deny => tasks::deny(&run),
         Task::Tidy => tidy::tidy(&run),
+        Task::Fuzz => fuzz::fuzz(&run, passed_on),
     }
 }
 
@@ -192,8 +197,10 @@ mod tests {
         assert_eq!(parse(&["fmt", "--check"]).unwrap(), run(Task::Fmt, true, &[]));
         assert_eq!(parse(&["fmt", "--write"]).unwrap(), run(Task::Fmt, false, &[]));
         assert_eq!(parse(&["test", "--", "-p", "p2p-core"]).unwrap(), run(Task::Test, false, &["-p", "p2p-core"]));
-        let replay = ["sim", "--scenario", "mesh", "--seed=7"];
-        assert_eq!(parse(&replay).unwrap(), run(Task::Sim, false, &["--scenario", "mesh", "--seed", "7"]));
+        let replay = ["--scenario", "mesh", "--seed", "7", "--help"];
+        assert_eq!(parse(&[&["sim"][..], &replay].concat()).unwrap(), run(Task::Sim, false, &replay));
+        let fuzz = ["record", "--minutes", "5", "--list"];
+        assert_eq!(parse(&[&["fuzz"][..], &fuzz].concat()).unwrap(), run(Task::Fuzz, false, &fuzz));
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

@@ -31,6 +31,9 @@ pub(crate) fn test(run: &Runner, more: &[String]) -> Result {
 pub(crate) fn fmt(run: &Runner, check: bool) -> Result {
     tools::component(run, "rustfmt", "fmt")?;
     let checked = run.cargo_step(if check { "fmt --all --check" } else { "fmt --all" }, &[]);
+    let programs = "fmt --manifest-path fuzz/Cargo.toml";
+    let programs = run.cargo_step(&if check { format!("{programs} --check") } else { programs.into() }, &[]);
+    let checked = checked.and(programs);
     checked.map_err(|error| if check { format!("{error}: `cargo xtask fmt` formats the code").into() } else { error })
 }
 

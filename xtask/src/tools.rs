@@ -16,6 +16,9 @@ pub(crate) struct Tool {
 /// Checks licences, bans, sources and advisories.
 pub(crate) const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
+/// Runs targets under libFuzzer.
+pub(crate) const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2" };
+
 /// Builds the book.
 pub(crate) const MDBOOK: Tool = Tool { name: "mdbook", version: "0.5.4" };
 

@@ -36,3 +36,11 @@ pub use protocol_id::{InvalidProtocolId, ProtocolId, ProtocolKind};
 pub use record::{InvalidRecord, PeerRecord, RecordBuilder};
 pub use tls::{ALPN, InvalidCertificate, TlsIdentity, WIRE_VERSION, peer_id_from_certificates};
 pub use version::{InvalidVersion, Version};
+
+/// What the fuzz targets need of the inside. No part of the API.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::handshake::rewrite as rewrite_message;
+    pub use crate::tls::fuzzing::{accepts as accepts_certificate, certificate};
+}

@@ -20,3 +20,11 @@ pub use error::{CloseReason, DialError, Error, Result};
 pub use message::{MessageReceiver, MessageSender, SendLimits, TrySendError};
 pub use stream::{RecvStream, SendStream, Stream};
 pub use transport::{Incoming, Listener, Transports};
+
+/// What the fuzz targets need of the inside. No part of the API.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::message::fuzzing::{Receiving, Sending, decode_length, encode_length};
+    pub use crate::mux::model::{Bounds, Lone, MAX_WRITE, Op, World, rewrite_header};
+}

@@ -82,6 +82,13 @@ pub mod layers {
     pub use p2p_peer_pool as peer_pool;
 }
 
+/// What the fuzz targets need of the inside. No part of the API.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::node::rewrite_remembered;
+}
+
 /// The programs in the repository's README and book, compiled.
 #[cfg(all(doctest, feature = "tokio", feature = "quic"))]
 mod book {

@@ -38,3 +38,11 @@ pub use p2p_identity::Direction;
 pub use pool::PeerPool;
 pub use protocol::{IntoProtocol, Protocol, ProtocolInfo};
 pub use reputation::Offence;
+
+/// What the fuzz targets need of the inside. No part of the API.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::registry::model::World as RegistryPair;
+    pub use crate::registry::sequence::{Op as RegistryOp, Sequence as RegistrySequence};
+}

@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Programs stand on any layer, and nothing stands on them.
-const PROGRAMS: &[&str] = &["p2p-cli", "p2p-examples", "xtask"];
+const PROGRAMS: &[&str] = &["p2p-cli", "p2p-examples", "p2p-fuzz-bodies", "xtask"];
 
 /// A package of the workspace and the packages of the workspace that it needs, dev-dependencies aside.
 #[derive(Debug)]

@@ -34,6 +34,9 @@ pub use machine::{Handshake, RemotePeer, Step};
 pub use negotiate::Negotiated;
 pub use params::{Channel, HandshakeParams, Offer, Purpose, Role};
 pub use reason::{HandshakeError, MAX_REASON_TEXT, Party, RejectReason};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use wire::rewrite;
 pub use wire::{MAX_MESSAGE_LEN, MAX_NETWORK_LEN, MAX_PAYLOAD_LEN, MAX_PROTOCOLS, NONCE_LEN, reject_message};
 
 #[cfg(test)]

@@ -166,3 +166,29 @@ fn bounded(hello: WireHello<'_>) -> Result<Hello, RejectReason> {
         payload: Bytes::copy_from_slice(hello.payload),
     })
 }
+
+/// Reads a message and writes what it says: for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub fn rewrite(bytes: &[u8]) -> Result<Bytes, RejectReason> {
+    let malformed = |error: crate::Error| RejectReason::Malformed(error.to_string());
+    match decode(bytes)? {
+        Message::Hello(hello) => {
+            let protocols = hello.protocols.into_iter().map(|(id, offer)| (id, offer.version, offer.kind));
+            let hello = WireHello {
+                wire_version: hello.wire_version,
+                network: &hello.network,
+                purpose: hello.purpose,
+                peer_id: hello.peer_id,
+                boot_nonce: hello.boot_nonce,
+                nonce: hello.nonce,
+                version: hello.version,
+                protocols: protocols.collect(),
+                record: hello.record,
+                payload: &hello.payload,
+            };
+            message(HELLO, &hello).map_err(malformed)
+        }
+        Message::Accept(signature) => Ok(accept(signature)),
+        Message::Reject(reason) => Ok(reject_message(&reason.mirrored())),
+    }
+}

@@ -5,6 +5,9 @@
 //! in `CertificateVerify`. So of X.509 only one fixed form is used and accepted: see [`InvalidCertificate`].
 
 mod certificate;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod verifier;
 
 use std::fmt;

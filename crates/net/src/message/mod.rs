@@ -4,7 +4,11 @@
 //! coalesces and bounds what is sent; [`MessageReceiver`] slices messages out of the chunks that the transport
 //! delivered, without a copy where a message lies in one chunk.
 
+mod assembler;
 mod flusher;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod length;
 mod queue;
 mod receiver;

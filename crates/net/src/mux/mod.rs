@@ -13,6 +13,9 @@ mod driver;
 mod frame;
 mod handle;
 mod inbox;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod model;
 mod out;
 mod stream;
 #[cfg(test)]

@@ -106,4 +106,12 @@ impl Recv {
         self.credit += grant;
         Some(grant)
     }
+
+    /// Panics if the remote could have more outstanding than the window.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn check(&self, guaranteed: u32) {
+        assert_eq!(self.window, guaranteed + self.borrowed, "a window and its parts");
+        let outstanding = self.inbox.bytes() as u64 + u64::from(self.credit) + u64::from(self.read);
+        assert!(outstanding <= u64::from(self.window), "{outstanding} bytes of a window of {}", self.window);
+    }
 }

@@ -1,261 +1,46 @@
 //! The multiplexer's core against a model: two sides, any order of calls, any cut of the bytes between them.
 
-use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::Side;
-use super::core::{Core, Limits};
-use super::decoder::Decoder;
 use super::frame::{Header, Kind, MAX_DATA};
+use super::model::{Bounds, Lone, Op, Peer, World};
 use crate::{CloseReason, Error};
 
-const LIMITS: Limits =
-    Limits { inbound_streams: 4, initial_credit: 1 << 10, stream_window: 1 << 10, shared_window: 8 << 10 };
+const BOUNDS: Bounds =
+    Bounds { inbound_streams: 4, initial_credit: 1 << 10, stream_window: 1 << 10, shared_window: 8 << 10 };
 
-/// One side with the bytes on their way to it.
-struct Peer {
-    core: Core,
-    decoder: Decoder,
-    incoming: Vec<u8>,
+fn world() -> World {
+    World::new([BOUNDS; 2])
 }
 
-impl Peer {
-    fn new(side: Side) -> Self {
-        Self { core: Core::new(side, LIMITS), decoder: Decoder::new(), incoming: Vec::new() }
-    }
-
-    /// Takes what this side has to send.
-    fn output(&mut self) -> Vec<u8> {
-        let mut batch = Default::default();
-        self.core.out.take(&mut batch);
-        self.core.on_room();
-        batch.iter().flatten().copied().collect()
-    }
-
-    /// Lets `len` of the bytes on their way arrive, as the driver would read them.
-    fn arrive(&mut self, len: usize) -> Result<(), &'static str> {
-        let mut bytes: Vec<u8> = self.incoming.drain(..len.min(self.incoming.len())).collect();
-        while !bytes.is_empty() {
-            let result = if let Some(mut target) = self.decoder.target() {
-                use bytes::BufMut;
-                let part = bytes.len().min(target.remaining_mut());
-                target.put_slice(&bytes[..part]);
-                bytes.drain(..part);
-                self.decoder.on_target(&mut self.core)
-            } else {
-                let result = self.decoder.decode(&mut self.core, &bytes);
-                bytes.clear();
-                result
-            };
-            result.map_err(|violation| violation.0)?;
-        }
-        Ok(())
-    }
+fn listener() -> Peer {
+    Peer::new(Side::Listener, BOUNDS)
 }
 
 fn cx() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
 
-/// The byte at a place of a stream's direction: any mix-up of streams, sides or order shows.
-fn byte(side: usize, id: u32, at: usize) -> u8 {
-    (at as u32).wrapping_mul(31).wrapping_add(id.wrapping_mul(7)).wrapping_add(side as u32 * 101) as u8
-}
-
-/// What one side has done with, and seen of, a stream.
-#[derive(Debug, Default, Clone)]
-struct Seen {
-    written: usize,
-    read: usize,
-    finished: bool,
-    reset: bool,
-    stopped: bool,
-    ended: bool,
-    failed: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Op {
-    Open,
-    Accept,
-    Write { stream: usize, len: usize },
-    Read { stream: usize },
-    Finish { stream: usize },
-    Reset { stream: usize },
-    Stop { stream: usize },
-    Transmit,
-    Arrive { len: usize },
-}
-
 fn op() -> impl Strategy<Value = (usize, Op)> {
     let stream = 0usize..6;
     let op = prop_oneof![
-        2 => Just(Op::Open),
-        2 => Just(Op::Accept),
-        8 => (stream.clone(), 0usize..3000).prop_map(|(stream, len)| Op::Write { stream, len }),
-        8 => stream.clone().prop_map(|stream| Op::Read { stream }),
-        1 => stream.clone().prop_map(|stream| Op::Finish { stream }),
-        1 => stream.clone().prop_map(|stream| Op::Reset { stream }),
-        1 => stream.prop_map(|stream| Op::Stop { stream }),
-        4 => Just(Op::Transmit),
-        6 => (1usize..4000).prop_map(|len| Op::Arrive { len }),
+        20 => Just(Op::Open),
+        20 => Just(Op::Accept),
+        80 => (stream.clone(), 0usize..3000).prop_map(|(stream, len)| Op::Write { stream, len }),
+        80 => stream.clone().prop_map(|stream| Op::Read { stream }),
+        10 => stream.clone().prop_map(|stream| Op::Finish { stream }),
+        10 => stream.clone().prop_map(|stream| Op::Reset { stream }),
+        10 => stream.clone().prop_map(|stream| Op::Stop { stream }),
+        10 => (stream, any::<bool>()).prop_map(|(stream, urgent)| Op::Urgent { stream, urgent }),
+        1 => Just(Op::Close),
+        40 => Just(Op::Transmit),
+        60 => (1usize..4000).prop_map(|len| Op::Arrive { len }),
     ];
     (0usize..2, op)
-}
-
-struct World {
-    peers: [Peer; 2],
-    /// By side and stream.
-    seen: [BTreeMap<u32, Seen>; 2],
-}
-
-impl World {
-    fn new() -> Self {
-        Self { peers: [Peer::new(Side::Dialer), Peer::new(Side::Listener)], seen: Default::default() }
-    }
-
-    fn nth(&self, side: usize, nth: usize) -> Option<u32> {
-        let streams = &self.seen[side];
-        (!streams.is_empty()).then(|| *streams.keys().nth(nth % streams.len()).unwrap())
-    }
-
-    fn step(&mut self, side: usize, op: &Op) {
-        match *op {
-            Op::Open => {
-                let id = self.peers[side].core.open().unwrap();
-                self.seen[side].insert(id, Seen::default());
-            }
-            Op::Accept => {
-                if let Some(id) = self.peers[side].core.accept().unwrap() {
-                    assert!(self.seen[side].insert(id, Seen::default()).is_none(), "accepted twice");
-                }
-            }
-            Op::Write { stream, len } => {
-                let Some(id) = self.nth(side, stream) else { return };
-                let seen = &self.seen[side][&id];
-                let data: Vec<u8> = (seen.written..seen.written + len).map(|at| byte(side, id, at)).collect();
-                // In two chunks, one of which may be taken in part.
-                let (one, two) = data.split_at(len / 3);
-                let mut chunks = [Bytes::copy_from_slice(one), Bytes::copy_from_slice(two)];
-                let result = self.peers[side].core.write(&mut cx(), id, &mut chunks);
-                let left: usize = chunks.iter().map(Bytes::len).sum();
-                let seen = self.seen[side].get_mut(&id).unwrap();
-                match result {
-                    Poll::Ready(Ok(taken)) => {
-                        assert_eq!(taken + left, len);
-                        assert!(!seen.finished && !seen.reset);
-                        seen.written += taken;
-                    }
-                    Poll::Ready(Err(Error::Refused)) => seen.failed = true,
-                    Poll::Ready(Err(_)) => {}
-                    Poll::Pending => assert_eq!(left, len),
-                }
-            }
-            Op::Read { stream } => {
-                if let Some(id) = self.nth(side, stream) {
-                    self.read(side, id);
-                }
-            }
-            Op::Finish { stream } => {
-                let Some(id) = self.nth(side, stream) else { return };
-                let seen = self.seen[side].get_mut(&id).unwrap();
-                if !seen.reset && self.peers[side].core.finish(id).is_ok() {
-                    seen.finished = true;
-                }
-            }
-            Op::Reset { stream } => {
-                let Some(id) = self.nth(side, stream) else { return };
-                let seen = self.seen[side].get_mut(&id).unwrap();
-                if !seen.finished {
-                    seen.reset = true;
-                }
-                self.peers[side].core.reset(id, 9);
-            }
-            Op::Stop { stream } => {
-                let Some(id) = self.nth(side, stream) else { return };
-                self.peers[side].core.stop(id, 8);
-                self.seen[side].get_mut(&id).unwrap().stopped = true;
-            }
-            Op::Transmit => {
-                let bytes = self.peers[side].output();
-                self.peers[1 - side].incoming.extend(bytes);
-            }
-            Op::Arrive { len } => {
-                self.peers[side].arrive(len).expect("an honest side breaks no rule");
-                let core = &self.peers[side].core;
-                let most = 8 * LIMITS.stream_window + LIMITS.shared_window;
-                assert!(core.unread() <= most as usize, "more unread than was granted");
-            }
-        }
-        let wakers = self.peers[side].core.take_wakers();
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Reads once; gives whether something was there.
-    fn read(&mut self, side: usize, id: u32) -> bool {
-        let other = self.seen[1 - side].get(&id).cloned();
-        let seen = self.seen[side].get_mut(&id).unwrap();
-        if seen.stopped || seen.ended {
-            return false;
-        }
-        match self.peers[side].core.read(&mut cx(), id) {
-            Poll::Ready(Ok(Some(chunk))) => {
-                for (at, &got) in chunk.iter().enumerate() {
-                    assert_eq!(got, byte(1 - side, id, seen.read + at), "a byte of another place");
-                }
-                seen.read += chunk.len();
-                true
-            }
-            Poll::Ready(Ok(None)) => {
-                seen.ended = true;
-                assert!(other.is_some_and(|other| other.finished && other.written == seen.read), "an end too early");
-                true
-            }
-            Poll::Ready(Err(Error::Reset(code))) => {
-                assert_eq!(code, 9);
-                seen.ended = true;
-                seen.failed = true;
-                assert!(other.is_some_and(|other| other.reset));
-                true
-            }
-            Poll::Ready(Err(Error::Refused)) => {
-                seen.ended = true;
-                seen.failed = true;
-                true
-            }
-            Poll::Ready(Err(error)) => panic!("{error}"),
-            Poll::Pending => false,
-        }
-    }
-
-    /// Lets everything arrive and be read until nothing moves.
-    fn settle(&mut self) {
-        loop {
-            let mut moved = false;
-            for side in 0..2 {
-                self.step(side, &Op::Transmit);
-                moved |= !self.peers[1 - side].incoming.is_empty();
-                self.step(1 - side, &Op::Arrive { len: usize::MAX });
-            }
-            for side in 0..2 {
-                let known = self.seen[side].len();
-                self.step(side, &Op::Accept);
-                moved |= self.seen[side].len() > known;
-                let ids: Vec<u32> = self.seen[side].keys().copied().collect();
-                for id in ids {
-                    while self.read(side, id) {
-                        moved = true;
-                    }
-                }
-            }
-            if !moved {
-                return;
-            }
-        }
-    }
 }
 
 proptest! {
@@ -263,27 +48,14 @@ proptest! {
 
     #[test]
     fn every_byte_arrives_once_in_order_on_its_stream(ops in proptest::collection::vec(op(), 1..200)) {
-        let mut world = World::new();
-        for (side, op) in &ops {
-            world.step(*side, op);
-        }
-        world.settle();
-        for side in 0..2 {
-            for (id, seen) in &world.seen[side] {
-                let Some(other) = world.seen[1 - side].get(id) else { continue };
-                if other.reset || seen.stopped || seen.failed {
-                    continue;
-                }
-                prop_assert_eq!(seen.read, other.written, "stream {} of side {}", id, side);
-                prop_assert_eq!(seen.ended, other.finished);
-            }
-            prop_assert_eq!(world.peers[side].core.unread(), 0);
-        }
+        let mut world = world();
+        ops.iter().for_each(|(side, op)| world.step(*side, op));
+        world.finish();
     }
 
     #[test]
     fn credit_comes_back_so_that_any_amount_gets_through(sizes in proptest::collection::vec(1usize..9000, 1..20)) {
-        let mut world = World::new();
+        let mut world = world();
         world.step(0, &Op::Open);
         for len in sizes {
             let target = world.seen[0][&1].written + len;
@@ -314,23 +86,22 @@ proptest! {
             input.extend(std::iter::repeat_n(kind, len as usize));
         }
         input.extend(bytes);
-        let mut peer = Peer::new(Side::Listener);
-        peer.incoming = input;
+        let mut lone = Lone::new(BOUNDS);
+        let mut input = &input[..];
         for cut in cuts.iter().cycle() {
-            if peer.incoming.is_empty() || peer.core.end().is_some() {
+            let (part, rest) = input.split_at(input.len().min(*cut));
+            if part.is_empty() || !lone.receive(part) {
                 break;
             }
-            if peer.arrive(*cut).is_err() {
-                break;
-            }
-            prop_assert!(peer.core.unread() <= (LIMITS.inbound_streams * LIMITS.stream_window) as usize);
+            prop_assert!(lone.held().0 <= (BOUNDS.inbound_streams * BOUNDS.stream_window) as usize);
+            input = rest;
         }
     }
 }
 
 #[test]
 fn a_stalled_stream_leaves_its_sisters_room_to_grow() {
-    let mut world = World::new();
+    let mut world = world();
     for stream in 0..3 {
         world.step(0, &Op::Open);
         world.settle();
@@ -345,7 +116,7 @@ fn a_stalled_stream_leaves_its_sisters_room_to_grow() {
             world.step(1, &Op::Arrive { len: usize::MAX });
         }
     }
-    let total = LIMITS.stream_window * 3 + LIMITS.shared_window;
+    let total = BOUNDS.stream_window * 3 + BOUNDS.shared_window;
     assert!(world.peers[1].core.unread() <= total as usize);
     world.step(0, &Op::Open);
     world.settle();
@@ -356,13 +127,13 @@ fn a_stalled_stream_leaves_its_sisters_room_to_grow() {
 
 #[test]
 fn opens_beyond_the_limit_are_refused_and_slots_come_back() {
-    let mut world = World::new();
+    let mut world = world();
     for _ in 0..5 {
         world.step(0, &Op::Open);
     }
     world.settle();
     assert_eq!(world.seen[1].len(), 4);
-    assert!(world.seen[0][&9].failed, "the fifth is refused");
+    assert!(world.seen[0][&9].refused, "the fifth is refused");
     for side in 0..2 {
         world.step(side, &Op::Reset { stream: 0 });
         world.step(side, &Op::Stop { stream: 0 });
@@ -375,14 +146,13 @@ fn opens_beyond_the_limit_are_refused_and_slots_come_back() {
 
 #[test]
 fn the_sides_may_have_windows_of_different_sizes() {
-    let mut world = World::new();
-    let large = Limits { stream_window: 1 << 12, ..LIMITS };
-    world.peers[0].core = Core::new(Side::Dialer, large);
+    let large = Bounds { stream_window: 1 << 12, ..BOUNDS };
+    let mut world = World::new([large, BOUNDS]);
     for side in [0, 1, 0, 1] {
         world.step(side, &Op::Open);
     }
     world.settle();
-    for (side, granted) in [(0, LIMITS.stream_window), (1, large.stream_window)] {
+    for (side, granted) in [(0, BOUNDS.stream_window), (1, large.stream_window)] {
         for stream in 0..4 {
             for _ in 0..3 {
                 world.step(side, &Op::Write { stream, len: 1 << 17 });
@@ -397,7 +167,7 @@ fn the_sides_may_have_windows_of_different_sizes() {
 
 #[test]
 fn close_tells_the_code_and_the_reason() {
-    let mut world = World::new();
+    let mut world = world();
     world.peers[0].core.close(7, "enough");
     world.step(0, &Op::Transmit);
     world.peers[1].arrive(usize::MAX).unwrap();
@@ -413,7 +183,7 @@ fn what_no_honest_side_sends_is_a_violation() {
         bytes
     };
     let open = frame(Kind::Open, 1, &[]);
-    let too_much = vec![0; LIMITS.stream_window as usize + 1];
+    let too_much = vec![0; BOUNDS.stream_window as usize + 1];
     let cases = [
         ("data on a stream never opened", frame(Kind::Data, 1, b"x")),
         ("an open of our own number", frame(Kind::Open, 2, &[])),
@@ -424,28 +194,27 @@ fn what_no_honest_side_sends_is_a_violation() {
         ("a claim of 16 MiB", vec![0, 0xff, 0xff, 0xff, 0, 0, 0, 1]),
     ];
     for (what, bytes) in cases {
-        let mut peer = Peer::new(Side::Listener);
-        peer.incoming = bytes;
+        let mut peer = listener();
+        peer.incoming = BytesMut::from(&bytes[..]);
         assert!(peer.arrive(usize::MAX).is_err(), "{what}");
     }
 }
 
 #[test]
 fn a_remote_that_only_provokes_answers_is_cut_off() {
-    let mut peer = Peer::new(Side::Listener);
+    let mut peer = listener();
     for id in 0..20_000u32 {
-        peer.incoming.extend(Header { kind: Kind::Open, len: 0, stream: id * 2 + 1 }.encode());
+        peer.incoming.extend_from_slice(&Header { kind: Kind::Open, len: 0, stream: id * 2 + 1 }.encode());
     }
     assert!(peer.arrive(usize::MAX).is_err());
 }
 
 #[test]
 fn a_large_frame_is_delivered_in_one_piece() {
-    let limits = Limits { stream_window: 1 << 20, ..LIMITS };
-    let mut peer = Peer { core: Core::new(Side::Listener, limits), ..Peer::new(Side::Listener) };
-    peer.incoming.extend(Header { kind: Kind::Open, len: 0, stream: 1 }.encode());
+    let mut peer = Peer::new(Side::Listener, Bounds { stream_window: 1 << 20, ..BOUNDS });
+    peer.incoming.extend_from_slice(&Header { kind: Kind::Open, len: 0, stream: 1 }.encode());
     for _ in 0..2 {
-        peer.incoming.extend(Header { kind: Kind::Data, len: MAX_DATA as u32, stream: 1 }.encode());
+        peer.incoming.extend_from_slice(&Header { kind: Kind::Data, len: MAX_DATA as u32, stream: 1 }.encode());
         peer.incoming.extend(std::iter::repeat_n(5u8, MAX_DATA));
     }
     while !peer.incoming.is_empty() {

@@ -21,6 +21,8 @@ use self::addresses::Addresses;
 pub use self::builder::NodeBuilder;
 use self::items::Items;
 use self::lifecycle::Phase;
+#[cfg(feature = "fuzzing")]
+pub use self::remembered::rewrite as rewrite_remembered;
 use crate::{Config, Monitor};
 
 /// A peer-to-peer node: it listens, dials, proves who it is, and speaks the application's protocols with its peers.

@@ -80,13 +80,7 @@ impl Remembered {
     }
 
     fn save(&self, known: &BTreeMap<PeerId, (u64, Endpoint)>) {
-        let mut entries: Vec<_> = known.values().collect();
-        entries.sort();
-        let mut text = format!("{HEADER}\n");
-        for (_, endpoint) in entries {
-            text += &format!("{endpoint}\n");
-        }
-        if let Err(error) = self.runtime.files().replace(&self.path, text.as_bytes()) {
+        if let Err(error) = self.runtime.files().replace(&self.path, write(known).as_bytes()) {
             tracing::warn!(path = %self.path.display(), %error, "the connected peers cannot be remembered");
         }
     }
@@ -105,6 +99,21 @@ fn parse(text: &str) -> BTreeMap<PeerId, (u64, Endpoint)> {
         }
     }
     known
+}
+
+/// The file with these peers.
+fn write(known: &BTreeMap<PeerId, (u64, Endpoint)>) -> String {
+    let mut entries: Vec<_> = known.values().collect();
+    entries.sort();
+    let lines: String = entries.into_iter().map(|(_, endpoint)| format!("{endpoint}\n")).collect();
+    format!("{HEADER}\n{lines}")
+}
+
+/// Reads a file of remembered peers and writes it again; gives how many peers are in it, too. For fuzzing.
+#[cfg(feature = "fuzzing")]
+pub fn rewrite(text: &str) -> (String, usize) {
+    let known = parse(text);
+    (write(&known), known.len())
 }
 
 #[async_trait]

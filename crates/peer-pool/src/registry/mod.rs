@@ -25,8 +25,12 @@
 
 mod choice;
 mod counts;
-#[cfg(test)]
-mod model;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod model;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod sequence;
 #[cfg(test)]
 mod tests;
 

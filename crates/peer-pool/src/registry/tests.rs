@@ -1,30 +1,12 @@
 //! Slots, replacement and random sequences.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proptest::prelude::*;
 
+use super::model::{limits, peer};
+use super::sequence::{ME, Op, Sequence};
 use super::*;
-
-pub(super) fn limits() -> SlotLimits {
-    SlotLimits {
-        inbound: 4,
-        outbound: 3,
-        inbound_per_prefix: 2,
-        grace: Duration::from_millis(500),
-        tie_break: Duration::from_secs(1),
-    }
-}
-
-/// Peer ids in the order of `n`.
-pub(super) fn peer(n: usize) -> PeerId {
-    let mut bytes = [9; 32];
-    bytes[0] = n as u8;
-    PeerId::from_bytes(bytes).unwrap()
-}
-
-const ME: usize = 100;
 
 fn registry() -> Registry<u8> {
     Registry::new(peer(ME), limits())
@@ -149,16 +131,6 @@ fn the_arbiter_gives_its_own_dial_a_little_time() {
     assert_eq!(effects, [Effect::Drop(goes, RejectReason::AlreadyConnected), Effect::Establish(stays)]);
 }
 
-#[derive(Debug, Clone)]
-enum Op {
-    Decide { who: usize, boot: u64, outbound: bool, prefix: u8 },
-    Complete(usize),
-    Stay(usize),
-    Leaving(usize),
-    Removed(usize),
-    Wait(u64),
-}
-
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (95usize..105, 0u64..2, any::<bool>(), 0u8..3)
@@ -172,56 +144,10 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: limits hold, one peer has at most one live connection, nothing is
-    /// established twice, and when all is gone all slots are free.
     #[test]
     fn limits_hold_over_any_sequence(ops in prop::collection::vec(op(), 0..120)) {
-        let (mut registry, mut now) = (registry(), crate::clock::now());
-        let mut known: Vec<ConnectionId> = Vec::new();
-        let mut established = BTreeSet::new();
-        let mut next = 0;
-        for op in ops {
-            let pick = |n: usize| known.get(n % known.len().max(1)).copied();
-            let effects = match op {
-                Op::Decide { who, boot, outbound, prefix } => {
-                    next += 1;
-                    let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
-                    let new = Candidate { boot, prefix: (prefix > 0).then_some(prefix), ..candidate(next, who, direction) };
-                    let (verdict, effects) = registry.decide(now, new);
-                    if verdict.is_ok() { known.push(new.id); }
-                    effects
-                }
-                Op::Complete(n) => pick(n)
-                    .filter(|id| registry.entries.get(id).is_some_and(|e| e.phase == Phase::Accepted))
-                    .and_then(|id| registry.complete(now, id)).unwrap_or_default(),
-                Op::Stay(n) => pick(n).map(|id| registry.stay(now, id)).unwrap_or_default(),
-                Op::Leaving(n) => { if let Some(id) = pick(n) { registry.leaving(id); } Vec::new() }
-                Op::Removed(n) => match pick(n) {
-                    Some(id) => { known.retain(|k| *k != id); registry.removed(now, id) }
-                    None => Vec::new(),
-                },
-                Op::Wait(ms) => { now += Duration::from_millis(ms); registry.poll(now) }
-            };
-            for effect in effects {
-                match effect {
-                    Effect::Establish(id) => prop_assert!(established.insert(id)),
-                    Effect::Drop(id, _) => { prop_assert!(!established.contains(&id)); known.retain(|k| *k != id); }
-                    Effect::Close(id, _) | Effect::Probe(id) => prop_assert!(established.contains(&id)),
-                }
-            }
-            // A second connection of a peer may add one to the count while it lasts, never a peer.
-            for (direction, limit) in [(Direction::Inbound, limits().inbound), (Direction::Outbound, limits().outbound)] {
-                let live: BTreeSet<_> = registry.entries.values()
-                    .filter(|e| e.candidate.direction == direction && e.phase == Phase::Live)
-                    .map(|e| e.candidate.peer).collect();
-                prop_assert!(live.len() <= limit);
-            }
-            for ids in registry.by_peer.values() {
-                prop_assert!(ids.iter().filter(|id| registry.entries[id].phase >= Phase::Live).count() <= 1);
-            }
-        }
-        for id in known { registry.removed(now, id); }
-        prop_assert_eq!(registry.slots_taken(), (0, 0));
-        prop_assert!(registry.entries.is_empty() && registry.by_peer.is_empty());
+        let mut sequence = Sequence::new(crate::clock::now());
+        ops.iter().for_each(|op| sequence.step(op));
+        sequence.finish();
     }
 }

@@ -1,6 +1,8 @@
 //! The multiplexer without its socket: calls and received frames in; frames to send and wakers out.
 
 mod incoming;
+#[cfg(any(test, feature = "fuzzing"))]
+mod invariants;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};

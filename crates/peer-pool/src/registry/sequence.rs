@@ -1,0 +1,159 @@
+//! One node and any sequence of what can happen to its connections. For tests and fuzzing: a promise that is not kept
+//! is a panic.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::model::{limits, peer};
+use super::*;
+
+/// This node's place among the peers: there are some with smaller ids and some with larger ones.
+pub(super) const ME: usize = 100;
+
+/// What happens. A connection is given as its place among those that are known, counted round.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// A remote says who it is: a number below 256, of which 100 is this node.
+    Decide { who: usize, boot: u64, outbound: bool, prefix: u8 },
+    /// A handshake is over, and both have agreed.
+    Complete(usize),
+    /// The remote says that a connection stays.
+    Stay(usize),
+    /// A connection is about to end.
+    Leaving(usize),
+    /// A connection is gone.
+    Removed(usize),
+    /// So many milliseconds pass.
+    Wait(u64),
+    /// A dial begins.
+    BeginDial(DialKind),
+    /// A dial is over.
+    EndDial(usize),
+}
+
+/// The registry with what its caller knows.
+pub struct Sequence {
+    registry: Registry<u8>,
+    now: Instant,
+    known: Vec<ConnectionId>,
+    established: BTreeSet<ConnectionId>,
+    dials: Vec<Dial>,
+    next: u64,
+}
+
+impl Sequence {
+    /// Nothing has happened.
+    pub fn new(now: Instant) -> Self {
+        let registry = Registry::new(peer(ME), limits());
+        Self { registry, now, known: Vec::new(), established: BTreeSet::new(), dials: Vec::new(), next: 0 }
+    }
+
+    /// Lets something happen. Limits hold, one peer has at most one live connection, nothing is established twice.
+    pub fn step(&mut self, op: &Op) {
+        let effects = self.apply(op);
+        for effect in effects {
+            match effect {
+                Effect::Establish(id) => assert!(self.established.insert(id), "established twice"),
+                Effect::Drop(id, _) => {
+                    assert!(!self.established.contains(&id), "dropped what was the peer's");
+                    self.known.retain(|known| *known != id);
+                }
+                Effect::Close(id, _) | Effect::Probe(id) => {
+                    assert!(self.established.contains(&id), "never was the peer's");
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn pick(&self, n: usize) -> Option<ConnectionId> {
+        self.known.get(n % self.known.len().max(1)).copied()
+    }
+
+    fn apply(&mut self, op: &Op) -> Vec<Effect> {
+        let now = self.now;
+        match *op {
+            Op::Decide { who, boot, outbound, prefix } => self.decide(who, boot, outbound, prefix),
+            Op::Complete(n) => {
+                let phase = |id: &ConnectionId| self.registry.entries.get(id).map(|entry| entry.phase);
+                let accepted = self.pick(n).filter(|id| phase(id) == Some(Phase::Accepted));
+                accepted.and_then(|id| self.registry.complete(now, id)).unwrap_or_default()
+            }
+            Op::Stay(n) => self.pick(n).map(|id| self.registry.stay(now, id)).unwrap_or_default(),
+            Op::Leaving(n) => {
+                self.pick(n).into_iter().for_each(|id| self.registry.leaving(id));
+                Vec::new()
+            }
+            Op::Removed(n) => {
+                let Some(id) = self.pick(n) else { return Vec::new() };
+                self.known.retain(|known| *known != id);
+                self.registry.removed(now, id)
+            }
+            Op::Wait(millis) => {
+                self.now += Duration::from_millis(millis);
+                let effects = self.registry.poll(self.now);
+                let next = self.registry.deadline();
+                assert!(next.is_none_or(|next| next > self.now), "what is due was not done");
+                effects
+            }
+            Op::BeginDial(kind) => {
+                self.dials.extend(self.registry.begin_dial(kind));
+                Vec::new()
+            }
+            Op::EndDial(n) => {
+                if !self.dials.is_empty() {
+                    let dial = self.dials.swap_remove(n % self.dials.len());
+                    self.registry.end_dial(dial);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn decide(&mut self, who: usize, boot: u64, outbound: bool, prefix: u8) -> Vec<Effect> {
+        self.next += 1;
+        let id = ConnectionId::new(self.next);
+        let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+        let prefix = (prefix > 0).then_some(prefix);
+        let dial = self.dials.last().copied().filter(|_| outbound);
+        let candidate = Candidate { id, peer: peer(who), boot, direction, prefix, dial };
+        let (verdict, effects) = self.registry.decide(self.now, candidate);
+        match verdict {
+            Ok(()) => self.known.push(id),
+            Err(RejectReason::SelfDial) => assert_eq!(who, ME),
+            Err(_) => {}
+        }
+        effects
+    }
+
+    fn check(&self) {
+        let Registry { entries, by_peer, counts, .. } = &self.registry;
+        for (direction, limit) in [(Direction::Inbound, limits().inbound), (Direction::Outbound, limits().outbound)] {
+            // A second connection of a peer may add one to the count while it lasts, never a peer.
+            let live =
+                |id: &ConnectionId| entries[id].phase == Phase::Live && entries[id].candidate.direction == direction;
+            let peers = by_peer.values().filter(|ids| ids.iter().any(live)).count();
+            assert!(peers <= limit, "more peers than slots");
+            let counted = entries.values().filter(|entry| entry.counted && entry.candidate.direction == direction);
+            assert_eq!(counted.count(), counts.taken(direction), "slots");
+        }
+        for ids in by_peer.values() {
+            let up = ids.iter().filter(|id| entries[id].phase >= Phase::Live).count();
+            assert!(up <= 1, "two live connections of one peer");
+        }
+    }
+
+    /// When all is gone, all slots are free.
+    pub fn finish(mut self) {
+        for id in std::mem::take(&mut self.known) {
+            self.registry.removed(self.now, id);
+        }
+        for dial in std::mem::take(&mut self.dials) {
+            self.registry.end_dial(dial);
+        }
+        assert_eq!(self.registry.slots_taken(), (0, 0));
+        assert!(self.registry.entries.is_empty() && self.registry.by_peer.is_empty());
+        let found: Vec<_> = std::iter::from_fn(|| self.registry.begin_dial(DialKind::Found)).collect();
+        assert_eq!(found.len(), limits().outbound, "all slots are there for dials");
+    }
+}
