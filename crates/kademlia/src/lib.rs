@@ -1,0 +1,9 @@
+//! A Kademlia DHT: positions, routing table, lookups, records, and the services that carry them.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod contact;
+pub mod key;
+
+pub use contact::{Contact, SignedContact};
+pub use key::{Distance, Key};
