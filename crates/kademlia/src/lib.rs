@@ -4,6 +4,10 @@
 
 pub mod contact;
 pub mod key;
+pub mod message;
+pub mod store;
 
 pub use contact::{Contact, SignedContact};
 pub use key::{Distance, Key};
+pub use message::{Request, Response};
+pub use store::{InvalidValue, Refused, Source, Store, StoreConfig, Stored, StoredValue};
