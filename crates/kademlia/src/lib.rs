@@ -3,11 +3,15 @@
 #![forbid(unsafe_code)]
 
 pub mod contact;
+pub mod estimate;
 pub mod key;
 pub mod message;
 pub mod store;
+pub mod table;
 
 pub use contact::{Contact, SignedContact};
+pub use estimate::{Estimate, SizeEstimator};
 pub use key::{Distance, Key};
 pub use message::{Request, Response};
 pub use store::{InvalidValue, Refused, Source, Store, StoreConfig, Stored, StoredValue};
+pub use table::{Insert, Table, TableConfig};
