@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod contact;
 pub mod estimate;
 pub mod key;
