@@ -34,12 +34,13 @@ pub fn believed(addrs: &[PeerAddr], reached: IpAddr) -> impl Iterator<Item = &Pe
 }
 
 /// Where others reach a node that listens on `listening` and is seen from outside at `external` (at most one address of
-/// each family): there at the external address, in place of its own, except on loopback, which nobody reaches from
-/// outside. Endpoints that no record may have are left out.
+/// each family): there at the external address, in place of its own, except on loopback and link-local addresses, which
+/// nobody reaches from outside. Endpoints that no record may have are left out.
 pub fn advertised(listening: &[Endpoint], external: &[IpAddr]) -> Vec<Endpoint> {
     let reached_at = |endpoint: &Endpoint| {
         let here = endpoint.addr().ip()?;
-        let outside = external.iter().find(|outside| outside.is_ipv4() == here.is_ipv4() && !here.is_loopback());
+        let inside = matches!(Scope::of(here), Scope::Loopback | Scope::LinkLocal);
+        let outside = external.iter().find(|outside| outside.is_ipv4() == here.is_ipv4() && !inside);
         let endpoint = Endpoint::new(endpoint.transport(), *outside.unwrap_or(&here), endpoint.port());
         RecordBuilder::accepts(&endpoint).then_some(endpoint)
     };
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!(advertised(&listening, &[]), endpoints(&["tls://192.168.0.5:3", "tcp://127.0.0.1:4"]));
         assert_eq!(
             advertised(&listening, &[ip("8.8.8.8")]),
-            endpoints(&["quic://8.8.8.8:1", "tls://8.8.8.8:3", "tcp://127.0.0.1:4", "tls://8.8.8.8:5"])
+            endpoints(&["quic://8.8.8.8:1", "tls://8.8.8.8:3", "tcp://127.0.0.1:4"])
         );
         let both = advertised(&listening, &[ip("8.8.8.8"), ip("2606:4700::1")]);
         assert!(both.contains(&"quic://[2606:4700::1]:2".parse().unwrap()));
