@@ -65,7 +65,7 @@ impl Default for LookupConfig {
             width: 5,
             slow_after: Duration::from_millis(250),
             connect_share: Duration::from_millis(750),
-            min_timeout: Duration::from_secs(1),
+            min_timeout: Duration::from_millis(1500),
             max_timeout: Duration::from_secs(5),
             max_queries: 256,
             max_time: Duration::from_secs(60),
