@@ -1,5 +1,6 @@
 //! Pings and pongs: one length, one answer for each question, and a bound on how many are given.
 #![allow(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
 //! Requests and responses: their bytes, their bounds, and what is not one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -115,16 +115,16 @@ impl Response {
 
     /// Whether it is an answer to `request` at all.
     pub fn answers(&self, request: &Request) -> bool {
-        match (self, request) {
-            (Self::Refused(_), _) => true,
-            (Self::Contacts(_), Request::FindNode { .. }) => true,
-            (Self::Value { .. }, Request::GetValue { .. }) => true,
-            (Self::Providers { .. }, Request::GetProviders { .. }) => true,
-            (Self::Stored, Request::PutValue { .. } | Request::PutProvider { .. }) => true,
-            (Self::Record(_), Request::GetRecord) => true,
-            (Self::DialBack(_), Request::DialBack { .. }) => true,
-            _ => false,
-        }
+        matches!(
+            (self, request),
+            (Self::Refused(_), _)
+                | (Self::Contacts(_), Request::FindNode { .. })
+                | (Self::Value { .. }, Request::GetValue { .. })
+                | (Self::Providers { .. }, Request::GetProviders { .. })
+                | (Self::Stored, Request::PutValue { .. } | Request::PutProvider { .. })
+                | (Self::Record(_), Request::GetRecord)
+                | (Self::DialBack(_), Request::DialBack { .. })
+        )
     }
 
     /// The contacts in it, if it is of a kind that has them.
