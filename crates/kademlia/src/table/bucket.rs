@@ -10,6 +10,9 @@ use super::entry::Entry;
 use super::words::Words;
 use crate::{Contact, Key};
 
+/// A replacement not heard for so many check intervals leaves before others do.
+const STALE: u32 = 2;
+
 #[derive(Debug, Clone)]
 pub(super) struct Bucket<C> {
     /// How many leading bits the keys in it have in common.
@@ -118,21 +121,24 @@ impl<C: Contact> Bucket<C> {
         self.replacement(key).map(|at| self.replacements.remove(at))
     }
 
-    /// Lets a contact wait for a place. When too many wait, of those that crowd one sub-prefix the one not heard for
-    /// longest leaves. Whether it may wait.
-    pub(super) fn wait(&mut self, entry: Entry<C>, config: &TableConfig) -> bool {
-        if config.replacements == 0 {
-            return false;
-        }
-        if self.replacements.len() >= config.replacements {
-            let tails = self.replacements.iter().chain([&entry]).map(|entry| self.tail_of(entry));
-            let shares = Shares::new(config);
-            let crowd = shares.most_crowded(tails);
-            let oldest = self.replacements.iter().position(|entry| shares.index(self.tail_of(entry)) == crowd);
-            self.replacements.remove(oldest.unwrap_or(0));
-        }
+    /// Lets a contact wait for a place. When too many wait, one of those that crowd a sub-prefix leaves: whoever was not heard
+    /// for long or, if all were, the last to come. So nobody flushes out those who are about to have stayed long enough to
+    /// even out the bucket. Whether the contact itself may wait.
+    pub(super) fn wait(&mut self, now: Instant, entry: Entry<C>, config: &TableConfig) -> bool {
+        let key = entry.contact.key();
         push_exact(&mut self.replacements, entry);
-        true
+        while self.replacements.len() > config.replacements {
+            let shares = Shares::new(config);
+            let crowd = shares.most_crowded(self.replacements.iter().map(|entry| self.tail_of(entry)));
+            let crowd = self.replacements.iter().enumerate().filter(|(_, e)| shares.index(self.tail_of(e)) == crowd);
+            let stale = |entry: &Entry<C>| now.saturating_duration_since(entry.last) >= STALE * config.check_interval;
+            let leaves = match crowd.clone().find(|(_, entry)| stale(entry)) {
+                Some((at, _)) => at,
+                None => crowd.max_by_key(|(_, entry)| entry.since).map_or(0, |(at, _)| at),
+            };
+            self.replacements.remove(leaves);
+        }
+        self.replacement(&key).is_some()
     }
 
     /// The replacements in the order in which they should get a place: those of sub-prefixes with few members first, of

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Table;
 use super::bucket::Bucket;
-use super::entry::{due, later};
+use super::entry::{Entry, due, later};
 use super::words::Words;
 use crate::{Contact, Key};
 
@@ -79,7 +79,7 @@ impl<C: Contact> Table<C> {
             if vacancies > 0 {
                 wanted.extend(order.take(vacancies).map(|(at, entry)| (entry.check_at, at)));
             } else {
-                let settled = |entry: &super::Entry<C>| later(entry.last, self.config.check_interval);
+                let settled = |entry: &Entry<C>| later(entry.last, self.config.check_interval);
                 let makes_room = |key: &Key| bucket.makes_room_for(key, true, now, &self.config).is_some();
                 let mut order = order.filter(|(_, entry)| makes_room(&entry.contact.key()));
                 wanted.extend(order.next().map(|(at, entry)| (entry.check_at.max(settled(entry)), at)));
