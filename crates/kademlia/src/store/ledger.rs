@@ -185,7 +185,8 @@ impl Ledger {
     }
 
     /// One more prefix vouches for a record, if it has room for it. Where as many do as may, the fullest one makes way for
-    /// a less full one: an attacker's are full. `None` vouches without limit.
+    /// a less full one, but never the one that was first: otherwise a few prefixes could first take a record over and then
+    /// drop it. `None` vouches without limit.
     pub(super) fn sponsor(&mut self, slot: Slot, sponsor: Option<Prefix>) {
         let Some(account) = self.accounts.get(&slot) else { return };
         if account.sponsors.is_empty() || sponsor.is_some_and(|sponsor| account.sponsors.contains(&sponsor)) {
@@ -198,7 +199,7 @@ impl Ledger {
                 account.sponsors.push(sponsor);
                 if account.sponsors.len() > MAX_SPONSORS {
                     let fullest = |at: &usize| self.bytes_of(&account.sponsors[*at]);
-                    if let Some(fullest) = (0..account.sponsors.len()).max_by_key(fullest) {
+                    if let Some(fullest) = (1..account.sponsors.len()).max_by_key(fullest) {
                         account.sponsors.remove(fullest);
                     }
                 }

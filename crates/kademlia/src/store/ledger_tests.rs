@@ -195,4 +195,10 @@ fn a_record_stays_while_somebody_vouches_for_it() {
     assert_eq!(sponsors, (3..=6).filter_map(prefix).collect());
     ledger.sponsor(slot, prefix(7));
     assert_eq!(sponsors, ledger.accounts[&slot].sponsors.iter().copied().collect());
+
+    // But who was first stays, however full.
+    let (slot, _) = ledger.insert(item(0xfe), now, 1, prefix(7)).unwrap();
+    (3..=6).for_each(|n| ledger.sponsor(slot, prefix(n)));
+    let sponsors: BTreeSet<_> = ledger.accounts[&slot].sponsors.iter().copied().collect();
+    assert_eq!(sponsors, [3, 4, 5, 7].into_iter().filter_map(prefix).collect());
 }

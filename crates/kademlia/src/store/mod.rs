@@ -156,13 +156,15 @@ impl Store {
         if record.peer_id() != from.peer {
             return Err(Refused::NotYours);
         }
-        let before = match self.providers.get(&key, &from.peer) {
-            Some(current) if current.record.seq() > record.seq() => {
-                return Err(Refused::Older { current: current.record.seq() });
-            }
-            current => current.map(|current| current.slot),
-        };
-        record.verify().map_err(|_| Refused::InvalidRecord)?;
+        let current = self.providers.get(&key, &from.peer);
+        if let Some(newer) = current.map(|current| current.record.seq()).filter(|seq| *seq > record.seq()) {
+            return Err(Refused::Older { current: newer });
+        }
+        // What is there has been checked when it came, and most of what comes is there.
+        if current.is_none_or(|current| current.record != record) {
+            record.verify().map_err(|_| Refused::InvalidRecord)?;
+        }
+        let before = current.map(|current| current.slot);
         let before = before.map(|slot| self.ledger.take(slot));
         if ttl.is_zero() {
             self.providers.remove(&key, &from.peer);
