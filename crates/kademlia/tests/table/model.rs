@@ -49,7 +49,7 @@ fn address(n: u8) -> Option<std::net::IpAddr> {
         3 => format!("::ffff:192.0.{}.1", n / 8 % 3),
         _ => format!("192.0.{}.{n}", n / 8 % 3),
     };
-    Some(text.parse().unwrap())
+    Some(text.parse().expect("an address"))
 }
 
 fn node() -> impl Strategy<Value = Node> {

@@ -23,7 +23,7 @@ fn far(n: usize) -> Node {
 }
 
 fn ip(text: &str) -> Option<IpAddr> {
-    Some(text.parse().unwrap())
+    Some(text.parse().expect("an address"))
 }
 
 #[test]
