@@ -147,7 +147,7 @@ fn only_a_provider_itself_provides() {
     assert_eq!(put(record(1, 5), Duration::MAX, node(1)), Ok(()));
     assert_eq!(put(record(1, 4), PROVIDER_TTL, node(1)), Err(Refused::Older { current: 5 }));
     assert_eq!(put(record(1, 6), PROVIDER_TTL, node(1)), Ok(()));
-    assert_eq!(put(record(2, 1), PROVIDER_TTL, node(2)), Ok(()));
+    assert_eq!(put(record(2, 1), Duration::MAX, node(2)), Ok(()));
     assert_eq!(store.providers_len(), 2);
     assert_eq!(store.providers(now, &here(), 9), [record(2, 1), record(1, 6)], "the last one first");
     assert_eq!(store.providers(now, &here(), 1), [record(2, 1)]);
