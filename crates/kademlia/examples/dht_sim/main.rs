@@ -37,7 +37,9 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<(Scale, Vec<String>),
         }
     }
     match rows.iter().find(|row| ROWS.iter().all(|(name, _)| name != row)) {
-        Some(unknown) => Err(format!("there is no row {unknown}: {:?}", ROWS.iter().map(|(name, _)| *name).collect::<Vec<_>>())),
+        Some(unknown) => {
+            Err(format!("there is no row {unknown}: {:?}", ROWS.iter().map(|(name, _)| *name).collect::<Vec<_>>()))
+        }
         None => Ok((scale, rows)),
     }
 }

@@ -17,10 +17,11 @@ const SPARE: usize = 4;
 pub(super) enum State {
     /// Not asked.
     Waiting,
-    /// Asked on this path.
+    /// Asked on this path. `slow`: for so long that it may well be dead.
     Asked {
         path: Path,
         ip: Option<IpAddr>,
+        slow: bool,
     },
     Answered {
         path: Path,
@@ -136,7 +137,9 @@ impl<C: Contact> Candidates<C> {
                 State::Waiting if may_ask(candidate) && self.has_room(distance, candidate) => {
                     return Step::Ask(*distance);
                 }
-                State::Asked { path, .. } if counts(path) => (live, pending) = (live + 1, true),
+                // A slow one is waited for, and so is another one in its place: if those close to a target are dead, they
+                // are found to be so at the same time and not in turn.
+                State::Asked { path, slow, .. } if counts(path) => (live, pending) = (live + usize::from(!slow), true),
                 State::Answered { path } if counts(path) => live += 1,
                 _ => {}
             }
@@ -156,7 +159,7 @@ impl<C: Contact> Candidates<C> {
         let contact = candidate.contact()?.clone();
         // Without room only for the target, which then does not count.
         let ip = contact.ip().filter(|ip| self.prefixes.try_add(*ip));
-        candidate.state = State::Asked { path, ip };
+        candidate.state = State::Asked { path, ip, slow: false };
         Some(contact)
     }
 
@@ -167,6 +170,13 @@ impl<C: Contact> Candidates<C> {
         candidate.state = State::Answered { path };
         candidate.descriptions.drain(..candidate.descriptions.len() - 1);
         Some((path, candidate.hops))
+    }
+
+    /// An asked one turns out to be slow, or to be no longer, now that there is a connection.
+    pub(super) fn set_slow(&mut self, distance: &Distance, is_slow: bool) {
+        if let Some(State::Asked { slow, .. }) = self.by_distance.get_mut(distance).map(|one| &mut one.state) {
+            *slow = is_slow;
+        }
     }
 
     /// An asked one will not answer.
@@ -196,19 +206,19 @@ impl<C: Contact> Candidates<C> {
     }
 }
 
-/// The contacts of an answer that are looked at: the `count` closest to `target`, without those in `unwanted`,
-/// duplicates, and more than `per_prefix` allows of one prefix.
+/// The contacts of an answer that are looked at: the `count` closest to `target` that are `wanted`, without duplicates and
+/// without more than `per_prefix` allows of one prefix.
 pub(super) fn useful<C: Contact>(
     target: &Key,
     contacts: impl IntoIterator<Item = C>,
     count: usize,
     mut per_prefix: PrefixCounter,
-    unwanted: &[Key],
+    wanted: impl Fn(&Key) -> bool,
 ) -> Vec<(Distance, C)> {
     let mut closest: BTreeMap<Distance, C> = BTreeMap::new();
     for contact in contacts {
         let key = contact.key();
-        if !unwanted.contains(&key) {
+        if wanted(&key) {
             let known = closest.entry(target.distance(&key)).or_insert_with(|| contact.clone());
             if known.seq() < contact.seq() {
                 *known = contact;
@@ -223,4 +233,17 @@ pub(super) fn useful<C: Contact>(
         contact.ip().is_none_or(|ip| per_prefix.try_add(ip)) || is_target
     };
     closest.into_iter().filter(|(_, contact)| room(contact)).take(count).collect()
+}
+
+/// Keys that have the first bits in common with one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subtree {
+    pub(super) of: Key,
+    pub(super) bits: usize,
+}
+
+impl Subtree {
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.of.common_prefix_len(key) >= self.bits
+    }
 }

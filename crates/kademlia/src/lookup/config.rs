@@ -18,9 +18,10 @@ pub struct LookupConfig {
     pub slow_after: Duration,
     /// The same for the time until the connection is there.
     pub connect_share: Duration,
-    /// When an unanswered contact counts as failed, at the earliest, however fast others are.
+    /// When an unanswered contact counts as failed, at the earliest, however fast others are. `connect_share` is added for one
+    /// that there is no connection with.
     pub min_timeout: Duration,
-    /// When it counts as failed at the latest, and how long a connection may take.
+    /// When it counts as failed at the latest.
     pub max_timeout: Duration,
     /// The most questions of one lookup; the paths share them evenly. Honest nodes leave most of it over.
     pub max_queries: usize,

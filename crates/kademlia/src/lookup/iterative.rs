@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use p2p_identity::PrefixCounter;
 
-use super::candidates::{Candidates, Path, State, Step, useful};
+use super::candidates::{Candidates, Path, State, Step, Subtree, useful};
 use super::{LookupConfig, RttEstimator};
 use crate::{Contact, Distance, Key};
 
@@ -34,6 +34,8 @@ pub struct Lookup<C> {
     started: Instant,
     stats: LookupStats,
     best: Option<Distance>,
+    /// Where nobody is to be asked.
+    avoided: Vec<Subtree>,
     finished: bool,
 }
 
@@ -88,16 +90,25 @@ impl<C: Contact> Lookup<C> {
             started: now,
             stats: LookupStats::default(),
             best: None,
+            avoided: Vec::new(),
             finished: false,
             config,
         };
         // Our own table has its caps; here all of them have their turn.
         let unlimited = PrefixCounter::new(usize::MAX);
         let most = lookup.config.paths.saturating_mul(lookup.config.max_candidates);
-        for (n, (distance, seed)) in useful(&target, seeds, most, unlimited, &[local]).into_iter().enumerate() {
+        for (n, (distance, seed)) in
+            useful(&target, seeds, most, unlimited, |key| *key != local).into_iter().enumerate()
+        {
             lookup.candidates.learn(n % lookup.config.paths, distance, 1, seed);
         }
         lookup
+    }
+
+    /// Has it follow no answer into these parts of the key space. Its seeds must not be in them.
+    pub(super) fn avoiding(mut self, parts: &[Subtree]) -> Self {
+        self.avoided = parts.to_vec();
+        self
     }
 
     /// Whom to ask now for the contacts closest to the [`target`](Self::target). Call it again until it is `None`.
@@ -166,7 +177,8 @@ impl<C: Contact> Lookup<C> {
             self.stats.closest_after = Some(now.saturating_duration_since(self.started));
         }
         let prefixes = PrefixCounter::new(self.config.per_prefix).limit_local(self.config.limit_local);
-        for (distance, contact) in useful(&self.target, contacts, self.config.per_responder, prefixes, &[self.local]) {
+        let wanted = |key: &Key| *key != self.local && self.avoided.iter().all(|avoided| !avoided.contains(key));
+        for (distance, contact) in useful(&self.target, contacts, self.config.per_responder, prefixes, wanted) {
             self.candidates.learn(path, distance, hops + 1, contact);
         }
         self.candidates.trim(path, self.config.max_candidates);
@@ -247,7 +259,12 @@ impl<C: Contact> Lookup<C> {
         let mut late = Vec::new();
         let pending = std::mem::take(&mut self.pending);
         for one in pending {
-            if self.fails_at(&one) <= now { late.push(one) } else { self.pending.push(one) }
+            if self.fails_at(&one) <= now {
+                late.push(one);
+            } else {
+                self.candidates.set_slow(&one.distance, self.slow_at(&one) <= now);
+                self.pending.push(one);
+            }
         }
         for one in late {
             self.candidates.failed(&one.distance);
@@ -294,10 +311,10 @@ impl<C: Contact> Lookup<C> {
     }
 
     fn fails_at(&self, pending: &Pending) -> Instant {
-        let most = self.config.max_timeout;
+        let (least, most) = (self.config.min_timeout, self.config.max_timeout);
         match pending.connected {
-            Some(connected) => connected + self.rtt.timeout().max(self.config.min_timeout).min(most),
-            None => pending.asked + most,
+            Some(connected) => connected + self.rtt.timeout().max(least).min(most),
+            None => pending.asked + (self.config.connect_share + self.rtt.timeout()).max(least).min(most),
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::candidates::Subtree;
 use super::{Lookup, LookupConfig, LookupStats, RttEstimator};
 use crate::key::BITS;
 use crate::{Contact, Distance, Key};
 
-/// How many bits deeper than the region's own prefix parts are searched for. One that deep has a few honest nodes, far
-/// fewer than a lookup finds; if it has more, somebody chose their positions.
+/// How many bits deeper than the region's own prefix parts are searched. One that deep has one or two honest nodes; if it
+/// has as many as a lookup finds, somebody chose their positions.
 const DEEPEST: usize = 4;
 
 /// Finds the live nodes within a distance of a key.
@@ -16,8 +17,9 @@ const DEEPEST: usize = 4;
 /// A lookup finds the `k` closest to its target, so whoever puts `k` nodes closer to a key than any honest node hides all
 /// honest ones from it. This one then goes on with lookups of positions beside the key: where a lookup of `t` ended
 /// within the region, those parts of the region which it did not reach (the siblings of `t`'s subtrees) are looked up
-/// on their own, at the position in them that is opposite to `t`: so the crowd at `t` is the last to be found, not the
-/// first. Without a crowd that is one lookup, or two.
+/// on their own, at the position in them that is opposite to `t`. These do not ask those of a part in which a lookup found
+/// more nodes than chance puts there: they would be the closest known, and name nobody else. Without a crowd that is
+/// one lookup, or two.
 ///
 /// To be driven like a [`Lookup`]; only that [`next`](Self::next) also names what to ask for.
 #[derive(Debug, Clone)]
@@ -29,10 +31,11 @@ pub struct RegionLookup<C> {
     seeds: Vec<C>,
     found: BTreeMap<Distance, C>,
     current: Lookup<C>,
-    /// The bits that the part of `current` has in common with its target.
-    depth: usize,
-    /// Parts to search, and their bits.
-    parts: Vec<(Key, usize)>,
+    /// The part that `current` is about.
+    part: Subtree,
+    /// Parts that are still to be searched.
+    parts: Vec<Subtree>,
+    crowds: Vec<Subtree>,
     started: Instant,
     done: LookupStats,
     finished: bool,
@@ -60,8 +63,9 @@ impl<C: Contact> RegionLookup<C> {
             seeds,
             found: BTreeMap::new(),
             current,
-            depth: radius.leading_zeros(),
+            part: Subtree { of: center, bits: radius.leading_zeros() },
             parts: Vec::new(),
+            crowds: Vec::new(),
             started: now,
             done: LookupStats::default(),
             finished: false,
@@ -154,7 +158,7 @@ impl<C: Contact> RegionLookup<C> {
         }
         let time_left = (self.started + self.config.max_time).saturating_duration_since(now);
         let queries_left = self.config.region_queries.saturating_sub(self.done.queries);
-        let Some((target, depth)) = self.parts.pop() else {
+        let Some(part) = self.parts.pop() else {
             self.finished = true;
             return;
         };
@@ -168,10 +172,11 @@ impl<C: Contact> RegionLookup<C> {
             max_queries: self.config.max_queries.min(queries_left),
             ..self.config.clone()
         };
-        // From the table and from all that was found, so that no crowd decides where this part begins.
-        let seeds = self.seeds.iter().chain(self.found.values()).cloned();
-        self.current = Lookup::new(self.local, target, seeds, config, self.current.rtt(), now);
-        self.depth = depth;
+        let is_crowd = |contact: &&C| self.crowds.iter().any(|crowd| crowd.contains(&contact.key()));
+        let seeds = self.seeds.iter().chain(self.found.values()).filter(|contact| !is_crowd(contact)).cloned();
+        let lookup = Lookup::new(self.local, part.of, seeds, config, self.current.rtt(), now);
+        self.current = lookup.avoiding(&self.crowds);
+        self.part = part;
     }
 
     /// Which parts of the current part its lookup did not reach: of everyone closer to its target than the last of its
@@ -181,10 +186,13 @@ impl<C: Contact> RegionLookup<C> {
         let Some(last) = self.current.closest().nth(self.config.k.saturating_sub(1)) else { return };
         let reached = last.key().common_prefix_len(&target).min(BITS - 1);
         let deepest = (self.radius.leading_zeros() + DEEPEST).min(BITS - 1);
-        for bit in self.depth..=reached {
-            let sibling = opposite(&target, bit);
-            if bit < deepest && nearest_of_subtree(&self.center, &sibling, bit + 1) <= self.radius {
-                self.parts.push((sibling, bit + 1));
+        if reached >= deepest {
+            self.crowds.push(Subtree { of: target, bits: deepest });
+        }
+        for bit in self.part.bits..=reached.min(deepest - 1) {
+            let sibling = Subtree { of: opposite(&target, bit), bits: bit + 1 };
+            if nearest_in(&self.center, &sibling) <= self.radius {
+                self.parts.push(sibling);
             }
         }
     }
@@ -197,10 +205,10 @@ fn opposite(key: &Key, depth: usize) -> Key {
     Key::from_bytes(bytes)
 }
 
-/// How close to `center` a key can be that has the first `depth` bits in common with `key`.
-fn nearest_of_subtree(center: &Key, key: &Key, depth: usize) -> Distance {
-    let mut nearest = *key.as_bytes();
-    for bit in depth..BITS {
+/// How close to `center` a key of the subtree can be.
+fn nearest_in(center: &Key, subtree: &Subtree) -> Distance {
+    let mut nearest = *subtree.of.as_bytes();
+    for bit in subtree.bits..BITS {
         let mask = 0x80 >> (bit % 8);
         nearest[bit / 8] = nearest[bit / 8] & !mask | center.as_bytes()[bit / 8] & mask;
     }

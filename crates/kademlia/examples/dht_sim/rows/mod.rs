@@ -1,6 +1,11 @@
 //! What is measured: one file for each group of conditions.
 
+mod collusion;
+mod dead;
+mod floods;
+mod replay;
 mod static_tables;
+mod sybils;
 
 use crate::random::Random;
 use crate::report::Section;
@@ -45,4 +50,11 @@ impl Scale {
 pub(crate) type Row = (&'static str, fn(&Scale) -> Vec<Section>);
 
 /// All there are.
-pub(crate) const ROWS: &[Row] = &[("static", static_tables::run)];
+pub(crate) const ROWS: &[Row] = &[
+    ("static", static_tables::run),
+    ("dead", dead::run),
+    ("collusion", collusion::run),
+    ("sybils", sybils::run),
+    ("floods", floods::run),
+    ("replay", replay::run),
+];
