@@ -71,8 +71,8 @@ impl Network {
 
 #[test]
 fn the_number_is_within_the_interval_in_95_of_100_cases() {
-    for (nodes, networks) in [(100, 100), (1_000, 50), (10_000, 10), (100_000, 1)] {
-        for (lookups, cases) in [(1, 800), (8, 200), (64, 100)] {
+    for (nodes, networks) in [(100, 50), (1_000, 25), (10_000, 5), (100_000, 1)] {
+        for (lookups, cases) in [(1, 400), (8, 100), (64, 50)] {
             let tries = cases / networks;
             let mut random = Random(nodes as u64);
             let (mut within, mut sum, mut width) = (0u32, 0.0, 0.0);
@@ -88,7 +88,7 @@ fn the_number_is_within_the_interval_in_95_of_100_cases() {
             let all = (networks * tries) as f64;
             let (within, mean, width) = (f64::from(within) / all, sum / all, width / all);
             println!("{nodes} nodes, {lookups} lookups: {within:.3} within, mean {mean:.3}, width {width:.2}");
-            assert!(within >= 0.93, "{nodes} nodes, {lookups} lookups: {within} of {all} within");
+            assert!(within >= 0.92, "{nodes} nodes, {lookups} lookups: {within} of {all} within");
             assert!((0.95..1.05).contains(&mean), "{nodes} nodes, {lookups} lookups: mean {mean}");
             assert!(lookups < 64 || nodes < 10_000 || width < 0.15, "an interval that says something: {width}");
         }
@@ -139,11 +139,11 @@ fn density_tells_ground_ids_from_chance() {
     let network = Network::new(&mut random, 5_000);
     let estimator = network.estimator(&mut random, 64);
     let mut alarms = 0;
-    for _ in 0..2_000 {
+    for _ in 0..1_000 {
         let target = random.key();
         alarms += usize::from(estimator.is_too_dense(&target, network.closest(&target, &[])));
     }
-    assert!(alarms <= 2, "{alarms} false alarms in 2,000 lookups");
+    assert!(alarms <= 1, "{alarms} false alarms in 1,000 lookups");
     for sybils in [10, 20, 40, 100] {
         let found = (0..50).filter(|_| {
             let target = random.key();

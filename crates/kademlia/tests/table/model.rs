@@ -198,7 +198,7 @@ impl Model {
         }
     }
 
-    fn check(&mut self, targets: &[(Key, usize)]) {
+    fn check(&self, target: &Key, count: usize) {
         let nodes: Vec<Node> = self.table.iter().copied().collect();
         assert_eq!(self.table.len(), nodes.len());
         assert_eq!(nodes.len(), self.members.len(), "no duplicates, nobody unknown");
@@ -218,31 +218,27 @@ impl Model {
             assert_eq!(info.replacements, self.waiting.keys().filter(here).count());
             assert!(info.len <= self.config.k && info.replacements <= self.config.replacements);
         }
-        for (known, members) in [(&self.members, true), (&self.waiting, false)] {
-            for (key, known) in known.iter().filter(|(_, known)| known.prefix.is_some()) {
-                let same = |(_, other): &(&Key, &Known)| other.prefix == known.prefix;
-                let bucket = LOCAL.common_prefix_len(key);
-                let all = self.members.iter().chain(&self.waiting).filter(same);
-                let in_bucket = all.filter(|(key, _)| LOCAL.common_prefix_len(key) == bucket).count();
-                assert!(in_bucket <= self.config.per_bucket_prefix);
-                assert!(!members || self.members.iter().filter(same).count() <= self.config.per_table_prefix);
-            }
+        let (mut in_bucket, mut in_table) = (BTreeMap::new(), BTreeMap::new());
+        for (key, known) in self.members.iter().chain(&self.waiting) {
+            *in_bucket.entry((LOCAL.common_prefix_len(key), known.prefix)).or_insert(0) += 1;
         }
-        for (target, count) in targets {
-            let mut all: Vec<Key> = self.members.keys().copied().collect();
-            all.sort_by_key(|key| key.distance(target));
-            all.truncate(*count);
-            let closest = self.table.closest(target, *count);
-            assert_eq!(closest.len(), all.len());
-            assert!(closest.map(|node| node.key).eq(all));
-        }
+        self.members.values().for_each(|known| *in_table.entry(known.prefix).or_insert(0) += 1);
+        let (per_bucket, per_table) = (self.config.per_bucket_prefix, self.config.per_table_prefix);
+        assert!(in_bucket.iter().all(|((_, prefix), count)| prefix.is_none() || *count <= per_bucket));
+        assert!(in_table.iter().all(|(prefix, count)| prefix.is_none() || *count <= per_table));
+        let mut all: Vec<Key> = self.members.keys().copied().collect();
+        all.sort_by_cached_key(|key| key.distance(target));
+        all.truncate(count);
+        let closest = self.table.closest(target, count);
+        assert_eq!(closest.len(), all.len());
+        assert!(closest.map(|node| node.key).eq(all));
     }
 }
 
 fn run(config: TableConfig, ops: Vec<Op>, targets: &[(Key, usize)]) {
     let mut model = Model::new(config);
     let mut now = start();
-    for op in ops {
+    for (step, op) in ops.into_iter().enumerate() {
         match op {
             Op::Alive { node, at } => model.alive(now, node, if at % 4 == 0 { address(at) } else { node.ip }),
             Op::Failed(key) => model.failed(now, key),
@@ -275,7 +271,8 @@ fn run(config: TableConfig, ops: Vec<Op>, targets: &[(Key, usize)]) {
             Op::Wait(by) if by < 0 => now = now.checked_sub(secs(by.unsigned_abs())).unwrap_or(now),
             Op::Wait(by) => now += secs(by.unsigned_abs()),
         }
-        model.check(targets);
+        let (target, count) = &targets[step % targets.len()];
+        model.check(target, *count);
     }
 }
 
