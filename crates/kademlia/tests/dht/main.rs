@@ -1,0 +1,5 @@
+//! Real nodes on the loopback, with real sockets.
+
+mod common;
+mod network;
+mod values;
