@@ -131,6 +131,10 @@ fn a_source_gets_its_rate_from_all_its_addresses_together() {
     assert_eq!(count(&mut limiter, now, "8.8.9.1:1", true, 1000), burst);
     let later = now + Duration::from_secs(1);
     assert_eq!(count(&mut limiter, later, "8.8.8.1:1", true, 1000), limits.source_per_second as usize);
+    // What one source has no right to, it does not take from the strangers either.
+    assert_eq!(count(&mut limiter, now, "7.7.7.7:1", false, 10_000), burst);
+    let others = (0..=255).filter(|n| limiter.admit(now, SocketAddr::new(IpAddr::from([6, 6, *n, 1]), 1), false));
+    assert_eq!(others.count(), 256);
     for local in ["127.0.0.1:1", "127.0.0.1:2", "10.0.0.1:1"] {
         assert_eq!(count(&mut limiter, now, local, true, 1000), burst, "{local} is a source of its own");
     }

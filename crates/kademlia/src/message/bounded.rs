@@ -64,11 +64,7 @@ pub(crate) fn read_seq<'de, T: Deserialize<'de>, D: Deserializer<'de>, const MAX
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
-            let claimed = elements.size_hint().unwrap_or(0);
-            if claimed > MAX {
-                return Err(A::Error::invalid_length(claimed, &self));
-            }
-            let mut read = Vec::with_capacity(claimed);
+            let mut read = Vec::with_capacity(elements.size_hint().unwrap_or(0).min(MAX));
             while let Some(element) = elements.next_element()? {
                 if read.len() == MAX {
                     return Err(A::Error::invalid_length(MAX + 1, &self));
