@@ -240,6 +240,11 @@ impl Dht {
         self.0.shared.server.serve(Authenticated { connection, remote, sender, receiver });
     }
 
+    /// Operations and questions under way, those of the upkeep included.
+    pub fn busy(&self) -> (usize, usize) {
+        self.0.shared.look(|engine| engine.busy())
+    }
+
     /// Background tasks of this node that have not ended; zero after [`shutdown`](Self::shutdown).
     pub fn tasks(&self) -> usize {
         let shared = &self.0.shared;

@@ -142,10 +142,10 @@ impl Engine {
         self.keep_up(now);
     }
 
-    /// Tells others from now on, and again before they forget, that this node provides `key`. What it takes to be
-    /// found at once is [`Command::Provide`](super::Command::Provide). Gives a number that ends it.
-    pub fn provide(&mut self, now: Instant, key: Key) -> u64 {
-        let due = self.renewal_at(now);
+    /// Tells others, and tells them again before they forget, that this node provides `key`: from now on if `at_once`,
+    /// else after [`Command::Provide`](super::Command::Provide) has done so. Gives a number that ends it.
+    pub fn provide(&mut self, now: Instant, key: Key, at_once: bool) -> u64 {
+        let due = if at_once { now } else { self.renewal_at(now) };
         let number = self.id();
         let one =
             self.upkeep.providing.entry(key).or_insert(Providing { due, running: false, wanted: BTreeSet::new() });
@@ -233,7 +233,8 @@ impl Engine {
             self.bootstrap(if alone { BOOTSTRAP_WIDTH } else { 1 });
         }
         let remembered = if alone { self.upkeep.remembered.clone() } else { Vec::new() };
-        if !alone || !remembered.is_empty() {
+        // One at a time: on a machine that cannot keep up, more would only make it later.
+        if self.upkeep.seeding == 0 && (!alone || !remembered.is_empty()) {
             self.start_seeding(now, remembered);
         }
     }

@@ -2,10 +2,11 @@
 
 use p2p_kademlia::{Key, Mode};
 
-use crate::common::{closest_of, key_pair, network, shut_down, within};
+use crate::common::{alone, closest_of, key_pair, network, shut_down, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_finds_the_closest_nodes_and_each_other() {
+    let _alone = alone().await;
     let nodes = network(30).await;
     let mut found = 0;
     for (n, dht) in nodes.iter().enumerate() {
@@ -54,4 +55,26 @@ async fn a_node_alone_says_so() {
     let error = within("put", client.put("x")).await.unwrap_err();
     assert_eq!(DhtError::of(&error), Some(DhtError::NoNodes));
     client.shutdown().await;
+}
+
+#[cfg(feature = "quic")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transports_mix() {
+    use crate::common::{config, network_of};
+    use p2p_kademlia::KademliaConfig;
+
+    let _alone = alone().await;
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let mixed = |bootstrap: Option<&p2p_kademlia::Dht>| {
+        let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let endpoint = format!("{}://127.0.0.1:0", ["quic", "tls", "tcp"][n % 3]).parse().unwrap();
+        KademliaConfig { discovery_endpoints: vec![endpoint], ..config(bootstrap) }
+    };
+    let nodes = network_of(9, mixed).await;
+    let put = within("put", nodes[1].put("over everything")).await.unwrap();
+    assert_eq!(put.stored, 9);
+    for dht in &nodes {
+        assert!(within("get", dht.get(&put.key)).await.unwrap().is_some());
+    }
+    shut_down(nodes).await;
 }

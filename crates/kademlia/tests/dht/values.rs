@@ -6,10 +6,11 @@ use p2p_core::PeerId;
 use p2p_identity::Error;
 use p2p_kademlia::{Dht, DhtError, Key, Refused};
 
-use crate::common::{network, shut_down, within};
+use crate::common::{alone, network, shut_down, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_are_stored_found_and_replaced() {
+    let _alone = alone().await;
     let nodes = network(25).await;
     let put = within("put", nodes[3].put("hello")).await.unwrap();
     assert_eq!(put.key, Key::of_value(b"hello"));
@@ -49,6 +50,7 @@ async fn providers(dht: &Dht, key: &Key) -> BTreeSet<PeerId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn providers_are_found_by_everybody() {
+    let _alone = alone().await;
     let nodes = network(20).await;
     let key = Key::of_value(b"the song");
     let mut providing = Vec::new();
