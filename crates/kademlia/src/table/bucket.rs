@@ -89,7 +89,7 @@ impl<C: Contact> Bucket<C> {
     /// Adds a member; the caller has seen that there is room.
     pub(super) fn push(&mut self, entry: Entry<C>) {
         self.tails[self.members.len()] = self.tail(&Words::of_key(&entry.contact.key()));
-        push_exact(&mut self.members, entry);
+        push_exact(&mut self.members, entry, MAX_K);
     }
 
     pub(super) fn remove(&mut self, at: usize) -> Entry<C> {
@@ -126,7 +126,7 @@ impl<C: Contact> Bucket<C> {
     /// even out the bucket. Whether the contact itself may wait.
     pub(super) fn wait(&mut self, now: Instant, entry: Entry<C>, config: &TableConfig) -> bool {
         let key = entry.contact.key();
-        push_exact(&mut self.replacements, entry);
+        push_exact(&mut self.replacements, entry, config.replacements + 1);
         while self.replacements.len() > config.replacements {
             let shares = Shares::new(config);
             let crowd = shares.most_crowded(self.replacements.iter().map(|entry| self.tail_of(entry)));
@@ -156,10 +156,10 @@ impl<C: Contact> Bucket<C> {
     }
 }
 
-/// Entries are large and buckets many: grows by a few at a time instead of by half.
-fn push_exact<T>(list: &mut Vec<T>, item: T) {
+/// Entries are large and buckets many: grows by a few at a time instead of by half, and not beyond `most`.
+fn push_exact<T>(list: &mut Vec<T>, item: T, most: usize) {
     if list.len() == list.capacity() {
-        list.reserve_exact(4);
+        list.reserve_exact(most.saturating_sub(list.len()).clamp(1, 4));
     }
     list.push(item);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use p2p_identity::Prefix;
 use p2p_identity::prefix::is_local;
 
-/// The most contacts that a bucket can be made to hold.
+/// The most contacts that a bucket can be made to hold, and the most that can wait for a place in it.
 pub const MAX_K: usize = 32;
 
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct TableConfig {
     /// Contacts per bucket, 1 to [`MAX_K`].
     pub k: usize,
-    /// Contacts that wait for a place, per bucket.
+    /// Contacts that wait for a place, per bucket, 0 to [`MAX_K`].
     pub replacements: usize,
     /// Whether the limits by address prefix hold.
     pub caps: bool,
@@ -64,6 +64,7 @@ impl Default for TableConfig {
 impl TableConfig {
     pub(super) fn in_range(mut self) -> Self {
         self.k = self.k.clamp(1, MAX_K);
+        self.replacements = self.replacements.min(MAX_K);
         self.max_failures = self.max_failures.clamp(1, u8::MAX.into());
         for interval in [&mut self.check_interval, &mut self.retry_interval, &mut self.bucket_refresh] {
             *interval = (*interval).clamp(MIN_INTERVAL, MAX_INTERVAL);

@@ -302,6 +302,7 @@ fn settings_out_of_range_are_put_right() {
     let zero = secs(0);
     let config = TableConfig {
         k: 1000,
+        replacements: usize::MAX,
         max_failures: 0,
         check_interval: zero,
         retry_interval: std::time::Duration::MAX,
@@ -313,6 +314,7 @@ fn settings_out_of_range_are_put_right() {
     assert_eq!((table.config().max_failures, table.config().check_interval), (1, secs(1)));
     let mut random = Random(3);
     (0..1000).for_each(|_| _ = alive(&mut table, start(), Node::new(random.key(), None)));
-    assert_eq!(table.buckets().next().unwrap().len, p2p_kademlia::table::MAX_K);
+    let info = table.buckets().next().unwrap();
+    assert_eq!((info.len, info.replacements), (p2p_kademlia::table::MAX_K, p2p_kademlia::table::MAX_K));
     assert!(table.next_due(start()).is_some());
 }
