@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::shared::{Shared, Waiter};
 use super::{Dht, DhtError, Providers, Providing};
-use crate::engine::{Command, MAX_FOUND, OperationId, Outcome};
+use crate::engine::{Command, MAX_FOUND, OperationId, Outcome, Peer};
 use crate::{Key, Refused, StoredValue};
 
 /// What became of a value that was put.
@@ -116,7 +116,7 @@ impl Dht {
     pub async fn provide(&self, key: Key) -> Result<Providing> {
         match self.run_operation(Command::Provide(key)).await? {
             Outcome::Provide { stored: 0, refused } => Err(not_stored(refused)),
-            Outcome::Provide { .. } => Ok(Providing::begin(self.shared(), key)),
+            Outcome::Provide { .. } => Ok(Providing::begin(self.shared(), key, false)),
             _ => Err(DhtError::NoRecord.into()),
         }
     }
@@ -147,10 +147,19 @@ impl Dht {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::ShutDown`].
     pub async fn closest(&self, key: &Key) -> Result<Vec<PeerRecord>> {
-        match self.run_operation(Command::Closest(*key)).await? {
-            Outcome::Closest(records) => Ok(records),
+        Ok(self.closest_peers(*key).await?.iter().map(|peer| peer.record().clone()).collect())
+    }
+
+    pub(crate) async fn closest_peers(&self, key: Key) -> Result<Vec<Peer>> {
+        match self.run_operation(Command::Closest(key)).await? {
+            Outcome::Closest(peers) => Ok(peers),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// As [`provide`](Self::provide), without waiting: others are told as soon as that can be done.
+    pub(crate) fn provide_soon(&self, key: Key) -> Providing {
+        Providing::begin(self.shared(), key, true)
     }
 
     async fn store(&self, value: StoredValue, expected_seq: Option<u64>) -> Result<Put> {

@@ -1,6 +1,7 @@
 //! [`Providing`] and [`Providers`].
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -23,8 +24,9 @@ pub struct Providing {
 }
 
 impl Providing {
-    pub(super) fn begin(shared: &Arc<Shared>, key: Key) -> Self {
-        let number = shared.engine(|engine, now| engine.provide(now, key));
+    /// `at_once`: others have not been told yet.
+    pub(super) fn begin(shared: &Arc<Shared>, key: Key, at_once: bool) -> Self {
+        let number = shared.engine(|engine, now| engine.provide(now, key, at_once));
         Self { shared: Arc::downgrade(shared), key, number }
     }
 
@@ -50,18 +52,23 @@ impl fmt::Debug for Providing {
 
 /// The providers of a key as they are found; from [`Dht::providers`](crate::Dht::providers). Ends when the search has.
 pub struct Providers {
-    records: mpsc::Receiver<PeerRecord>,
+    records: mpsc::Receiver<(PeerRecord, IpAddr)>,
     /// Ends the search when it is dropped.
     _running: Option<Running>,
 }
 
 impl Providers {
-    pub(super) fn new(records: mpsc::Receiver<PeerRecord>, running: Option<Running>) -> Self {
+    pub(super) fn new(records: mpsc::Receiver<(PeerRecord, IpAddr)>, running: Option<Running>) -> Self {
         Self { records, _running: running }
     }
 
     /// The next one; `None` when there are no more. Cancel-safe.
     pub async fn next(&mut self) -> Option<PeerRecord> {
+        self.next_with_source().await.map(|(record, _)| record)
+    }
+
+    /// With from where it was told, which decides what addresses of it are believed.
+    pub(crate) async fn next_with_source(&mut self) -> Option<(PeerRecord, IpAddr)> {
         self.records.recv().await
     }
 }
@@ -70,7 +77,7 @@ impl Stream for Providers {
     type Item = PeerRecord;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<PeerRecord>> {
-        self.records.poll_recv(cx)
+        self.records.poll_recv(cx).map(|next| next.map(|(record, _)| record))
     }
 }
 

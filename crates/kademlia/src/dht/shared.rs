@@ -64,7 +64,7 @@ struct Core {
 /// Who waits for an operation.
 pub(super) enum Waiter {
     Outcome(oneshot::Sender<Outcome>),
-    Providers(mpsc::Sender<PeerRecord>),
+    Providers(mpsc::Sender<(PeerRecord, IpAddr)>),
 }
 
 impl Shared {
@@ -216,10 +216,10 @@ impl Shared {
                         let _ = sender.send(outcome);
                     }
                 }
-                Action::Provider { id, record } => {
+                Action::Provider { id, record, reached } => {
                     if let Some(Waiter::Providers(sender)) = core.operations.get(&id) {
                         // There is room for as many as the engine finds.
-                        let _ = sender.try_send(record);
+                        let _ = sender.try_send((record, reached));
                     }
                 }
                 Action::Record { seq, record } => {

@@ -6,6 +6,7 @@ use p2p_core::PeerId;
 use p2p_identity::PeerRecord;
 use p2p_net::Endpoint;
 
+use super::Peer;
 use crate::lookup_service::Target;
 use crate::{Key, Refused, Request, Response, StoredValue};
 
@@ -58,6 +59,8 @@ pub enum Action {
         id: OperationId,
         /// Its record, verified.
         record: PeerRecord,
+        /// From where it was told, which decides what addresses of it are believed.
+        reached: IpAddr,
     },
     /// An operation is over.
     Done {
@@ -105,7 +108,7 @@ pub enum Command {
 #[non_exhaustive]
 pub enum Outcome {
     /// Those that answered, closest first. Verified.
-    Closest(Vec<PeerRecord>),
+    Closest(Vec<Peer>),
     /// The newest record there is, verified.
     FindPeer(Option<PeerRecord>),
     /// The value, verified.

@@ -91,10 +91,10 @@ impl Engine {
         match question.about {
             About::Search(operation, target) => {
                 if let Some(from) = question.peer.as_ref().map(Contact::key) {
-                    self.came_closer(now, operation, (from, target), contacts, answered);
+                    self.came_closer(now, operation, (from, target), contacts, (answered, ip));
                 }
             }
-            About::Fetch(operation) => self.fetched(now, operation, id, Some(answered.response)),
+            About::Fetch(operation) => self.fetched(operation, id, Some((answered.response, ip))),
             About::Write(operation) => self.wrote(now, operation, id, Some(answered.response)),
             About::Check => {
                 if answered.response == Response::Refused(Refused::NoRecord)
@@ -155,7 +155,7 @@ impl Engine {
                 }
                 self.drive(now, operation);
             }
-            About::Fetch(operation) => self.fetched(now, operation, id, None),
+            About::Fetch(operation) => self.fetched(operation, id, None),
             About::Write(operation) => self.wrote(now, operation, id, None),
             About::Check => self.checked(false),
             About::Bootstrap => self.bootstrapped(now, None),

@@ -1,6 +1,7 @@
 //! Finding values and providers: on the way to their key, and in its region when that may have missed them.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::exchange::About;
@@ -19,10 +20,10 @@ impl Engine {
     /// What an answer has of what is wanted; the outcome, if that is all that can be wanted.
     pub(super) fn take_answer(
         &mut self,
-        _now: Instant,
         id: OperationId,
         purpose: &mut Purpose,
         response: &Response,
+        reached: IpAddr,
     ) -> Option<Outcome> {
         match (purpose, response) {
             (Purpose::Get { key, best }, Response::Value { value: Some(value), .. }) => {
@@ -42,7 +43,7 @@ impl Engine {
                         && let Some(record) = self.verified.check(record)
                     {
                         found.insert(record.peer_id());
-                        self.act(Action::Provider { id, record });
+                        self.act(Action::Provider { id, record, reached });
                     }
                 }
                 (found.len() >= MAX_FOUND).then_some(Outcome::Providers(found.len()))
@@ -96,9 +97,10 @@ impl Engine {
     }
 
     /// One of the region has answered, or not.
-    pub(super) fn fetched(&mut self, now: Instant, id: OperationId, question: QuestionId, answer: Option<Response>) {
+    pub(super) fn fetched(&mut self, id: OperationId, question: QuestionId, answer: Option<(Response, IpAddr)>) {
         let Some(mut operation) = self.operations.remove(&id) else { return };
-        let outcome = answer.and_then(|answer| self.take_answer(now, id, &mut operation.purpose, &answer));
+        let outcome =
+            answer.and_then(|(answer, reached)| self.take_answer(id, &mut operation.purpose, &answer, reached));
         if let Some(outcome) = outcome {
             self.act(Action::Done { id, outcome });
             return;

@@ -1,6 +1,7 @@
 //! Operations: what users, and the upkeep, want to have done. Each begins with a search.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use p2p_core::PeerId;
@@ -230,10 +231,10 @@ impl Engine {
         id: OperationId,
         (from, target): (Key, Key),
         contacts: Vec<Peer>,
-        answered: Answered,
+        (answered, ip): (Answered, IpAddr),
     ) {
         let Some(mut operation) = self.operations.remove(&id) else { return };
-        let outcome = self.take_home(now, id, &mut operation.purpose, &contacts, &answered);
+        let outcome = self.take_home(id, &mut operation.purpose, &contacts, (&answered, ip));
         if let Some(outcome) = outcome {
             self.act(Action::Done { id, outcome });
             return;
@@ -267,7 +268,10 @@ impl Engine {
             Purpose::Providers { key, found } => {
                 for record in self.store.providers(now, key, usize::MAX) {
                     found.insert(record.peer_id());
-                    self.act(Action::Provider { id, record });
+                    // What is not known to be of our own network is believed in its public addresses only.
+                    let contact = self.table.get(&Key::of_peer(&self.network, &record.peer_id()));
+                    let reached = contact.map_or(IpAddr::from([0, 0, 0, 0]), Peer::reached);
+                    self.act(Action::Provider { id, record, reached });
                 }
                 None
             }
@@ -279,11 +283,10 @@ impl Engine {
     /// What an answer has of what is wanted; the outcome, if that is all that can be wanted.
     fn take_home(
         &mut self,
-        now: Instant,
         id: OperationId,
         purpose: &mut Purpose,
         contacts: &[Peer],
-        answered: &Answered,
+        (answered, ip): (&Answered, IpAddr),
     ) -> Option<Outcome> {
         match (purpose, &answered.response) {
             (Purpose::FindPeer { peer_id, best }, _) => {
@@ -295,7 +298,7 @@ impl Engine {
                 }
                 (answered.peer_id == *peer_id).then(|| Outcome::FindPeer(best.clone()))
             }
-            (purpose, response) => self.take_answer(now, id, purpose, response),
+            (purpose, response) => self.take_answer(id, purpose, response, ip),
         }
     }
 
@@ -310,8 +313,7 @@ impl Engine {
         tracing::debug!(target = ?center, found = found.len(), stats = ?search.stats(), "a lookup has ended");
         match &operation.purpose {
             Purpose::Closest(_) => {
-                let records = found.iter().map(|peer| peer.record().clone()).collect();
-                self.act(Action::Done { id, outcome: Outcome::Closest(records) });
+                self.act(Action::Done { id, outcome: Outcome::Closest(found) });
             }
             Purpose::FindPeer { best, .. } => {
                 let outcome = Outcome::FindPeer(best.clone());
