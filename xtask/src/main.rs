@@ -29,11 +29,22 @@ enum Task {
     Book,
     Deny,
     Tidy,
+    DhtSim,
 }
 
 impl Task {
-    const ALL: [Task; 9] =
-        [Task::Ci, Task::Test, Task::Fmt, Task::Lint, Task::Features, Task::Docs, Task::Book, Task::Deny, Task::Tidy];
+    const ALL: [Task; 10] = [
+        Task::Ci,
+        Task::Test,
+        Task::Fmt,
+        Task::Lint,
+        Task::Features,
+        Task::Docs,
+        Task::Book,
+        Task::Deny,
+        Task::Tidy,
+        Task::DhtSim,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -46,6 +57,7 @@ impl Task {
             Task::Book => "book",
             Task::Deny => "deny",
             Task::Tidy => "tidy",
+            Task::DhtSim => "dht-sim",
         }
     }
 
@@ -60,6 +72,9 @@ impl Task {
             Task::Book => "build the book in docs/ (installs mdbook if missing: some minutes)",
             Task::Deny => "licences, bans and sources of dependencies; advisories if their database can be had",
             Task::Tidy => "the rules of the repository: layers, sizes, links, and what people forget",
+            Task::DhtSim => {
+                "figures of the DHT; --nodes 1000 --rows static,dead --seed 1 --quick; --write: into the book"
+            }
         }
     }
 }
@@ -84,7 +99,9 @@ impl Invocation {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
                 }
-                Arg::Value(value) if task == Some(Task::Test) => {
+                // The simulation knows its own arguments.
+                Arg::Long(flag) if task == Some(Task::DhtSim) => passed_on.push(format!("--{flag}")),
+                Arg::Value(value) if matches!(task, Some(Task::Test | Task::DhtSim)) => {
                     passed_on.push(value.into_string().map_err(|_| "an argument is not UTF-8")?);
                 }
                 other => return Err(other.unexpected().into()),
@@ -123,6 +140,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::Book => tasks::book(&run),
         Task::Deny => tasks::deny(&run),
         Task::Tidy => tidy::tidy(&run),
+        Task::DhtSim => tasks::dht_sim(&run, passed_on),
     }
 }
 
@@ -171,6 +189,8 @@ mod tests {
         assert_eq!(parse(&["fmt", "--check"]).unwrap(), run(Task::Fmt, true, &[]));
         assert_eq!(parse(&["fmt", "--write"]).unwrap(), run(Task::Fmt, false, &[]));
         assert_eq!(parse(&["test", "--", "-p", "p2p-core"]).unwrap(), run(Task::Test, false, &["-p", "p2p-core"]));
+        let sim = ["--nodes", "1000", "--write"];
+        assert_eq!(parse(&[&["dht-sim"], &sim[..]].concat()).unwrap(), run(Task::DhtSim, false, &sim));
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

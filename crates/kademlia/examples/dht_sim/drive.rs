@@ -145,5 +145,6 @@ pub(crate) fn lookup(world: &World, local: Key, target: Key, config: &LookupConf
 
 /// What a node takes from its table to begin with.
 pub(crate) fn seeds(world: &World, local: Key, target: Key, config: &LookupConfig) -> Vec<Peer> {
-    world.table(&local).closest(&target, K.max(config.paths * config.width)).copied().collect()
+    let count = K.max(config.paths * config.width);
+    world.at_table(&local, |table| table.closest(&target, count).copied().collect())
 }

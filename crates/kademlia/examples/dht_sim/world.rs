@@ -1,8 +1,9 @@
 //! A network as a sorted array of ids, in which tables and nearest nodes are found by bisection.
 //!
-//! A table is built when its owner is asked and dropped after: a million nodes fit into memory, and each table is the
-//! production one, filled as by a long quiet time: up to k random nodes of each bucket's range.
+//! A table is built when its owner is asked and, in a large network, dropped after: so a million nodes fit into memory. Each is
+//! the production table, filled as by a long quiet time: up to k random nodes of each bucket's range.
 
+use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::time::Instant;
@@ -12,6 +13,9 @@ use p2p_kademlia::{Contact, Key, Table, TableConfig};
 use crate::random::Random;
 
 pub(crate) const K: usize = 20;
+
+/// Networks up to this size keep their tables.
+const KEPT: usize = 2_000;
 
 /// A simulated node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub(crate) fn start() -> Instant {
 pub(crate) struct World {
     /// In the order of keys.
     keys: Vec<Key>,
+    /// By index; empty in a large network.
+    tables: Vec<OnceCell<Table<Peer>>>,
     random: Random,
     begin: Instant,
 }
@@ -60,7 +66,8 @@ impl World {
 
     pub(crate) fn of(mut keys: Vec<Key>, random: &Random) -> Self {
         keys.sort_unstable();
-        Self { keys, random: random.fork(2), begin: start() }
+        let tables = if keys.len() <= KEPT { vec![OnceCell::new(); keys.len()] } else { Vec::new() };
+        Self { keys, tables, random: random.fork(2), begin: start() }
     }
 
     /// With these nodes too.
@@ -80,7 +87,15 @@ impl World {
         self.keys.binary_search(key).ok()
     }
 
-    /// The table of a node, always the same one.
+    /// Looks at the table of a node, which is always the same one.
+    pub(crate) fn at_table<R>(&self, owner: &Key, look: impl FnOnce(&Table<Peer>) -> R) -> R {
+        match self.index(owner).and_then(|index| self.tables.get(index)) {
+            Some(kept) => look(kept.get_or_init(|| self.table(owner))),
+            None => look(&self.table(owner)),
+        }
+    }
+
+    /// The table of a node.
     pub(crate) fn table(&self, owner: &Key) -> Table<Peer> {
         let mut table = Table::new(*owner, TableConfig::default());
         let mut random = self.random.fork(u64::from_be_bytes(owner.as_bytes()[..8].try_into().unwrap_or_default()));
@@ -99,7 +114,7 @@ impl World {
 
     /// What an honest node answers.
     pub(crate) fn answer(&self, by: &Key, target: &Key) -> Vec<Peer> {
-        self.table(by).closest(target, K).copied().collect()
+        self.at_table(by, |table| table.closest(target, K).copied().collect())
     }
 
     /// The `count` nodes closest to `target` of those that `counts`.
@@ -150,7 +165,7 @@ mod tests {
         let world = World::new(700, &random);
         for _ in 0..50 {
             let target = random.key();
-            let counts = |key: &Key| key.as_bytes()[31] % 3 != 0;
+            let counts = |key: &Key| !key.as_bytes()[31].is_multiple_of(3);
             let mut all: Vec<Key> = world.keys.iter().copied().filter(counts).collect();
             all.sort_unstable_by_key(|key| target.distance(key));
             all.truncate(K);

@@ -17,6 +17,8 @@ pub(crate) fn run(scale: &Scale) -> Vec<Section> {
     vec![table(scale), unsolicited(scale), store(scale)]
 }
 
+/// In a test too: of a smaller table, two prefixes may have a larger share.
+const NODES: usize = 100_000;
 const IDS: usize = 10_000;
 const HOSTS: usize = 2;
 
@@ -39,13 +41,14 @@ fn table(scale: &Scale) -> Section {
             on.0 <= MOST_OF_A_BUCKET && on.1 <= MOST_OF_THE_TABLE,
             [name.into(), percent(on.0), percent(on.1), "≤ 20 %, ≤ 8 %".into(), percent(off.0), percent(off.1)],
         );
+        section.without(off.0 <= MOST_OF_A_BUCKET && off.1 <= MOST_OF_THE_TABLE);
     }
     section
 }
 
 /// The attackers' share of the bucket where it is largest, and of the whole table.
 fn shares(scale: &Scale, attack_first: bool, config: TableConfig) -> (f64, f64) {
-    let nodes = scale.pick(100_000, 10_000);
+    let nodes = NODES;
     let mut random = scale.random(6);
     let world = World::new(nodes, &random);
     let local = world.key(0);
@@ -61,7 +64,7 @@ fn shares(scale: &Scale, attack_first: bool, config: TableConfig) -> (f64, f64) 
         table.on_alive(now, peer, peer.ip.map(IpAddr::V4));
     };
     if attack_first {
-        ids.iter().for_each(|peer| _ = answer(&mut table, *peer));
+        ids.iter().for_each(|peer| answer(&mut table, *peer));
     }
     let mut again = ids.iter().cycle();
     for at in order {
@@ -131,6 +134,7 @@ fn unsolicited(scale: &Scale) -> Section {
     );
     let (on, off) = (invented(&table), invented(&naive));
     section.line(on == 0, [count(named), lookups.to_string(), on.to_string(), "0".into(), off.to_string()]);
+    section.without(off == 0);
     section
 }
 
@@ -143,7 +147,7 @@ const ATTACKERS: usize = 10;
 const KEPT: f64 = 0.99;
 
 fn store(scale: &Scale) -> Section {
-    let stores = scale.pick(1_000_000, 100_000);
+    let stores = scale.pick(1_000_000, 120_000);
     let mut section = Section::new(
         "A flood of stores",
         "Stores of 64 bytes from ten addresses, while 12 000 honest values of 1 000 bytes are there and 12 000 come, from 240 \
@@ -165,6 +169,7 @@ fn store(scale: &Scale) -> Section {
             percent(off.1),
         ],
     );
+    section.without(off.0 <= most && off.1 >= KEPT);
     section
 }
 

@@ -1,5 +1,6 @@
 //! What is measured: one file for each group of conditions.
 
+mod churn;
 mod collusion;
 mod dead;
 mod floods;
@@ -28,7 +29,7 @@ impl Scale {
     /// Enough lookups for the quantiles that are wanted.
     pub(crate) fn lookups(&self, nodes: usize) -> usize {
         match nodes {
-            _ if self.quick => 200,
+            _ if self.quick => 60,
             0..=20_000 => 4_000,
             _ => 2_000,
         }
@@ -53,6 +54,8 @@ pub(crate) type Row = (&'static str, fn(&Scale) -> Vec<Section>);
 pub(crate) const ROWS: &[Row] = &[
     ("static", static_tables::run),
     ("dead", dead::run),
+    ("churn", churn::churn),
+    ("partition", churn::partition),
     ("collusion", collusion::run),
     ("sybils", sybils::run),
     ("floods", floods::run),

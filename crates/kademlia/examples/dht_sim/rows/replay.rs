@@ -57,5 +57,6 @@ pub(crate) fn run(scale: &Scale) -> Vec<Section> {
         &["reads", "newest returned", "required", "first valid answer (off)"],
     );
     section.line(on >= REQUIRED, [count(total), percent(on), "≥ 99.9 %".into(), percent(off)]);
+    section.without(off >= REQUIRED);
     vec![section]
 }

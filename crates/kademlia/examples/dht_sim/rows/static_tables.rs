@@ -39,7 +39,7 @@ fn measure(world: &World, config: &LookupConfig, links: Links, lookups: usize, r
         let expected = world.closest(&target, K, |key| *key != local);
         let mut lookup = lookup(world, local, target, config);
         let trace = drive(&mut lookup, links, random, |by, target| Reply::Contacts(world.answer(by, target)));
-        columns[0].push(world.table(&local).len() as f64);
+        columns[0].push(world.at_table(&local, |table| table.len()) as f64);
         columns[1].push(f64::from(lookup.stats().hops));
         columns[2].push(lookup.stats().queries as f64);
         // Never is later than everything else.

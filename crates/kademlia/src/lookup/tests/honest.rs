@@ -16,7 +16,7 @@ fn found(network: &Network, local: Key, target: Key, config: &LookupConfig, rand
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn plain_and_disjoint_lookups_equal_brute_force(seed: u64, count in 2..400usize) {

@@ -34,6 +34,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn every_order_of_events_ends_within_the_bounds(
         seed: u64,

@@ -42,6 +42,25 @@ fn a_slow_contact_frees_its_slot_and_still_counts() {
 }
 
 #[test]
+fn who_takes_the_place_of_a_slow_contact_is_asked_before_that_one_fails() {
+    let config = LookupConfig { k: 1, width: 1, ..LookupConfig::single_path() };
+    let (mut lookup, asked, now) = begun(config.clone());
+    assert_eq!(asked.len(), 1, "the closest is all that is wanted");
+    lookup.on_connected(now, &asked[0].key());
+    assert!(ask(&mut lookup, now + config.slow_after - MS).is_empty());
+    let late = now + config.slow_after;
+    let next = ask(&mut lookup, late);
+    assert_eq!(next.len(), 1);
+    lookup.on_connected(late, &next[0].key());
+    // It is not over before the closer one has had its time.
+    assert!(lookup.on_answer(late + MS, &next[0].key(), []));
+    assert!(ask(&mut lookup, late + MS).is_empty() && !lookup.is_finished());
+    ask(&mut lookup, now + config.max_timeout);
+    assert!(lookup.is_finished());
+    assert_eq!(lookup.closest().next(), next.first());
+}
+
+#[test]
 fn a_cold_contact_has_the_share_of_the_connect_first() {
     let config = LookupConfig::single_path();
     let (mut lookup, asked, now) = begun(config.clone());
