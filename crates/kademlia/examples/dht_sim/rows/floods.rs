@@ -34,7 +34,8 @@ fn table(scale: &Scale) -> Section {
         &["order", "of the worst bucket", "of the table", "required", "worst bucket (off)", "table (off)"],
     );
     scale.progress("flood of ids");
-    for (name, attack_first) in [("attackers first", true), ("honest nodes first", false)] {
+    let orders = [("attackers first", true), ("honest nodes first", false)];
+    for (name, attack_first) in scale.pick(&orders[..], &orders[..1]).iter().copied() {
         let on = shares(scale, attack_first, TableConfig::default());
         let off = shares(scale, attack_first, TableConfig { caps: false, balance: false, ..TableConfig::default() });
         section.line(
@@ -147,7 +148,11 @@ const ATTACKERS: usize = 10;
 const KEPT: f64 = 0.99;
 
 fn store(scale: &Scale) -> Section {
-    let stores = scale.pick(1_000_000, 120_000);
+    let (stores, honest) = scale.pick((1_000_000, 12_000), (12_000, 240));
+    // Smaller by as much.
+    let bounds = StoreConfig::default();
+    let shrunk = StoreConfig { max_bytes: bounds.max_bytes >> 4, prefix_bytes: bounds.prefix_bytes >> 4, ..bounds };
+    let config = scale.pick(StoreConfig::default(), shrunk);
     let mut section = Section::new(
         "A flood of stores",
         "Stores of 64 bytes from ten addresses, while 12 000 honest values of 1 000 bytes are there and 12 000 come, from 240 \
@@ -155,9 +160,9 @@ fn store(scale: &Scale) -> Section {
         &["stores", "most bytes held", "allowed", "honest values kept", "required", "kept (off)"],
     );
     scale.progress("flood of stores");
-    let bounded = flood(stores, scale.pick(12_000, 1_000), StoreConfig::default());
-    let off = flood(stores, scale.pick(12_000, 1_000), StoreConfig { quotas: false, ..StoreConfig::default() });
-    let most = StoreConfig::default().max_bytes;
+    let most = config.max_bytes;
+    let bounded = flood(stores, honest, config.clone());
+    let off = flood(stores, honest, StoreConfig { quotas: false, ..config });
     section.line(
         bounded.0 <= most && bounded.1 >= KEPT,
         [
