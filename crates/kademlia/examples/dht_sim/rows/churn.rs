@@ -54,7 +54,7 @@ pub(crate) fn churn(scale: &Scale) -> Vec<Section> {
 }
 
 pub(crate) fn partition(scale: &Scale) -> Vec<Section> {
-    let nodes = scale.pick(1_000, 60);
+    let nodes = scale.pick(1_000, 44);
     let mut section = Section::new(
         "Partition",
         "1 000 nodes, of which neither half can reach the other for 10 minutes. Then whoever still remembers a node of the other \
