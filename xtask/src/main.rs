@@ -32,10 +32,11 @@ enum Task {
     Deny,
     Tidy,
     Fuzz,
+    DhtSim,
 }
 
 impl Task {
-    const ALL: [Task; 11] = [
+    const ALL: [Task; 12] = [
         Task::Ci,
         Task::Test,
         Task::Fmt,
@@ -47,6 +48,7 @@ impl Task {
         Task::Deny,
         Task::Tidy,
         Task::Fuzz,
+        Task::DhtSim,
     ];
 
     fn name(self) -> &'static str {
@@ -62,6 +64,7 @@ impl Task {
             Task::Deny => "deny",
             Task::Tidy => "tidy",
             Task::Fuzz => "fuzz",
+            Task::DhtSim => "dht-sim",
         }
     }
 
@@ -78,6 +81,9 @@ impl Task {
             Task::Deny => "licences, bans and sources of dependencies; advisories if their database can be had",
             Task::Tidy => "the rules of the repository: layers, sizes, links, and what people forget",
             Task::Fuzz => "coverage-guided fuzzing (installs cargo-fuzz if missing); see fuzz --help",
+            Task::DhtSim => {
+                "figures of the DHT; --nodes 1000 --rows static,dead --seed 1 --quick; --write: into the book"
+            }
         }
     }
 }
@@ -101,7 +107,7 @@ impl Invocation {
                 Arg::Value(name) if task.is_none() => {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
-                    if matches!(task, Some(Task::Fuzz | Task::Sim)) {
+                    if matches!(task, Some(Task::Fuzz | Task::Sim | Task::DhtSim)) {
                         // They have options of their own.
                         let rest =
                             args.raw_args()?.map(|arg| arg.into_string().map_err(|_| "an argument is not UTF-8"));
@@ -149,6 +155,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::Deny => tasks::deny(&run),
         Task::Tidy => tidy::tidy(&run),
         Task::Fuzz => fuzz::fuzz(&run, passed_on),
+        Task::DhtSim => tasks::dht_sim(&run, passed_on),
     }
 }
 
@@ -201,6 +208,8 @@ mod tests {
         assert_eq!(parse(&[&["sim"][..], &replay].concat()).unwrap(), run(Task::Sim, false, &replay));
         let fuzz = ["record", "--minutes", "5", "--list"];
         assert_eq!(parse(&[&["fuzz"][..], &fuzz].concat()).unwrap(), run(Task::Fuzz, false, &fuzz));
+        let sim = ["--nodes", "1000", "--write"];
+        assert_eq!(parse(&[&["dht-sim"], &sim[..]].concat()).unwrap(), run(Task::DhtSim, false, &sim));
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

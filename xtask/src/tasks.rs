@@ -69,6 +69,18 @@ pub(crate) fn deny(run: &Runner) -> Result {
     run.cargo_step("deny --all-features check --disable-fetch advisories", &[])
 }
 
+/// Where the figures of the DHT are in the book.
+const DHT_FIGURES: &str = "docs/src/dht-figures.md";
+
+/// Measures the DHT in simulation; with `--write` into the book.
+pub(crate) fn dht_sim(run: &Runner, args: &[String]) -> Result {
+    let mut args = args.to_vec();
+    if let Some(at) = args.iter().position(|arg| arg == "--write") {
+        args.insert(at + 1, run.root().join(DHT_FIGURES).display().to_string());
+    }
+    run.cargo_step("run --release --quiet -p p2p-kademlia --example dht_sim --", &args)
+}
+
 /// Each crate compiles with any one feature, its tests too, and both runtimes pass alone. (All features together are
 /// what `lint` and `test` build.)
 pub(crate) fn features(run: &Runner) -> Result {

@@ -1,0 +1,287 @@
+//! [`Dht`]: a node of the network, stand-alone.
+
+mod builder;
+mod calls;
+mod error;
+mod providing;
+mod shared;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use p2p_core::{EventListener, PeerId, Runtime};
+use p2p_identity::{Error, KeyPair, PeerRecord, RemotePeer, Result};
+use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender};
+
+pub use self::builder::DhtBuilder;
+pub use self::calls::{MutableValue, Put};
+pub use self::error::DhtError;
+pub use self::providing::{Providers, Providing};
+
+use self::shared::Shared;
+use crate::engine::{KademliaEvent, Mode};
+use crate::lookup_service::Authenticated;
+use crate::{Estimate, KademliaConfig, Key};
+
+/// A node of a Kademlia network. Clones are handles to the same; when the last one is dropped, everything ends at once.
+///
+/// Made with [`Dht::new`], started with [`run`](Self::run), ended with [`shutdown`](Self::shutdown). All calls may be made
+/// from anywhere, many at a time; all futures are cancel-safe unless they say otherwise, and a dropped one gives up.
+///
+/// ```
+/// # #[cfg(all(feature = "tokio", feature = "quic"))]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use p2p_identity::{KeyPair, KeyPairType};
+/// use p2p_kademlia::{Dht, KademliaConfig};
+///
+/// let first = Dht::new(&KeyPair::generate(&KeyPairType::Ed25519), KademliaConfig::loopback())?;
+/// first.run().await?;
+/// let config = KademliaConfig { bootstrap_peers: vec![first.endpoints()[0].clone()], ..KademliaConfig::loopback() };
+/// let second = Dht::new(&KeyPair::generate(&KeyPairType::Ed25519), config)?;
+/// second.run().await?;
+///
+/// let put = second.put("hello").await?;
+/// assert_eq!(first.get(&put.key).await?.as_deref(), Some(&b"hello"[..]));
+/// second.shutdown().await;
+/// first.shutdown().await;
+/// # Ok(()) })}
+/// # #[cfg(not(all(feature = "tokio", feature = "quic")))]
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+pub struct Dht(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+struct State {
+    phase: Phase,
+    endpoints: Vec<Endpoint>,
+    addrs: Vec<Endpoint>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    New,
+    Starting,
+    Running,
+    Over,
+}
+
+impl Dht {
+    /// A node that does nothing yet, on the runtime around the caller: a simulator's, tokio's, or smol's.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field that is wrong; [`Error::Core`] when there is no runtime.
+    pub fn new(key_pair: &KeyPair, config: KademliaConfig) -> Result<Self> {
+        Self::builder(key_pair).config(config).build()
+    }
+
+    /// For what [`new`](Self::new) does not offer: another runtime, transports that others use too.
+    pub fn builder(key_pair: &KeyPair) -> DhtBuilder {
+        DhtBuilder::new(key_pair)
+    }
+
+    /// Listens, begins to join the network, and returns; calls that need other nodes wait until somebody is found or all
+    /// bootstrap peers have failed. Not cancel-safe: when it is dropped unfinished, or fails, shut the node down and make
+    /// another.
+    ///
+    /// # Errors
+    /// [`Error::Net`] when an endpoint cannot be listened at; [`Error::AlreadyRunning`]; [`Error::ShutDown`] after a
+    /// shutdown. After an error the node has shut itself down.
+    pub async fn run(&self) -> Result<()> {
+        match &mut self.state().phase {
+            phase @ Phase::New => *phase = Phase::Starting,
+            Phase::Starting | Phase::Running => return Err(Error::AlreadyRunning),
+            Phase::Over => return Err(Error::ShutDown),
+        }
+        if let Err(error) = self.start().await {
+            self.shutdown().await;
+            return Err(error);
+        }
+        match &mut self.state().phase {
+            phase @ Phase::Starting => *phase = Phase::Running,
+            // Shut down meanwhile.
+            _ => return Err(Error::ShutDown),
+        }
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<()> {
+        let shared = &self.0.shared;
+        let mut endpoints = Vec::new();
+        let mut pings = false;
+        for endpoint in &shared.config.discovery_endpoints {
+            if endpoint.transport().is_connection() {
+                endpoints.push(shared.server.listen(endpoint).await?);
+            } else {
+                endpoints.push(shared.refresh.listen(endpoint, &shared.tasks).await?);
+                pings = true;
+            }
+        }
+        let addrs = {
+            let mut state = self.state();
+            state.endpoints = endpoints.clone();
+            state.addrs.clone()
+        };
+        let contacts = shared.state.as_ref().map(|state| state.load_contacts()).unwrap_or_default();
+        shared.engine(|engine, now| {
+            engine.set_pings(pings);
+            engine.set_endpoints(now, endpoints, addrs);
+            engine.remember(contacts);
+            engine.start(now);
+        });
+        shared.tasks.spawn("dht clock", shared.clone().run_clock());
+        shared.tasks.spawn("idle lookup connections", shared.client.clone().expire_idle());
+        if shared.state.is_some() {
+            shared.tasks.spawn("dht state", shared.clone().run_saving());
+        }
+        Ok(())
+    }
+
+    /// Ends every call, task and socket, after saving what is remembered. Idempotent; cancel-safe: call it again to go
+    /// on.
+    pub async fn shutdown(&self) {
+        let shared = &self.0.shared;
+        let before = std::mem::replace(&mut self.state().phase, Phase::Over);
+        if before == Phase::Running {
+            shared.save();
+        }
+        shared.close();
+        shared.tasks.shutdown().await;
+        shared.refresh.close();
+        shared.client.close_all();
+        if shared.own_transports {
+            shared.transports.shutdown().await;
+        }
+    }
+
+    /// Who this node is.
+    pub fn peer_id(&self) -> PeerId {
+        self.0.shared.key_pair.peer_id()
+    }
+
+    /// Its position.
+    pub fn key(&self) -> Key {
+        Key::of_peer(&self.0.shared.config.network, &self.peer_id())
+    }
+
+    /// The settings it was made with.
+    pub fn config(&self) -> &KademliaConfig {
+        &self.0.shared.config
+    }
+
+    /// Where it runs.
+    pub fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.0.shared.runtime
+    }
+
+    /// Where it serves, in the order of [`discovery_endpoints`](KademliaConfig::discovery_endpoints), with the ports that
+    /// the system chose; empty before [`run`](Self::run).
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.state().endpoints.clone()
+    }
+
+    /// Its own record as others see it: `None` in client mode.
+    pub fn record(&self) -> Option<PeerRecord> {
+        self.0.shared.look(|engine| engine.record().cloned())
+    }
+
+    /// Whether others may find it.
+    pub fn mode(&self) -> Mode {
+        self.0.shared.look(|engine| engine.mode())
+    }
+
+    /// The records of all contacts in its table: live nodes, as far as is known now.
+    pub fn contacts(&self) -> Vec<PeerRecord> {
+        self.0.shared.look(|engine| engine.table().iter().map(|peer| peer.record().clone()).collect())
+    }
+
+    /// How many nodes the network has, this one not counted; `None` before the first lookup.
+    pub fn network_size(&self) -> Option<Estimate> {
+        self.0.shared.look(|engine| engine.estimate())
+    }
+
+    /// Everything that happens from now on.
+    pub fn events(&self) -> EventListener<KademliaEvent> {
+        self.0.shared.events.register()
+    }
+
+    /// Tells others that this node has `item`, as a hint in its record.
+    pub fn advertise(&self, item: &[u8]) {
+        self.0.shared.engine(|engine, now| engine.advertise(now, item));
+    }
+
+    /// Takes back what [`advertise`](Self::advertise) told.
+    pub fn unadvertise(&self, item: &[u8]) {
+        self.0.shared.engine(|engine, now| engine.unadvertise(now, item));
+    }
+
+    /// Tells where this node takes connections of peers, for its record: they are not the DHT's own. Without a stream endpoint
+    /// among the discovery endpoints, lookups are served there: see [`serve`](Self::serve).
+    pub fn set_addrs(&self, addrs: Vec<Endpoint>) {
+        let endpoints = {
+            let mut state = self.state();
+            state.addrs.clone_from(&addrs);
+            if state.phase != Phase::Running {
+                return;
+            }
+            state.endpoints.clone()
+        };
+        self.0.shared.engine(|engine, now| engine.set_endpoints(now, endpoints, addrs));
+    }
+
+    /// Answers over a connection that somebody opened for a lookup where others listen, its handshake done: `sender` and
+    /// `receiver` are of the stream on which that was.
+    pub fn serve(&self, connection: Connection, remote: RemotePeer, sender: MessageSender, receiver: MessageReceiver) {
+        self.0.shared.server.serve(Authenticated { connection, remote, sender, receiver });
+    }
+
+    /// Operations and questions under way, those of the upkeep included.
+    pub fn busy(&self) -> (usize, usize) {
+        self.0.shared.look(|engine| engine.busy())
+    }
+
+    /// Background tasks of this node that have not ended; zero after [`shutdown`](Self::shutdown).
+    pub fn tasks(&self) -> usize {
+        let shared = &self.0.shared;
+        shared.tasks.len() + if shared.own_transports { shared.transports.tasks().len() } else { 0 }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Valid after each statement.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    fn check_running(&self) -> Result<()> {
+        match self.state().phase {
+            Phase::Running => Ok(()),
+            Phase::New | Phase::Starting => Err(Error::NotRunning),
+            Phase::Over => Err(Error::ShutDown),
+        }
+    }
+}
+
+/// Tasks hold what is shared, but never a handle: this is the end.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+        self.shared.tasks.abort_all();
+        self.shared.refresh.close();
+        self.shared.client.close_all();
+    }
+}
+
+impl fmt::Debug for Dht {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let contacts = self.0.shared.look(|engine| engine.table().len());
+        f.debug_struct("Dht").field("peer_id", &self.peer_id()).field("contacts", &contacts).finish_non_exhaustive()
+    }
+}

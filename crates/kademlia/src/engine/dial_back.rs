@@ -1,0 +1,126 @@
+//! Dialling those back who ask: only so can they get into the table, or learn that others reach them.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use p2p_core::{PeerId, TokenBucket};
+use p2p_identity::PeerRecord;
+
+use super::exchange::About;
+use super::recent::Recent;
+use super::{Action, Asker, Engine, Peer, ReplyId};
+use crate::lookup_service::Target;
+use crate::message::DialBackOutcome;
+use crate::{Contact, Refused, Request, Response};
+
+/// Dial-backs at the same time.
+pub const MAX_DIAL_BACKS: usize = 16;
+
+/// Dial-backs that wait for that; further ones are refused.
+pub const MAX_WAITING: usize = 128;
+
+/// Dial-backs in a row, and how many each second after that: a node cannot be made to dial the world.
+const BURST: u32 = 128;
+const PER_SECOND: u32 = 8;
+
+/// How long after one dial-back a peer has to wait for the next.
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
+
+/// Dial-backs under way.
+pub(super) struct DialBacks {
+    running: usize,
+    waiting: VecDeque<Job>,
+    bucket: TokenBucket,
+    recent: Recent,
+}
+
+struct Job {
+    peer: Peer,
+    target: Target,
+    reply: Option<ReplyId>,
+}
+
+impl DialBacks {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            running: 0,
+            waiting: VecDeque::new(),
+            bucket: TokenBucket::new(BURST, PER_SECOND, now),
+            recent: Recent::new(AGAIN),
+        }
+    }
+
+    /// Whether one more dial-back of this peer may be tried.
+    fn admit(&mut self, now: Instant, peer_id: PeerId) -> bool {
+        // The bucket last: what is refused anyway must not use it up.
+        self.waiting.len() < MAX_WAITING && self.recent.admit(now, peer_id) && self.bucket.take(now)
+    }
+}
+
+impl Engine {
+    /// Somebody asked us something and says in its hello that it can be asked too: it may be worth a place in the table.
+    pub(super) fn consider(&mut self, now: Instant, asker: &Asker) {
+        let Some(record) = asker.record.as_ref().filter(|record| record.peer_id() == asker.peer_id) else { return };
+        let Some(peer) = Peer::new(&self.network, record.clone(), asker.address.ip()) else { return };
+        match self.table.get(&peer.key()) {
+            Some(known) if known.seq() >= peer.seq() => {}
+            Some(_) => {
+                if self.verified.check(record).is_some() {
+                    self.table.update(peer);
+                }
+            }
+            None => _ = self.dial_back(now, asker, record, None),
+        }
+    }
+
+    /// Somebody wants to know whether it can be reached.
+    pub(super) fn asked_to_dial_back(&mut self, now: Instant, asker: &Asker, record: &PeerRecord, reply: ReplyId) {
+        if let Err(refused) = self.dial_back(now, asker, record, Some(reply)) {
+            self.act(Action::Reply { id: reply, response: refused.into() });
+        }
+    }
+
+    fn dial_back(
+        &mut self,
+        now: Instant,
+        asker: &Asker,
+        record: &PeerRecord,
+        reply: Option<ReplyId>,
+    ) -> Result<(), Refused> {
+        if record.peer_id() != asker.peer_id {
+            return Err(Refused::NotYours);
+        }
+        let peer = Peer::new(&self.network, record.clone(), asker.address.ip()).ok_or(Refused::InvalidRecord)?;
+        // Only where it asks from: nobody can make us knock at somebody else's door.
+        let target = peer.target().only_at(asker.address.ip());
+        if target.endpoints.is_empty() {
+            return Err(Refused::InvalidRecord);
+        }
+        if !self.dial_backs.admit(now, asker.peer_id) {
+            return Err(Refused::Busy);
+        }
+        self.verified.check(record).ok_or(Refused::InvalidRecord)?;
+        self.dial_backs.waiting.push_back(Job { peer, target, reply });
+        self.next_dial_back();
+        Ok(())
+    }
+
+    fn next_dial_back(&mut self) {
+        while self.dial_backs.running < MAX_DIAL_BACKS
+            && let Some(Job { peer, target, reply }) = self.dial_backs.waiting.pop_front()
+        {
+            self.dial_backs.running += 1;
+            self.ask(About::DialBack(reply), Some(peer), target, Request::GetRecord);
+        }
+    }
+
+    /// A dial-back is over.
+    pub(super) fn dialled_back(&mut self, reply: Option<ReplyId>, reached: bool) {
+        self.dial_backs.running = self.dial_backs.running.saturating_sub(1);
+        if let Some(id) = reply {
+            let outcome = if reached { DialBackOutcome::Reached } else { DialBackOutcome::Unreachable };
+            self.act(Action::Reply { id, response: Response::DialBack(outcome) });
+        }
+        self.next_dial_back();
+    }
+}

@@ -1,0 +1,251 @@
+//! Questions to others, and what their answers say beside what was asked.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use p2p_identity::PeerRecord;
+
+use super::{Action, Answered, Engine, Failure, KademliaEvent, OperationId, Peer, QuestionId, ReplyId};
+use crate::lookup_service::Target;
+use crate::message::{Closer, DialBackOutcome};
+use crate::{Contact, Insert, Key, Refused, Request, Response};
+
+/// A question that waits for its answer.
+pub(super) struct Question {
+    about: About,
+    /// Who is asked, if that is known.
+    peer: Option<Peer>,
+    target: Target,
+    request: Request,
+    /// Only a ping so far.
+    ping: bool,
+}
+
+/// Why it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    /// On the way to this position.
+    Search(OperationId, Key),
+    /// What is there is wanted, not the way.
+    Fetch(OperationId),
+    /// Something is to be kept.
+    Write(OperationId),
+    /// Is it alive?
+    Check,
+    /// To get to know somebody.
+    Bootstrap,
+    /// Somebody wants to be reached; it waits for a reply, or is a candidate for the table.
+    DialBack(Option<ReplyId>),
+    /// Can it reach us?
+    Reachable,
+    /// It has a newer record.
+    Record,
+}
+
+impl Engine {
+    pub(super) fn ask(&mut self, about: About, peer: Option<Peer>, target: Target, request: Request) -> QuestionId {
+        let id = QuestionId(self.id());
+        self.act(Action::Ask { id, target: target.clone(), request: request.clone() });
+        self.questions.insert(id, Question { about, peer, target, request, ping: false });
+        id
+    }
+
+    /// Asks a contact for a sign of life: a ping where that is possible, else its record.
+    pub(super) fn check(&mut self, peer: Peer) {
+        let (target, request) = (peer.target(), Request::GetRecord);
+        let Some(address) = peer.ping_address().filter(|_| self.upkeep.pings) else {
+            self.ask(About::Check, Some(peer), target, request);
+            return;
+        };
+        let id = QuestionId(self.id());
+        self.act(Action::Ping { id, peer_id: peer.peer_id(), address });
+        self.questions.insert(id, Question { about: About::Check, peer: Some(peer), target, request, ping: true });
+    }
+
+    /// There is a connection to whom is asked: the answer is due from now on.
+    pub fn on_connected(&mut self, now: Instant, id: QuestionId) {
+        let Some(Question { about: About::Search(operation, _), peer: Some(peer), .. }) = self.questions.get(&id)
+        else {
+            return;
+        };
+        let (operation, key) = (*operation, peer.key());
+        if let Some(search) = self.search(operation) {
+            search.on_connected(now, &key);
+        }
+    }
+
+    /// A question was answered.
+    pub fn on_answer(&mut self, now: Instant, id: QuestionId, answered: Answered) {
+        let Some(question) = self.questions.remove(&id) else { return };
+        let expected = question.target.peer_id.is_none_or(|expected| expected == answered.peer_id);
+        let ip = answered.ip().filter(|_| expected && answered.response.answers(&question.request));
+        let Some(ip) = ip else { return self.failed(now, id, question, Failure::Malformed) };
+        let met = self.met(now, &question, &answered, ip);
+        let contacts = match answered.response.closer() {
+            Some(closer) => {
+                self.listen(now, closer, met.as_ref(), &answered, ip);
+                self.usable(now, &closer.contacts, ip)
+            }
+            None => Vec::new(),
+        };
+        match question.about {
+            About::Search(operation, target) => {
+                if let Some(from) = question.peer.as_ref().map(Contact::key) {
+                    self.came_closer(now, operation, (from, target), contacts, (answered, ip));
+                }
+            }
+            About::Fetch(operation) => self.fetched(operation, id, Some((answered.response, ip))),
+            About::Write(operation) => self.wrote(now, operation, id, Some(answered.response)),
+            About::Check => {
+                if answered.response == Response::Refused(Refused::NoRecord)
+                    && let Some(peer) = &question.peer
+                {
+                    // It is a client now.
+                    self.forget(&peer.key());
+                }
+                self.checked(true);
+            }
+            About::Bootstrap => self.bootstrapped(now, Some((question.target, contacts))),
+            About::DialBack(reply) => self.dialled_back(reply, true),
+            About::Reachable if answered.response == Response::DialBack(DialBackOutcome::Reached) => {
+                self.was_reached();
+            }
+            About::Reachable | About::Record => {}
+        }
+    }
+
+    /// A question has no answer.
+    pub fn on_failure(&mut self, now: Instant, id: QuestionId, failure: Failure) {
+        let Some(question) = self.questions.remove(&id) else { return };
+        if question.ping {
+            // Perhaps udp does not get through: it is asked over a connection before it counts as failed.
+            self.ask(question.about, question.peer, question.target, question.request);
+            return;
+        }
+        self.failed(now, id, question, failure);
+    }
+
+    /// A contact answered a ping; `seq` is the sequence number of its record.
+    pub fn on_pong(&mut self, now: Instant, id: QuestionId, seq: u64) {
+        let Some(Question { peer: Some(peer), target, .. }) = self.questions.remove(&id) else { return };
+        let ip = peer.reached();
+        if seq > peer.seq() {
+            self.fetch_record(now, Some(peer.clone()), target);
+        }
+        self.alive(now, peer, ip);
+        self.checked(true);
+    }
+
+    fn failed(&mut self, now: Instant, id: QuestionId, question: Question, failure: Failure) {
+        let from = question.peer.as_ref().map(Contact::key);
+        if let Some(key) = &from {
+            match failure {
+                Failure::Denied => self.forget(key),
+                Failure::Unreachable | Failure::Malformed => {
+                    if let Some(left) = self.table.on_failed(now, key) {
+                        self.emit(KademliaEvent::ContactRemoved(left.peer_id()));
+                    }
+                }
+            }
+        }
+        match question.about {
+            About::Search(operation, target) => {
+                if let (Some(search), Some(from)) = (self.search(operation), &from) {
+                    search.on_failure(from, &target);
+                }
+                self.drive(now, operation);
+            }
+            About::Fetch(operation) => self.fetched(operation, id, None),
+            About::Write(operation) => self.wrote(now, operation, id, None),
+            About::Check => self.checked(false),
+            About::Bootstrap => self.bootstrapped(now, None),
+            About::DialBack(reply) => self.dialled_back(reply, false),
+            About::Reachable | About::Record => {}
+        }
+    }
+
+    /// Who answered has proven its key, and that it is at the address where we asked: it may have a place in the table, if that
+    /// address is one of its record.
+    fn met(&mut self, now: Instant, question: &Question, answered: &Answered, ip: IpAddr) -> Option<Peer> {
+        let asked = question.peer.as_ref().map(Peer::record);
+        let told = match &answered.response {
+            Response::Record(record) => Some(record),
+            _ => None,
+        };
+        let own = |record: &&PeerRecord| record.peer_id() == answered.peer_id;
+        let mut newest: Option<PeerRecord> = None;
+        for record in asked.into_iter().chain(&answered.record).chain(told).filter(own) {
+            if newest.as_ref().is_none_or(|newest| record.is_newer_than(newest)) {
+                newest = self.verified.check(record).or(newest);
+            }
+        }
+        let peer = Peer::new(&self.network, newest?, ip)?;
+        let here = answered.endpoint.socket_addr();
+        if peer.target().endpoints.iter().any(|endpoint| endpoint.socket_addr() == here) {
+            self.alive(now, peer.clone(), ip);
+        } else if question.peer.is_none() {
+            // Known by another address than those it tells: it has to be asked at one of those.
+            self.ask(About::Record, Some(peer.clone()), peer.target(), Request::GetRecord);
+        } else {
+            // It has moved, and is asked there at its next check.
+            self.table.update(peer.clone());
+        }
+        Some(peer)
+    }
+
+    fn alive(&mut self, now: Instant, peer: Peer, ip: IpAddr) {
+        let inserted = self.table.on_alive(now, peer.clone(), Some(ip));
+        if let Insert::Replaced(key) = inserted {
+            // It made room, and waits; one that was dead has gone before.
+            let left = self.table.replacements().find(|left| left.key() == key).map(Peer::peer_id);
+            left.into_iter().for_each(|left| self.emit(KademliaEvent::ContactRemoved(left)));
+        }
+        if matches!(inserted, Insert::Added | Insert::Replaced(_)) {
+            self.emit(KademliaEvent::ContactAdded(peer.record().clone()));
+            self.met_somebody(now, &peer);
+        }
+    }
+
+    /// Takes a contact out of the table for another reason than its death.
+    pub(super) fn forget(&mut self, key: &Key) {
+        if let Some(left) = self.table.remove(key) {
+            self.emit(KademliaEvent::ContactRemoved(left.peer_id()));
+        }
+    }
+
+    /// What every answer with contacts says beside them.
+    fn listen(&mut self, now: Instant, closer: &Closer, met: Option<&Peer>, answered: &Answered, ip: IpAddr) {
+        if let Some(observed) = closer.observed {
+            self.observe(now, ip, observed.ip());
+        }
+        if closer.seq > met.map_or(0, Peer::seq) {
+            let target = Target { peer_id: Some(answered.peer_id), endpoints: vec![answered.endpoint.clone()] };
+            self.fetch_record(now, met.cloned(), target);
+        }
+    }
+
+    /// Asks for a newer record, unless that was done a moment ago: anybody can claim to have one.
+    fn fetch_record(&mut self, now: Instant, peer: Option<Peer>, target: Target) {
+        if let Some(peer_id) = target.peer_id
+            && self.fetches.admit(now, peer_id)
+        {
+            self.ask(About::Record, peer, target, Request::GetRecord);
+        }
+    }
+
+    /// Those of the told contacts that can be asked.
+    fn usable(&mut self, now: Instant, told: &[PeerRecord], reached: IpAddr) -> Vec<Peer> {
+        let mut usable = Vec::with_capacity(told.len());
+        for record in told {
+            if record.peer_id() == self.peer_id() {
+                self.saw_own_record(now, record);
+                continue;
+            }
+            // An older record than one that is known for valid is replayed, or late.
+            let newer = self.verified.newest(&record.peer_id()).filter(|known| known.seq() >= record.seq());
+            let record = newer.unwrap_or(record).clone();
+            usable.extend(Peer::new(&self.network, record, reached));
+        }
+        usable
+    }
+}

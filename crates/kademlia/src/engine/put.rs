@@ -1,0 +1,124 @@
+//! Storing values and providers with every node of their region.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::exchange::About;
+use super::operation::{Operation, Purpose, Stage, Tally};
+use super::{Action, Engine, Mode, OperationId, Outcome, Peer, QuestionId};
+use crate::{Contact, Refused, Request, Response, Source};
+
+/// Nodes that one operation writes to. Honest regions have about k.
+const MAX_WRITES: usize = 256;
+
+impl Engine {
+    /// The region has been found: everybody there is given what is to be kept, this node included if it is one of them.
+    pub(super) fn write(&mut self, now: Instant, id: OperationId, mut operation: Operation, found: Vec<Peer>) {
+        let Some(request) = self.writing(&operation.purpose) else {
+            // The record went away meanwhile.
+            return self.write_ended(now, id, operation);
+        };
+        if self.is_close(&operation, &found) {
+            let kept = self.keep(now, &request);
+            count(&mut operation.purpose, Some(kept.map_or_else(Response::from, |()| Response::Stored)));
+        }
+        let mut waiting = BTreeSet::new();
+        for peer in found.into_iter().take(MAX_WRITES) {
+            waiting.insert(self.ask(About::Write(id), Some(peer.clone()), peer.target(), request.clone()));
+        }
+        if waiting.is_empty() {
+            return self.write_ended(now, id, operation);
+        }
+        operation.stage = Stage::Exchange(waiting);
+        self.operations.insert(id, operation);
+    }
+
+    fn writing(&self, purpose: &Purpose) -> Option<Request> {
+        match purpose {
+            Purpose::Put { value, expected_seq, ttl, .. } => {
+                Some(Request::PutValue { value: value.clone(), expected_seq: *expected_seq, ttl: *ttl })
+            }
+            Purpose::Provide { key, .. } => {
+                let record = self.local.candidate()?.clone();
+                Some(Request::PutProvider { key: *key, record, ttl: Request::seconds(self.upkeep.provider_ttl) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether others would look for it here.
+    fn is_close(&self, operation: &Operation, found: &[Peer]) -> bool {
+        let target = operation.purpose.target(self);
+        let farther = found.iter().any(|peer| target.distance(&peer.key()) > target.distance(&self.key()));
+        self.mode() == Mode::Server && (farther || found.len() < self.lookup.k)
+    }
+
+    /// Keeps it here.
+    fn keep(&mut self, now: Instant, request: &Request) -> Result<(), Refused> {
+        let from = Source { peer: self.peer_id(), ip: IpAddr::from([127, 0, 0, 1]) };
+        let seconds = |ttl: &u32| Duration::from_secs((*ttl).into());
+        match request {
+            Request::PutValue { value, expected_seq, ttl } => {
+                self.store.put(now, value.clone(), seconds(ttl), *expected_seq, from).map(|_| ())
+            }
+            Request::PutProvider { key, record, ttl } => {
+                self.store.put_provider(now, *key, record.clone(), seconds(ttl), from)
+            }
+            _ => Err(Refused::Unsupported),
+        }
+    }
+
+    /// One of the region has answered, or not.
+    pub(super) fn wrote(&mut self, now: Instant, id: OperationId, question: QuestionId, answer: Option<Response>) {
+        let Some(mut operation) = self.operations.remove(&id) else { return };
+        count(&mut operation.purpose, answer);
+        let Stage::Exchange(waiting) = &mut operation.stage else { return };
+        waiting.remove(&question);
+        if waiting.is_empty() {
+            self.write_ended(now, id, operation);
+        } else {
+            self.operations.insert(id, operation);
+        }
+    }
+
+    fn write_ended(&mut self, now: Instant, id: OperationId, operation: Operation) {
+        let outcome = match operation.purpose {
+            Purpose::Put { republish: true, .. } => {
+                self.upkeep.republishes = self.upkeep.republishes.saturating_sub(1);
+                return;
+            }
+            Purpose::Provide { renewal: true, key, tally } => return self.renewed(now, key, tally.stored),
+            Purpose::Put { tally, .. } => Outcome::Put { stored: tally.stored, refused: tally.refused },
+            Purpose::Provide { tally, .. } => Outcome::Provide { stored: tally.stored, refused: tally.refused },
+            _ => return,
+        };
+        self.act(Action::Done { id, outcome });
+    }
+}
+
+fn count(purpose: &mut Purpose, answer: Option<Response>) {
+    let (Purpose::Put { tally, .. } | Purpose::Provide { tally, .. }) = purpose else { return };
+    match answer {
+        Some(Response::Stored) => tally.stored += 1,
+        Some(Response::Refused(refused)) => {
+            *tally = Tally { refused: Some(weightier(tally.refused, refused)), ..*tally }
+        }
+        _ => {}
+    }
+}
+
+/// Of two reasons the one that says more about what was to be stored: a newer value is there, rather than no room.
+fn weightier(one: Option<Refused>, other: Refused) -> Refused {
+    let weight = |refused: &Refused| match refused {
+        Refused::Older { current } => (3, *current),
+        Refused::Unexpected { current } => (3, *current),
+        Refused::Conflict => (2, 0),
+        Refused::Busy | Refused::Other(_) => (0, 0),
+        _ => (1, 0),
+    };
+    match one {
+        Some(one) if weight(&one) >= weight(&other) => one,
+        _ => other,
+    }
+}

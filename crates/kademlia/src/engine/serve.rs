@@ -1,0 +1,67 @@
+//! Answering others.
+
+use std::time::{Duration, Instant};
+
+use p2p_identity::PeerRecord;
+
+use super::{Action, Asker, Engine, Peer, ReplyId};
+use crate::address::is_believed;
+use crate::message::{Closer, MAX_CONTACTS, MAX_PROVIDERS};
+use crate::{Key, Refused, Request, Response, Source};
+
+/// Of how many of the closest contacts those are chosen that the asker can use.
+const CHOICE: usize = 2 * MAX_CONTACTS;
+
+impl Engine {
+    /// Another node asks something. The reply comes as an [`Action::Reply`], nearly always at once.
+    pub fn on_request(&mut self, now: Instant, id: ReplyId, asker: &Asker, request: Request) {
+        let from = Source { peer: asker.peer_id, ip: asker.address.ip() };
+        let seconds = |ttl: u32| Duration::from_secs(ttl.into());
+        let stored = |result: Result<_, Refused>| result.map_or_else(Response::from, |_| Response::Stored);
+        let response = match request {
+            Request::FindNode { target } => Response::Contacts(self.closer(asker, &target)),
+            Request::GetValue { key } => {
+                let value = self.store.get(now, &key).cloned();
+                Response::Value { value, closer: self.closer(asker, &key) }
+            }
+            Request::GetProviders { key } => {
+                let mut providers = self.store.providers(now, &key, MAX_PROVIDERS);
+                providers.retain(|record| is_of_use(record, asker));
+                Response::Providers { providers, closer: self.closer(asker, &key) }
+            }
+            Request::PutValue { value, expected_seq, ttl } => {
+                stored(self.store.put(now, value, seconds(ttl), expected_seq, from).map(|_| ()))
+            }
+            Request::PutProvider { key, record, ttl } => {
+                stored(self.store.put_provider(now, key, record, seconds(ttl), from))
+            }
+            Request::GetRecord => {
+                self.local.record().map_or(Refused::NoRecord.into(), |record| Response::Record(record.clone()))
+            }
+            Request::DialBack { record } => {
+                self.asked_to_dial_back(now, asker, &record, id);
+                return;
+            }
+        };
+        self.act(Action::Reply { id, response });
+        self.consider(now, asker);
+    }
+
+    /// The contacts closest to `target` that the asker can use, itself aside.
+    fn closer(&self, asker: &Asker, target: &Key) -> Closer {
+        let usable = |peer: &&Peer| peer.peer_id() != asker.peer_id && is_of_use(peer.record(), asker);
+        let contacts = self.table.closest(target, CHOICE).filter(usable).take(MAX_CONTACTS);
+        Closer {
+            contacts: contacts.map(|peer| peer.record().clone()).collect(),
+            seq: self.local.record().map_or(0, PeerRecord::seq),
+            observed: Some(asker.address),
+        }
+    }
+}
+
+/// Whether the asker has a reason to believe an address of this record: then we were reached from its own network, or it is
+/// public.
+fn is_of_use(record: &PeerRecord, asker: &Asker) -> bool {
+    let addrs = record.discovery_addrs().iter().chain(record.addrs());
+    addrs.filter_map(|addr| addr.endpoint.addr().ip()).any(|ip| is_believed(ip, asker.address.ip()))
+}

@@ -1,0 +1,381 @@
+//! What the engine does by itself: joining, looking for its neighbours, checking who lives, refreshing, republishing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use p2p_core::TokenBucket;
+use p2p_identity::PeerRecord;
+use p2p_net::Endpoint;
+
+use super::exchange::About;
+use super::operation::{Purpose, Tally};
+use super::recent::Recent;
+use super::{Engine, KademliaEvent, Mode, Peer};
+use crate::lookup_service::Target;
+use crate::{Contact, KademliaConfig, Key, Request};
+
+/// Bootstrap peers that are asked at the same time.
+const BOOTSTRAP_WIDTH: usize = 3;
+
+/// How soon joining is tried again when nobody was there, the first time; each further time twice as long, up to the
+/// seeding interval.
+const JOIN_AGAIN: Duration = Duration::from_secs(1);
+
+/// Every so many seedings a bootstrap peer is asked although the table has contacts: so that networks which do not know of
+/// each other meet.
+const BOOTSTRAP_EVERY: u32 = 10;
+
+/// Contacts that are being checked at the same time, buckets that are refreshed, and values that are republished.
+const MAX_CHECKS: usize = 16;
+const MAX_REFRESHES: usize = 2;
+const MAX_REPUBLISHES: usize = 2;
+
+/// In client mode, how often contacts are asked whether they reach us, and how many at a time.
+const REACH_INTERVAL: Duration = Duration::from_secs(30);
+const REACH_WIDTH: usize = 3;
+
+/// How soon a provider record that nobody took is offered again.
+const PROVIDE_AGAIN: Duration = Duration::from_secs(60);
+
+/// Contacts that are kept between runs.
+pub const MAX_REMEMBERED: usize = 512;
+
+pub(super) struct Upkeep {
+    /// Whether there is a udp socket.
+    pub(super) pings: bool,
+    pub(super) value_ttl: Duration,
+    pub(super) provider_ttl: Duration,
+    pub(super) refreshes: usize,
+    pub(super) republishes: usize,
+    bootstrap: Vec<Endpoint>,
+    remembered: Vec<Peer>,
+    seeding_interval: Duration,
+    /// `None` before the start.
+    next_seeding: Option<Instant>,
+    /// Seedings since a bootstrap peer was asked.
+    seedings: u32,
+    join_again: Duration,
+    /// Bootstrap peers being asked, and seedings under way.
+    bootstraps: usize,
+    seeding: usize,
+    joined: bool,
+    checks: Checks,
+    providing: BTreeMap<Key, Providing>,
+    reach_at: Instant,
+    reach: TokenBucket,
+    reach_recent: Recent,
+}
+
+/// A round of liveness checks.
+#[derive(Default)]
+struct Checks {
+    running: usize,
+    alive: usize,
+    checked: usize,
+}
+
+struct Providing {
+    due: Instant,
+    running: bool,
+    /// The numbers of those who want it.
+    wanted: BTreeSet<u64>,
+}
+
+impl Upkeep {
+    pub(super) fn new(config: &KademliaConfig, now: Instant) -> Self {
+        Self {
+            pings: false,
+            value_ttl: config.store.value_ttl,
+            provider_ttl: config.store.provider_ttl,
+            refreshes: 0,
+            republishes: 0,
+            bootstrap: config.bootstrap_peers.clone(),
+            remembered: Vec::new(),
+            seeding_interval: config.seeding_interval,
+            next_seeding: None,
+            seedings: 0,
+            join_again: JOIN_AGAIN,
+            bootstraps: 0,
+            seeding: 0,
+            joined: false,
+            checks: Checks::default(),
+            providing: BTreeMap::new(),
+            reach_at: now,
+            reach: TokenBucket::new(4, 1, now),
+            reach_recent: Recent::new(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Engine {
+    /// Contacts of an earlier run, and from where they were told, to begin with beside the bootstrap peers. They are in the table
+    /// only once they have answered. What is not valid is left out; gives how many were taken.
+    pub fn remember(&mut self, contacts: impl IntoIterator<Item = (PeerRecord, IpAddr)>) -> usize {
+        for (record, reached) in contacts.into_iter().take(MAX_REMEMBERED) {
+            if record.peer_id() != self.peer_id()
+                && let Some(record) = self.verified.check(&record)
+            {
+                self.upkeep.remembered.extend(Peer::new(&self.network, record, reached));
+            }
+        }
+        self.upkeep.remembered.len()
+    }
+
+    /// The contacts to [`remember`](Self::remember) in a later run.
+    pub fn contacts(&self) -> Vec<(PeerRecord, IpAddr)> {
+        self.table.iter().take(MAX_REMEMBERED).map(|peer| (peer.record().clone(), peer.reached())).collect()
+    }
+
+    /// Whether contacts can be pinged over udp.
+    pub fn set_pings(&mut self, pings: bool) {
+        self.upkeep.pings = pings;
+    }
+
+    /// Begins to join the network. Without anybody to begin with, whoever asks us is the first contact.
+    pub fn start(&mut self, now: Instant) {
+        for last in (1..self.upkeep.bootstrap.len()).rev() {
+            let other = self.random_below(last + 1);
+            self.upkeep.bootstrap.swap(last, other);
+        }
+        self.upkeep.next_seeding = Some(now);
+        self.keep_up(now);
+    }
+
+    /// Tells others, and tells them again before they forget, that this node provides `key`: from now on if `at_once`,
+    /// else after [`Command::Provide`](super::Command::Provide) has done so. Gives a number that ends it.
+    pub fn provide(&mut self, now: Instant, key: Key, at_once: bool) -> u64 {
+        let due = if at_once { now } else { self.renewal_at(now) };
+        let number = self.id();
+        let one =
+            self.upkeep.providing.entry(key).or_insert(Providing { due, running: false, wanted: BTreeSet::new() });
+        one.wanted.insert(number);
+        number
+    }
+
+    /// Ends what [`provide`](Self::provide) began with this number. When that was the last one for this key, others forget
+    /// when the time is over.
+    pub fn unprovide(&mut self, key: &Key, number: u64) {
+        if let Some(one) = self.upkeep.providing.get_mut(key) {
+            one.wanted.remove(&number);
+            if one.wanted.is_empty() {
+                self.upkeep.providing.remove(key);
+            }
+        }
+    }
+
+    /// Looks for neighbours now, and not only when it is time: somebody needs contacts.
+    pub fn seed_now(&mut self, now: Instant) {
+        if self.upkeep.next_seeding.is_some() && self.upkeep.seeding == 0 && self.upkeep.bootstraps == 0 {
+            self.upkeep.next_seeding = Some(now);
+            self.keep_up(now);
+        }
+    }
+
+    /// Whether it may soon know somebody, and does not yet.
+    pub(super) fn is_joining(&self) -> bool {
+        !self.upkeep.joined && (self.upkeep.bootstraps > 0 || self.upkeep.seeding > 0)
+    }
+
+    pub(super) fn upkeep_due(&self, now: Instant) -> impl Iterator<Item = Instant> {
+        let upkeep = &self.upkeep;
+        let started = upkeep.next_seeding;
+        let busy = upkeep.checks.running >= MAX_CHECKS || upkeep.refreshes >= MAX_REFRESHES;
+        let table = self.table.next_due(now).filter(|_| !busy);
+        let store = self.store.next_due().filter(|_| upkeep.republishes < MAX_REPUBLISHES);
+        let providing = upkeep.providing.values().filter(|one| !one.running).map(|one| one.due).min();
+        let reach = self.wants_reach().then_some(upkeep.reach_at);
+        let all = [started, table, store, providing, reach];
+        all.into_iter().flatten().filter(move |_| started.is_some())
+    }
+
+    /// Does what is due.
+    pub(super) fn keep_up(&mut self, now: Instant) {
+        let Some(next_seeding) = self.upkeep.next_seeding else { return };
+        if next_seeding <= now {
+            self.seed(now);
+        }
+        self.check_contacts(now);
+        while self.upkeep.refreshes < MAX_REFRESHES
+            && let Some(target) = self.table.due_refresh(now, &mut self.random)
+        {
+            self.upkeep.refreshes += 1;
+            self.begin_with(now, Purpose::Refresh(target), Vec::new());
+        }
+        while self.upkeep.republishes < MAX_REPUBLISHES
+            && let Some(due) = self.store.due_republish(now)
+        {
+            if self.is_holder(&due.value.key()) {
+                self.upkeep.republishes += 1;
+                let ttl = Request::seconds(due.ttl);
+                let (value, tally) = (due.value, Tally::default());
+                let purpose = Purpose::Put { value, expected_seq: None, ttl, tally, republish: true };
+                self.begin_with(now, purpose, Vec::new());
+            }
+        }
+        self.renew_providing(now);
+        if self.wants_reach() && self.upkeep.reach_at <= now {
+            self.ask_whether_reachable(now);
+        }
+    }
+
+    /// Looks for our own neighbours, and for anybody at all while there is nobody.
+    fn seed(&mut self, now: Instant) {
+        let alone = self.table.is_empty();
+        let wait = if alone { self.upkeep.join_again } else { self.upkeep.seeding_interval };
+        // Three to five quarters, so that nodes that started together do not stay in step.
+        let jitter = self.random_below(1024) as f64 / 2048.0;
+        self.upkeep.next_seeding = Some(now + wait.mul_f64(0.75 + jitter));
+        self.upkeep.join_again = (self.upkeep.join_again * 2).min(self.upkeep.seeding_interval);
+        self.upkeep.seedings += 1;
+        if alone || self.upkeep.seedings >= BOOTSTRAP_EVERY {
+            self.upkeep.seedings = 0;
+            self.bootstrap(if alone { BOOTSTRAP_WIDTH } else { 1 });
+        }
+        let remembered = if alone { self.upkeep.remembered.clone() } else { Vec::new() };
+        // One at a time: on a machine that cannot keep up, more would only make it later.
+        if self.upkeep.seeding == 0 && (!alone || !remembered.is_empty()) {
+            self.start_seeding(now, remembered);
+        }
+    }
+
+    fn bootstrap(&mut self, width: usize) {
+        let width = width.min(self.upkeep.bootstrap.len());
+        for _ in 0..width {
+            // Each has its turn.
+            self.upkeep.bootstrap.rotate_left(1);
+            let Some(endpoint) = self.upkeep.bootstrap.last().cloned() else { return };
+            let request = Request::FindNode { target: self.key() };
+            self.upkeep.bootstraps += 1;
+            self.ask(About::Bootstrap, None, Target::at(endpoint), request);
+        }
+    }
+
+    /// A bootstrap peer has answered, or not.
+    pub(super) fn bootstrapped(&mut self, now: Instant, answer: Option<(Target, Vec<Peer>)>) {
+        self.upkeep.bootstraps = self.upkeep.bootstraps.saturating_sub(1);
+        if let Some((target, contacts)) = answer {
+            self.ask_to_be_reached(now, target);
+            if !contacts.is_empty() || !self.table.is_empty() {
+                self.start_seeding(now, contacts);
+            }
+        }
+        self.joined_or_not(now);
+    }
+
+    fn start_seeding(&mut self, now: Instant, seeds: Vec<Peer>) {
+        self.upkeep.seeding += 1;
+        self.emit(KademliaEvent::SeedingStarted);
+        self.begin_with(now, Purpose::Seed, seeds);
+    }
+
+    /// A search for our neighbours has ended.
+    pub(super) fn seeded(&mut self, now: Instant) {
+        self.upkeep.seeding = self.upkeep.seeding.saturating_sub(1);
+        self.emit(KademliaEvent::SeedingEnded { contacts: self.table.len() });
+        if !self.table.is_empty() {
+            self.upkeep.joined = true;
+            self.upkeep.join_again = JOIN_AGAIN;
+        }
+        self.joined_or_not(now);
+    }
+
+    fn joined_or_not(&mut self, now: Instant) {
+        if !self.is_joining() {
+            self.release_waiting(now);
+        }
+    }
+
+    fn check_contacts(&mut self, now: Instant) {
+        while self.upkeep.checks.running < MAX_CHECKS
+            && let Some(peer) = self.table.due_check(now)
+        {
+            if self.upkeep.checks.running == 0 && self.upkeep.checks.checked == 0 {
+                self.emit(KademliaEvent::RefreshStarted);
+            }
+            self.upkeep.checks.running += 1;
+            self.check(peer);
+        }
+    }
+
+    /// A contact was checked.
+    pub(super) fn checked(&mut self, alive: bool) {
+        let checks = &mut self.upkeep.checks;
+        checks.running = checks.running.saturating_sub(1);
+        checks.checked += 1;
+        checks.alive += usize::from(alive);
+        if checks.running == 0 {
+            let Checks { alive, checked, .. } = std::mem::take(checks);
+            self.emit(KademliaEvent::RefreshEnded { alive, checked });
+        }
+    }
+
+    /// Whether we are one of the k nodes closest to a key, as far as we know.
+    fn is_holder(&self, key: &Key) -> bool {
+        let own = key.distance(&self.key());
+        self.table.closest(key, self.lookup.k).filter(|peer| key.distance(&peer.key()) < own).count() < self.lookup.k
+    }
+
+    fn renew_providing(&mut self, now: Instant) {
+        let due = |one: &Providing| !one.running && one.due <= now;
+        let due: Vec<Key> = self.upkeep.providing.iter().filter(|(_, one)| due(one)).map(|(key, _)| *key).collect();
+        for key in due {
+            if self.local.candidate().is_none() {
+                self.renewed(now, key, 0);
+                continue;
+            }
+            if let Some(one) = self.upkeep.providing.get_mut(&key) {
+                one.running = true;
+            }
+            self.begin_with(now, Purpose::Provide { key, tally: Tally::default(), renewal: true }, Vec::new());
+        }
+    }
+
+    /// A provider record was renewed with so many nodes.
+    pub(super) fn renewed(&mut self, now: Instant, key: Key, stored: usize) {
+        let due = if stored == 0 { now + PROVIDE_AGAIN } else { self.renewal_at(now) };
+        if let Some(one) = self.upkeep.providing.get_mut(&key) {
+            (one.due, one.running) = (due, false);
+        }
+    }
+
+    /// At about half the time for which others remember it.
+    fn renewal_at(&mut self, now: Instant) -> Instant {
+        let jitter = self.random_below(1024) as f64 / 10240.0;
+        now + self.upkeep.provider_ttl.mul_f64(0.4 + jitter)
+    }
+
+    fn wants_reach(&self) -> bool {
+        self.mode() == Mode::Client && self.local.candidate().is_some() && !self.table.is_empty()
+    }
+
+    /// A contact got a place in the table.
+    pub(super) fn met_somebody(&mut self, now: Instant, peer: &Peer) {
+        if self.wants_reach() {
+            self.ask_to_be_reached(now, peer.target());
+        }
+    }
+
+    fn ask_whether_reachable(&mut self, now: Instant) {
+        self.upkeep.reach_at = now + REACH_INTERVAL;
+        let contacts: Vec<Target> = self.table.iter().map(Peer::target).collect();
+        for _ in 0..REACH_WIDTH.min(contacts.len()) {
+            let target = contacts[self.random_below(contacts.len())].clone();
+            self.ask_to_be_reached(now, target);
+        }
+    }
+
+    /// In client mode, asks somebody whether it can reach us.
+    fn ask_to_be_reached(&mut self, now: Instant, target: Target) {
+        let Some(record) = self.local.candidate().filter(|_| self.local.mode() == Mode::Client).cloned() else {
+            return;
+        };
+        let admitted = match target.peer_id {
+            Some(peer_id) => self.upkeep.reach_recent.admit(now, peer_id),
+            None => true,
+        };
+        if admitted && self.upkeep.reach.take(now) {
+            self.ask(About::Reachable, None, target, Request::DialBack { record });
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Asks others.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use p2p_core::{PeerId, Runtime};
+use p2p_identity::access::{Direction, Subject};
+use p2p_identity::{Error, PeerRecord, Result};
+use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender, Transports};
+use tokio::sync::{Notify, Semaphore};
+
+use super::authenticate::denied;
+use super::warm::{Lease, Take, WarmPool};
+use super::{Authenticated, Authenticator, MESSAGE_LIMITS, Target};
+use crate::KademliaConfig;
+use crate::message::{MAX_RESPONSE_LEN, Request};
+
+/// How long after one of a node's endpoints the next is tried too (RFC 8305 §5).
+const NEXT_ENDPOINT: Duration = Duration::from_millis(250);
+
+/// Endpoints of one node that are tried.
+const MAX_ENDPOINTS: usize = 4;
+
+/// The code that idle connections are closed with.
+const IDLE: u32 = 0;
+
+/// Asks questions over connections that it keeps for the next one. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct LookupClient(Arc<Inner>);
+
+struct Inner {
+    runtime: Arc<dyn Runtime>,
+    transports: Transports,
+    authenticator: Arc<Authenticator>,
+    dial_timeout: Duration,
+    request_timeout: Duration,
+    idle_timeout: Duration,
+    warm: Mutex<WarmPool<Warm>>,
+    /// Notified when a dial has ended.
+    dialled: Notify,
+    permits: Semaphore,
+}
+
+#[derive(Debug, Clone)]
+struct Warm {
+    connection: Connection,
+    record: Option<PeerRecord>,
+}
+
+/// What a node answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Not decoded.
+    pub(crate) response: Bytes,
+    /// Who answered, proven.
+    pub(crate) peer_id: PeerId,
+    /// What it said of itself when the connection was opened. Not verified.
+    pub(crate) record: Option<PeerRecord>,
+    /// Where it answered.
+    pub(crate) endpoint: Endpoint,
+}
+
+impl LookupClient {
+    pub(crate) fn new(transports: Transports, authenticator: Arc<Authenticator>, config: &KademliaConfig) -> Self {
+        let limits = &config.limits;
+        Self(Arc::new(Inner {
+            runtime: transports.runtime().clone(),
+            transports,
+            authenticator,
+            dial_timeout: config.dial_timeout,
+            request_timeout: config.request_timeout,
+            idle_timeout: limits.idle_timeout,
+            warm: Mutex::new(WarmPool::new(limits.connections, limits.idle_timeout)),
+            dialled: Notify::new(),
+            permits: Semaphore::new(limits.requests),
+        }))
+    }
+
+    /// Asks a node, over a connection that is there or a new one. `connected` is called when there is one, and the
+    /// answer is due from then on. Cancel-safe: a dropped call gives up.
+    ///
+    /// # Errors
+    /// Those of dialling and of the handshake; [`Error::Timeout`] when there was a connection and no answer.
+    pub(crate) async fn ask(&self, target: &Target, request: &Bytes, connected: impl Fn()) -> Result<Answer> {
+        let inner = &*self.0;
+        // The semaphore is never closed.
+        let _permit = inner.permits.acquire().await.map_err(|_| Error::ShutDown)?;
+        let Some(peer_id) = target.peer_id else {
+            return inner.dial_and_ask(target, request, None, &connected).await;
+        };
+        let (mut waited, mut stale) = (false, false);
+        loop {
+            let mut dialled = pin!(inner.dialled.notified());
+            dialled.as_mut().enable();
+            let taken = inner.lock().take(inner.runtime.now(), peer_id);
+            match taken {
+                Take::Ready(warm, lease) => {
+                    let mut used = Use { inner, lease, keep: false };
+                    connected();
+                    match inner.ask_over(&warm, request).await {
+                        Ok(response) => {
+                            used.keep = true;
+                            return Ok(warm.answer(peer_id, response));
+                        }
+                        // It had ended before, or ends now because it was idle: another one may do.
+                        Err(error) if warm.connection.close_reason().is_some() && !stale => {
+                            tracing::trace!(%error, "a kept connection has ended");
+                            stale = true;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Take::Dialling => {
+                    dialled.await;
+                    waited = true;
+                }
+                Take::Dial(lease) => {
+                    let used = Use { inner, lease, keep: false };
+                    if waited {
+                        // Somebody has just tried in vain.
+                        return Err(Error::Timeout("dialling the node"));
+                    }
+                    return inner.dial_and_ask(target, request, Some(used), &connected).await;
+                }
+            }
+        }
+    }
+
+    /// Closes idle connections when their time has come; ends when the client is gone.
+    pub(crate) async fn expire_idle(self) {
+        let (inner, runtime) = (Arc::downgrade(&self.0), self.0.runtime.clone());
+        let period = self.0.idle_timeout / 4;
+        drop(self);
+        loop {
+            runtime.sleep(period).await;
+            let Some(inner) = inner.upgrade() else { return };
+            let idle = inner.lock().expire(runtime.now());
+            close(idle);
+        }
+    }
+
+    /// Closes the connections that nobody uses at the moment.
+    pub(crate) fn close_idle(&self) {
+        let idle = self.0.lock().clear_idle();
+        close(idle);
+    }
+
+    /// Closes all connections.
+    pub(crate) fn close_all(&self) {
+        let all = self.0.lock().clear();
+        close(all);
+    }
+
+    /// Connections that are open or being opened.
+    pub(crate) fn connections(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+fn close(connections: Vec<Warm>) {
+    connections.iter().for_each(|warm| warm.connection.close(IDLE, "idle"));
+}
+
+/// One use of a connection in the pool, or the dialling of one. Unless it is to be kept, it is of no use to others.
+struct Use<'a> {
+    inner: &'a Inner,
+    lease: Lease,
+    keep: bool,
+}
+
+impl Drop for Use<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.inner.lock();
+        if self.keep {
+            pool.release(self.inner.runtime.now(), self.lease);
+            return;
+        }
+        let discarded = pool.discard(self.lease);
+        drop(pool);
+        self.inner.dialled.notify_waiters();
+        close(discarded.into_iter().collect());
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, WarmPool<Warm>> {
+        // The pool is valid after each statement.
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask_over(&self, warm: &Warm, request: &Bytes) -> Result<Bytes> {
+        let exchange = exchange(&warm.connection, request.clone(), &self.authenticator);
+        match self.runtime.timeout(self.request_timeout, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Timeout("waiting for a node's answer")),
+        }
+    }
+
+    async fn dial_and_ask(
+        &self,
+        target: &Target,
+        request: &Bytes,
+        used: Option<Use<'_>>,
+        connected: &impl Fn(),
+    ) -> Result<Answer> {
+        let payload = if Request::fits_hello(request) { request.clone() } else { Bytes::new() };
+        let dialling = self.runtime.timeout(self.dial_timeout, self.race(target, &payload)).await;
+        let opened = dialling.map_err(|_| Error::Timeout("dialling the node"))??;
+        let Authenticated { connection, remote, sender, receiver } = opened;
+        connected();
+        // Nothing else goes this way; dropped unfinished, the end of the handshake might not get there.
+        sender.finish();
+        let warm = Warm { connection, record: remote.record };
+        let now = self.runtime.now();
+        let (mut used, evicted) = match used {
+            Some(used) => {
+                let evicted = self.lock().ready(now, used.lease, warm.clone());
+                (Some(used), evicted)
+            }
+            None => match self.lock().insert(now, remote.peer_id, warm.clone()) {
+                Some((lease, evicted)) => (Some(Use { inner: self, lease, keep: false }), evicted),
+                None => (None, Vec::new()),
+            },
+        };
+        close(evicted);
+        self.dialled.notify_waiters();
+        let response = if payload.is_empty() {
+            self.ask_over(&warm, request).await?
+        } else {
+            let answer = self.runtime.timeout(self.request_timeout, receiver.recv()).await;
+            let answer = answer.map_err(|_| Error::Timeout("waiting for a node's answer"))??;
+            answer.ok_or(Error::Net(p2p_net::Error::Truncated))?
+        };
+        if let Some(used) = &mut used {
+            used.keep = true;
+        }
+        Ok(warm.answer(remote.peer_id, response))
+    }
+
+    /// Tries the endpoints one after the other, without waiting long for one that does not answer.
+    async fn race(&self, target: &Target, payload: &[u8]) -> Result<Authenticated> {
+        let mut waiting = target.endpoints.iter().take(MAX_ENDPOINTS);
+        let mut dialling = FuturesUnordered::new();
+        let mut last = Error::config("endpoints", "there is no endpoint to dial");
+        loop {
+            match waiting.next() {
+                Some(endpoint) => dialling.push(self.open(target.peer_id, endpoint, payload)),
+                None if dialling.is_empty() => return Err(last),
+                None => {}
+            }
+            let result = if waiting.len() > 0 {
+                match self.runtime.timeout(NEXT_ENDPOINT, dialling.next()).await {
+                    Ok(result) => result,
+                    Err(_) => continue,
+                }
+            } else {
+                dialling.next().await
+            };
+            match result {
+                Some(Ok(opened)) => return Ok(opened),
+                Some(Err(error)) => last = error,
+                None => {}
+            }
+        }
+    }
+
+    async fn open(&self, expected: Option<PeerId>, endpoint: &Endpoint, payload: &[u8]) -> Result<Authenticated> {
+        let named = endpoint.clone().with_peer_id(expected);
+        if !self.authenticator.allows(&Subject::Endpoint(&named), Direction::Outbound) {
+            return Err(denied(&named));
+        }
+        let connection = self.transports.dial(&named).await?;
+        self.authenticator.dial(connection, expected, payload, self.dial_timeout).await
+    }
+}
+
+impl Warm {
+    fn answer(self, peer_id: PeerId, response: Bytes) -> Answer {
+        let endpoint = self.connection.remote_endpoint().clone();
+        Answer { response, peer_id, record: self.record, endpoint }
+    }
+}
+
+/// One question on a stream of its own.
+async fn exchange(connection: &Connection, request: Bytes, authenticator: &Authenticator) -> Result<Bytes> {
+    let (recv, send) = connection.open_stream().await?.into_split();
+    let sender = MessageSender::new(send, MESSAGE_LIMITS, authenticator.budget());
+    sender.send(request).await?;
+    sender.finish();
+    let receiver = MessageReceiver::new(recv, MAX_RESPONSE_LEN, authenticator.budget());
+    let answer = receiver.recv().await?;
+    Ok(answer.ok_or(p2p_net::Error::Truncated)?)
+}
+
+impl std::fmt::Debug for LookupClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LookupClient").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! What is remembered on disk between runs: contacts, and how far the sequence number of the own record has come.
+//!
+//! Nothing in these files is trusted: each contact's signature is checked again, and it is in the table only once it has
+//! answered. A file that is missing, or that somebody or something has damaged, is reported, used as far as it is whole,
+//! and replaced at the next save.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use p2p_core::Runtime;
+use p2p_identity::PeerRecord;
+use p2p_identity::record::MAX_RECORD_LEN;
+
+use crate::engine::MAX_REMEMBERED;
+
+/// What the file of contacts begins with.
+const CONTACTS_HEADER: &[u8] = b"p2p dht contacts 1\n";
+
+/// What the file of the sequence number begins with.
+const SEQ_HEADER: &str = "p2p dht sequence number 1\n";
+
+/// Bytes before each record: its length, and the address from where it was told, as IPv6.
+const ENTRY_HEAD: usize = 2 + 16;
+
+/// The longest files that are read.
+const MAX_CONTACTS_LEN: u64 = (CONTACTS_HEADER.len() + MAX_REMEMBERED * (ENTRY_HEAD + MAX_RECORD_LEN)) as u64;
+const MAX_SEQ_LEN: u64 = SEQ_HEADER.len() as u64 + 21;
+
+/// The two files.
+#[derive(Debug, Clone)]
+pub(crate) struct StateFiles {
+    runtime: Arc<dyn Runtime>,
+    contacts: PathBuf,
+    seq: PathBuf,
+}
+
+impl StateFiles {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, folder: &Path) -> Self {
+        Self { runtime, contacts: folder.join("dht-contacts"), seq: folder.join("dht-seq") }
+    }
+
+    /// The highest sequence number that was saved; `None` if there is none to be had.
+    pub(crate) fn load_seq(&self) -> Option<u64> {
+        let bytes = self.read(&self.seq, MAX_SEQ_LEN)?;
+        let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(SEQ_HEADER));
+        let seq = text.and_then(|text| text.strip_suffix('\n')).and_then(|number| number.parse().ok());
+        if seq.is_none() {
+            tracing::warn!(path = %self.seq.display(), "the saved sequence number cannot be read, and is not used");
+        }
+        seq
+    }
+
+    /// Saves it. What cannot be saved is reported.
+    pub(crate) fn save_seq(&self, seq: u64) {
+        self.replace(&self.seq, format!("{SEQ_HEADER}{seq}\n").as_bytes());
+    }
+
+    /// The contacts that were saved, as far as the file is whole, and from where each was told. Their signatures have not been checked.
+    pub(crate) fn load_contacts(&self) -> Vec<(PeerRecord, IpAddr)> {
+        let Some(bytes) = self.read(&self.contacts, MAX_CONTACTS_LEN) else { return Vec::new() };
+        let (contacts, damage) = parse(&bytes);
+        if let Some(damage) = damage {
+            let (path, used) = (self.contacts.display(), contacts.len());
+            tracing::warn!(%path, used, damage, "the saved contacts are damaged, and used as far as they are whole");
+        }
+        contacts
+    }
+
+    /// Saves them. What cannot be saved is reported.
+    pub(crate) fn save_contacts(&self, contacts: &[(PeerRecord, IpAddr)]) {
+        self.replace(&self.contacts, &to_bytes(contacts));
+    }
+
+    fn read(&self, path: &Path, max_len: u64) -> Option<Vec<u8>> {
+        match self.runtime.files().read(path, max_len) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "what was saved cannot be read, and is not used");
+                None
+            }
+        }
+    }
+
+    fn replace(&self, path: &Path, content: &[u8]) {
+        if let Err(error) = self.runtime.files().replace(path, content) {
+            tracing::warn!(path = %path.display(), %error, "the state cannot be saved");
+        }
+    }
+}
+
+fn to_bytes(contacts: &[(PeerRecord, IpAddr)]) -> Vec<u8> {
+    let mut bytes = CONTACTS_HEADER.to_vec();
+    for (record, reached) in contacts.iter().take(MAX_REMEMBERED) {
+        let record = record.as_bytes();
+        // A record has at most 2 KiB.
+        bytes.extend((record.len() as u16).to_be_bytes());
+        bytes.extend(match reached {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        });
+        bytes.extend_from_slice(record);
+    }
+    bytes
+}
+
+/// The contacts that are whole, and what is wrong with the rest.
+fn parse(bytes: &[u8]) -> (Vec<(PeerRecord, IpAddr)>, Option<&'static str>) {
+    let mut contacts = Vec::new();
+    let Some(mut rest) = bytes.strip_prefix(CONTACTS_HEADER) else { return (contacts, Some("another header")) };
+    let mut damage = None;
+    while !rest.is_empty() && contacts.len() < MAX_REMEMBERED {
+        let Some((head, behind)) = rest.split_first_chunk::<ENTRY_HEAD>() else { return (contacts, Some("cut off")) };
+        let [first, second, ip @ ..] = *head;
+        let len = usize::from(u16::from_be_bytes([first, second]));
+        let Some((record, behind)) = behind.split_at_checked(len) else { return (contacts, Some("cut off")) };
+        rest = behind;
+        match PeerRecord::decode(record) {
+            Ok(record) => contacts.push((record, IpAddr::from(Ipv6Addr::from(ip)).to_canonical())),
+            Err(_) => damage = Some("a record is malformed"),
+        }
+    }
+    (contacts, damage)
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_identity::KeyPair;
+    use p2p_net::Endpoint;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn contacts(count: u8) -> Vec<(PeerRecord, IpAddr)> {
+        let contact = |n: u8| {
+            let endpoint: Endpoint = format!("quic://9.9.9.{n}:1").parse().unwrap();
+            let record = PeerRecord::builder().discovery_addr(endpoint).sign(&KeyPair::from_seed([n; 32]), 1).unwrap();
+            let reached =
+                if n % 2 == 0 { IpAddr::from([9, 9, 9, n]) } else { IpAddr::from([0x2600, 0, 0, 0, 0, 0, 0, 1]) };
+            (record, reached)
+        };
+        (1..=count).map(contact).collect()
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded() {
+        let saved = contacts(5);
+        assert_eq!(parse(&to_bytes(&saved)), (saved, None));
+        assert_eq!(parse(&to_bytes(&[])), (Vec::new(), None));
+        assert_eq!(parse(b""), (Vec::new(), Some("another header")));
+    }
+
+    #[test]
+    fn one_damaged_record_costs_only_itself() {
+        let saved = contacts(3);
+        let mut bytes = to_bytes(&saved);
+        // The format byte of the second record.
+        let at = CONTACTS_HEADER.len() + 2 * ENTRY_HEAD + saved[0].0.as_bytes().len();
+        bytes[at] ^= 0xff;
+        let (loaded, damage) = parse(&bytes);
+        assert_eq!((loaded, damage.is_some()), (vec![saved[0].clone(), saved[2].clone()], true));
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_that_was_cut_off_is_used_as_far_as_it_goes(cut in 0usize..700) {
+            let saved = contacts(4);
+            let bytes = to_bytes(&saved);
+            let (loaded, damage) = parse(&bytes[..cut.min(bytes.len())]);
+            prop_assert!(saved.starts_with(&loaded));
+            prop_assert!(damage.is_some() || to_bytes(&loaded).len() == cut.min(bytes.len()));
+        }
+
+        #[test]
+        fn anything_can_be_in_the_file(noise in prop::collection::vec(any::<u8>(), 0..300), header: bool, flip in 0usize..700) {
+            let bytes = if header { [CONTACTS_HEADER, &noise].concat() } else { noise };
+            parse(&bytes);
+            let mut bytes = to_bytes(&contacts(4));
+            let at = flip % bytes.len();
+            bytes[at] ^= 1;
+            parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! How nodes come into a network, and who may.
+
+use std::time::Duration;
+
+use p2p_kademlia::Key;
+use p2p_kademlia::engine::{KademliaEvent, Mode};
+
+use crate::net::{Net, joined};
+
+#[test]
+fn two_hundred_nodes_become_one_network() {
+    let mut net = joined(200, 1, |_| ());
+    assert_eq!(net.component(), 200);
+    assert!(net.nodes.values().all(|node| node.engine.mode() == Mode::Server), "each was dialled back");
+    let mut recall = 0.0;
+    for n in 0..40 {
+        recall += net.recall(n * 5, Key::of_value(&[n as u8]), 20) / 40.0;
+    }
+    assert!(recall > 0.999, "{recall}");
+    let size = net.engine(7).estimate().unwrap();
+    assert!(size.low <= 199.0 && size.high >= 199.0, "{size:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let trace = |seed| {
+        let mut net = joined(30, seed, |_| ());
+        net.recall(3, Key::of_value(b"x"), 20);
+        (
+            net.messages,
+            net.now - net.start,
+            net.nodes.values().map(|node| node.engine.table().len()).collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(trace(5), trace(5));
+    assert_ne!(trace(5).0, trace(6).0);
+}
+
+#[test]
+fn who_cannot_be_dialled_stays_a_client_and_in_nobodys_table() {
+    let mut net = Net::new(2);
+    net.add(0, &[], |_| ());
+    net.unreachable.insert(5);
+    for n in 1..12 {
+        net.add(n, &[0], |_| ());
+        net.run(Duration::from_secs(2));
+    }
+    net.run(Duration::from_secs(600));
+    let hidden = net.engine(5);
+    assert_eq!((hidden.mode(), hidden.record()), (Mode::Client, None));
+    assert!(hidden.table().len() >= 10, "it knows the others");
+    let peer_id = hidden.peer_id();
+    for (n, node) in &net.nodes {
+        assert!(node.engine.table().iter().all(|peer| peer.peer_id() != peer_id), "node {n} has it");
+    }
+    // As soon as somebody gets through, it is one of them.
+    net.unreachable.clear();
+    net.run(Duration::from_secs(180));
+    assert_eq!(net.engine(5).mode(), Mode::Server);
+    let changed = |event: &KademliaEvent| *event == KademliaEvent::ModeChanged(Mode::Server);
+    assert_eq!(net.nodes[&5].seen.iter().filter(|event| changed(event)).count(), 1);
+    let known = net.nodes.values().filter(|node| node.engine.table().iter().any(|peer| peer.peer_id() == peer_id));
+    assert!(known.count() >= 8);
+}
+
+#[test]
+fn a_partition_heals_through_one_shared_contact() {
+    // Two networks that never heard of each other; then one node of one learns of one of the other.
+    let mut net = Net::new(3);
+    for (part, first) in [(1, 0), (2, 40)] {
+        for n in first..first + 40 {
+            net.part.insert(n, part);
+            net.add(n, if n == first { &[] } else { std::slice::from_ref(&first) }, |_| ());
+            net.run(Duration::from_millis(500));
+        }
+    }
+    net.run(Duration::from_secs(120));
+    assert_eq!(net.component(), 40);
+    net.part.clear();
+    net.add(80, &[0, 40], |_| ());
+    // Within two refresh periods.
+    net.run(Duration::from_secs(600));
+    assert_eq!(net.component(), 81);
+    let mut recall = 0.0;
+    for n in 0..20 {
+        recall += net.recall(n * 4, Key::of_value(&[n as u8]), 20) / 20.0;
+    }
+    assert!(recall >= 0.99, "{recall}");
+}

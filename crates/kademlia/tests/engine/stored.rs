@@ -1,0 +1,110 @@
+//! Values and providers in a network of engines.
+
+use std::time::Duration;
+
+use p2p_core::PeerId;
+use p2p_kademlia::engine::{Command, Outcome};
+use p2p_kademlia::{KademliaConfig, Key, StoredValue};
+
+use crate::net::{Net, joined, key_pair};
+
+fn put(net: &mut Net, n: usize, value: StoredValue) -> usize {
+    match net.outcome(n, Command::Put { value, expected_seq: None }) {
+        Outcome::Put { stored, .. } => stored,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn get(net: &mut Net, n: usize, key: Key) -> Option<StoredValue> {
+    match net.outcome(n, Command::Get(key)) {
+        Outcome::Get(value) => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Upkeep of its own keeps a simulated day busy: less of it.
+fn times(config: &mut KademliaConfig) {
+    config.refresh_interval = Duration::from_secs(1800);
+    config.seeding_interval = Duration::from_secs(1800);
+}
+
+fn holders(net: &Net, key: &Key) -> usize {
+    net.nodes.values().filter(|node| node.engine.store().get(net.now, key).is_some()).count()
+}
+
+#[test]
+fn a_value_outlives_those_who_kept_it() {
+    let mut net = joined(40, 7, times);
+    let value = StoredValue::immutable("hello").unwrap();
+    let key = value.key();
+    let stored = put(&mut net, 9, value.clone());
+    assert!(stored >= 15 && holders(&net, &key) == stored, "{stored}");
+    assert_eq!(get(&mut net, 33, key), Some(value.clone()));
+    assert_eq!(get(&mut net, 33, Key::of_value(b"nothing")), None);
+
+    // Most of them die within two hours. Before all are gone, the others have passed it on.
+    for half in 0..2 {
+        let of_them = net.closest(&key, 20, usize::MAX);
+        for n in of_them.into_iter().skip(half).step_by(3).filter(|n| *n != 33 && *n != 0) {
+            net.kill(n);
+        }
+        net.run(Duration::from_secs(2 * 3600));
+        assert!(holders(&net, &key) >= 15, "{}", holders(&net, &key));
+    }
+    assert_eq!(get(&mut net, 33, key), Some(value));
+    // Nobody put it again: after a day it is forgotten, republished or not.
+    net.run(Duration::from_secs(24 * 3600));
+    assert_eq!((holders(&net, &key), get(&mut net, 33, key)), (0, None));
+}
+
+#[test]
+fn the_newest_of_a_mutable_value_wins() {
+    let mut net = joined(30, 8, |_| ());
+    let publisher = key_pair(9);
+    let version = |seq| StoredValue::sign(&publisher, "status", seq, format!("version {seq}")).unwrap();
+    for seq in [1, 2, 5] {
+        put(&mut net, 9, version(seq));
+        assert_eq!(get(&mut net, 20, version(1).key()), Some(version(seq)));
+    }
+    let Outcome::Put { stored, refused } = net.outcome(9, Command::Put { value: version(4), expected_seq: None })
+    else {
+        panic!()
+    };
+    assert_eq!(stored, 0);
+    assert_eq!(refused, Some(p2p_kademlia::Refused::Older { current: 5 }));
+    let Outcome::Put { stored, .. } = net.outcome(9, Command::Put { value: version(6), expected_seq: Some(4) }) else {
+        panic!()
+    };
+    assert_eq!(stored, 0, "another value was expected");
+    assert_eq!(get(&mut net, 20, version(1).key()), Some(version(5)));
+}
+
+fn providers(net: &mut Net, n: usize, key: Key) -> Vec<PeerId> {
+    let id = net.begin(n, Command::Providers(key));
+    net.run(Duration::from_secs(60));
+    let node = net.nodes.get_mut(&n).unwrap();
+    let found = node.providers.remove(&id).unwrap_or_default();
+    assert_eq!(node.outcomes.remove(&id), Some(Outcome::Providers(found.len())));
+    found.into_iter().collect()
+}
+
+#[test]
+fn providers_are_renewed_until_they_are_not() {
+    let mut net = joined(30, 9, times);
+    let key = Key::of_value(b"the song");
+    let mut expected: Vec<PeerId> = [3, 4, 5].map(|n| net.engine(n).peer_id()).to_vec();
+    expected.sort();
+    let mut numbers = Vec::new();
+    for n in [3, 4, 5] {
+        numbers.push(net.with(n, |engine, now| engine.provide(now, key, true)).unwrap());
+    }
+    net.run(Duration::from_secs(60));
+    assert_eq!(providers(&mut net, 20, key), expected);
+    net.run(Duration::from_secs(5 * 3600));
+    assert_eq!(providers(&mut net, 21, key), expected, "renewed");
+    for (n, number) in [3, 4, 5].into_iter().zip(numbers) {
+        net.with(n, |engine, _| engine.unprovide(&key, number));
+    }
+    net.run(Duration::from_secs(2 * 3600 + 60));
+    assert!(providers(&mut net, 22, key).is_empty());
+}
