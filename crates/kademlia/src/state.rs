@@ -137,8 +137,11 @@ mod tests {
         let contact = |n: u8| {
             let endpoint: Endpoint = format!("quic://9.9.9.{n}:1").parse().unwrap();
             let record = PeerRecord::builder().discovery_addr(endpoint).sign(&KeyPair::from_seed([n; 32]), 1).unwrap();
-            let reached =
-                if n % 2 == 0 { IpAddr::from([9, 9, 9, n]) } else { IpAddr::from([0x2600, 0, 0, 0, 0, 0, 0, 1]) };
+            let reached = if n.is_multiple_of(2) {
+                IpAddr::from([9, 9, 9, n])
+            } else {
+                IpAddr::from([0x2600, 0, 0, 0, 0, 0, 0, 1])
+            };
             (record, reached)
         };
         (1..=count).map(contact).collect()

@@ -67,7 +67,7 @@ pub(crate) fn page(scale: &Scale, sections: &[Section]) -> String {
 const INTRODUCTION: &str = "\
 # Figures of the DHT
 
-This page is written by `cargo xtask dht-sim --write`, which takes about half an hour; without `--write` it prints, and
+This page is written by `cargo xtask dht-sim --write`, which takes one core about 12 minutes; without `--write` it prints, and
 `--nodes`, `--rows` and `--seed` choose what. The same seed gives the same page. It is a simulation in virtual time over the
 production state machines: [`Table`, `Lookup`, `RegionLookup`, `SizeEstimator` and `Store`](kademlia.md) decide exactly as
 in a node; only sockets, clock and other nodes are made up. Each question takes a round trip of its own, lognormally

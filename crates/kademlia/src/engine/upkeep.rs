@@ -12,6 +12,7 @@ use super::exchange::About;
 use super::operation::{Purpose, Tally};
 use super::recent::Recent;
 use super::{Engine, KademliaEvent, Mode, Peer};
+use crate::key::BITS;
 use crate::lookup_service::Target;
 use crate::{Contact, KademliaConfig, Key, Request};
 
@@ -233,10 +234,29 @@ impl Engine {
             self.bootstrap(if alone { BOOTSTRAP_WIDTH } else { 1 });
         }
         let remembered = if alone { self.upkeep.remembered.clone() } else { Vec::new() };
+        if !alone && self.upkeep.refreshes < MAX_REFRESHES {
+            // What others near us have learned reaches us by the search for our neighbours; what is learned elsewhere, by
+            // this one.
+            let target = self.anywhere();
+            self.upkeep.refreshes += 1;
+            self.begin_with(now, Purpose::Refresh(target), Vec::new());
+        }
         // One at a time: on a machine that cannot keep up, more would only make it later.
         if self.upkeep.seeding == 0 && (!alone || !remembered.is_empty()) {
             self.start_seeding(now, remembered);
         }
+    }
+
+    /// A random position in the range of a random bucket.
+    fn anywhere(&mut self) -> Key {
+        let buckets: Vec<usize> = self.table.buckets().map(|bucket| bucket.index).collect();
+        let bucket = if buckets.is_empty() { 0 } else { buckets[self.random_below(buckets.len())] };
+        let mut bytes = *self.key().as_bytes();
+        for bit in bucket..BITS {
+            let flip = bit == bucket || (self.random)() % 2 == 0;
+            bytes[bit / 8] ^= u8::from(flip) << (7 - bit % 8);
+        }
+        Key::from_bytes(bytes)
     }
 
     fn bootstrap(&mut self, width: usize) {

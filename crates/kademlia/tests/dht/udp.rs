@@ -22,10 +22,15 @@ fn ping(to: &Dht, n: u64) -> Ping {
     Ping { from: KeyPair::from_seed([9; 32]).peer_id(), to: to.peer_id(), nonce, seq: 0 }
 }
 
+#[expect(clippy::disallowed_methods, reason = "an attacker needs no runtime of ours")]
+async fn socket() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ping_is_answered_with_a_signed_pong_of_its_length_and_nothing_else_is() {
     let dht = node(1, config(None)).await;
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = socket().await;
     let ping = ping(&dht, 1);
     socket.send_to(&Datagram::Ping(ping).encode(), udp(&dht)).await.unwrap();
     let mut buffer = [0; 2048];
@@ -62,11 +67,7 @@ async fn a_flood_gets_few_answers_and_harms_nobody() {
     #[expect(clippy::disallowed_methods, reason = "a test that counts what real time allows")]
     let begun = Instant::now();
     let (mut sent, mut received) = (0u64, 0u64);
-    let sockets: Vec<UdpSocket> = futures_util::future::join_all((0..8).map(|_| UdpSocket::bind("127.0.0.1:0")))
-        .await
-        .into_iter()
-        .collect::<Result<_, _>>()
-        .unwrap();
+    let sockets = futures_util::future::join_all((0..8).map(|_| socket())).await;
     let mut buffer = [0; 2048];
     for n in 0..40_000u64 {
         let socket = &sockets[n as usize % 8];

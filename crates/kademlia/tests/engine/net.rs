@@ -16,6 +16,9 @@ use p2p_net::{Endpoint, Transport};
 /// How long a node that is not there is waited for.
 const NO_ANSWER: Duration = Duration::from_secs(3);
 
+/// Turns of one engine's clock within a second of virtual time; lookups have deadlines of their own.
+const MAX_TURNS: u32 = 500;
+
 pub(crate) struct Net {
     pub(crate) now: Instant,
     pub(crate) start: Instant,
@@ -34,6 +37,8 @@ pub(crate) struct Net {
     next_reply: u64,
     /// When each engine will be woken.
     wakes: BTreeMap<usize, Instant>,
+    /// How often each was woken in the current second.
+    turns: BTreeMap<usize, (u64, u32)>,
 }
 
 pub(crate) struct Node {
@@ -106,6 +111,7 @@ impl Net {
             replies: BTreeMap::new(),
             next_reply: 0,
             wakes: BTreeMap::new(),
+            turns: BTreeMap::new(),
         }
     }
 
@@ -192,6 +198,7 @@ impl Net {
                     return;
                 }
                 self.wakes.remove(&n);
+                self.count_turn(n);
                 let due = self.nodes.get(&n).and_then(|node| node.engine.next_timeout(now));
                 if due.is_some_and(|due| due <= now) {
                     self.with(n, |engine, now| engine.on_timeout(now));
@@ -228,6 +235,18 @@ impl Net {
             Event::Failed(question) => {
                 self.with(n, |engine, now| engine.on_failure(now, question, Failure::Unreachable));
             }
+        }
+    }
+
+    /// An engine must not ask to be woken again and again for nothing.
+    fn count_turn(&mut self, n: usize) {
+        let second = (self.now - self.start).as_secs();
+        let turns = self.turns.entry(n).or_insert((second, 0));
+        *turns = if turns.0 == second { (second, turns.1 + 1) } else { (second, 1) };
+        if turns.1 > MAX_TURNS {
+            let engine = &self.nodes[&n].engine;
+            let (table, store) = (engine.table().next_due(self.now), engine.store().next_due());
+            panic!("node {n} at {:?}: table {table:?}, store {store:?}, busy {:?}", self.now, engine.busy());
         }
     }
 

@@ -11,7 +11,7 @@ use p2p_kademlia::{Key, Lookup, RttEstimator, Table, TableConfig};
 use crate::random::Random;
 use crate::world::{K, Peer, World, start};
 
-/// What the engine does in production, and how often.
+/// The upkeep of a node beside what its table says is due, and how often: the engine has the same figures.
 const SEEDING_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_CHECKS: usize = 16;
 const MAX_REFRESHES: usize = 2;
