@@ -54,6 +54,14 @@ pub mod discovery {
     };
 }
 
+/// The DHT, which is the default discovery.
+pub mod kademlia {
+    pub use p2p_kademlia::{
+        Dht, DhtBuilder, DhtError, Estimate, KademliaConfig, KademliaDiscovery, KademliaEvent, KademliaLimits, Key,
+        Mode, MutableValue, Providers, Providing, Put,
+    };
+}
+
 /// Who may connect.
 pub mod access_control {
     pub use p2p_identity::access::{
@@ -78,6 +86,7 @@ pub mod layers {
     pub use p2p_core as core;
     pub use p2p_discovery as discovery;
     pub use p2p_identity as identity;
+    pub use p2p_kademlia as kademlia;
     pub use p2p_net as net;
     pub use p2p_peer_pool as peer_pool;
 }

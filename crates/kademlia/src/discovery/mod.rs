@@ -105,7 +105,9 @@ impl Discovery for KademliaDiscovery {
     async fn start(self: Arc<Self>) -> Result<(), Error> {
         let inner = &self.inner;
         let context = inner.context.get().ok_or(Error::NotRunning)?;
-        inner.dht.set_addrs(context.listen_endpoints.clone());
+        if !inner.dht.config().discovery_endpoints.is_empty() {
+            inner.dht.set_addrs(context.listen_endpoints.clone());
+        }
         let events = inner.dht.events();
         inner.dht.run().await?;
         self.tasks.spawn("dht events", inner.clone().forward(events));
@@ -192,6 +194,7 @@ impl Inner {
                 Some(next) => {
                     let mut sleep = runtime.sleep_until(next);
                     tokio::select! {
+                        biased;
                         () = &mut changed => {}
                         () = &mut sleep => {}
                     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use p2p_core::{ByteBudget, PeerId, Runtime};
 use p2p_identity::access::{AccessControl, Action, Candidate, Direction, Subject};
-use p2p_identity::handshake::{MAX_MESSAGE_LEN, NONCE_LEN};
+use p2p_identity::handshake::{self, MAX_MESSAGE_LEN, NONCE_LEN};
 use p2p_identity::{
     Channel, Error, Handshake, HandshakeError, HandshakeParams, KeyPair, PeerRecord, Purpose, RejectReason, RemotePeer,
     Result, peer_id_from_certificates,
@@ -116,9 +116,9 @@ impl Authenticator {
             let who = Candidate::new(remote.peer_id, connection.remote_endpoint()).with_record(remote.record.as_ref());
             if self.allows(&Subject::Peer(who), direction) { Ok(()) } else { Err(RejectReason::Denied) }
         };
-        let left = deadline.saturating_duration_since(self.runtime.now());
-        let remote = p2p_identity::handshake::run(handshake, &sender, &receiver, &*self.runtime, left, decide).await?;
-        progress();
+        let runtime = &*self.runtime;
+        let exchange = handshake::run(handshake, &sender, &receiver, runtime, deadline, progress, decide);
+        let remote = exchange.await?;
         // The answer to a question that rode in the hello may be longer than anything in a handshake.
         receiver.set_max_message(MAX_RESPONSE_LEN);
         Ok(Authenticated { connection, remote, sender, receiver })

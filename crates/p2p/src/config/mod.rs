@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use p2p_identity::access::{AccessControl, AllowAll};
 use p2p_identity::{Error, Version};
+use p2p_kademlia::KademliaConfig;
 use p2p_net::{Endpoint, Transport};
 use p2p_peer_pool::{Limits, PoolConfig};
 
@@ -39,9 +40,10 @@ pub struct Config {
     pub version: Version,
     /// Where to accept connections: `tcp://`, `tls://` and `quic://`, any number of each. Port 0 lets the system choose.
     pub listen_endpoints: Vec<Endpoint>,
-    /// Where the DHT serves lookups and liveness checks. Must be empty in this version: there is no DHT yet.
+    /// Where the DHT serves: a stream endpoint for lookups and a `udp://` one for liveness. Without a stream endpoint,
+    /// lookups are served on the listen endpoints. Without any, the DHT is a client of others and never asked.
     pub discovery_endpoints: Vec<Endpoint>,
-    /// Nodes of the DHT to start from. Must be empty in this version: there is no DHT yet.
+    /// Nodes of the DHT to start from, tried in random order. If this and `discovery_endpoints` are empty there is no DHT.
     pub bootstrap_peers: Vec<Endpoint>,
     /// Peers to connect to and to stay connected with.
     pub dial_peers: Vec<Endpoint>,
@@ -69,6 +71,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How often discovery looks for more peers while outbound slots are free.
     pub seeding_interval: Duration,
+    /// How the DHT works. Its own `network`, `discovery_endpoints`, `bootstrap_peers`, `public_ip`, `state_dir`,
+    /// `seeding_interval` and `access_control` are not looked at: the fields above count for the node and for its DHT.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub kademlia: KademliaConfig,
     /// Bounds on what remotes can make this node hold.
     pub limits: Limits,
     /// Who may connect.
@@ -107,6 +113,7 @@ impl Default for Config {
             stall_timeout: pool.stall_timeout,
             drain_timeout: pool.drain_timeout,
             seeding_interval: Duration::from_secs(60),
+            kademlia: KademliaConfig::default(),
             limits: pool.limits,
             access_control: allow_all(),
             enable_monitor: pool.enable_monitor,
@@ -134,7 +141,8 @@ impl Config {
         }
     }
 
-    /// For a machine that others reach: tls (and quic, if this build has it) on every IPv4 and IPv6 address, at `port`.
+    /// For a machine that others reach: tls (and quic, if this build has it) on every IPv4 and IPv6 address, at `port`, and
+    /// the DHT beside them: lookups come in there too, liveness checks at the next port.
     pub fn server(port: u16) -> Self {
         let any = [IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED), IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED)];
         let transports = [
@@ -143,7 +151,32 @@ impl Config {
             Transport::Tls,
         ];
         let endpoint = |transport| any.map(move |ip| Endpoint::new(transport, ip, port));
-        Self { listen_endpoints: transports.into_iter().flat_map(endpoint).collect(), ..Self::default() }
+        // The highest port has none after it, and 0 stands for whichever is free.
+        let beside = if port == 0 { 0 } else { port.checked_add(1).unwrap_or(port - 1) };
+        Self {
+            listen_endpoints: transports.into_iter().flat_map(endpoint).collect(),
+            discovery_endpoints: any.map(|ip| Endpoint::new(Transport::Udp, ip, beside)).to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is to be a DHT.
+    pub(crate) fn has_dht(&self) -> bool {
+        !self.discovery_endpoints.is_empty() || !self.bootstrap_peers.is_empty()
+    }
+
+    /// The part of it that the DHT works with.
+    pub(crate) fn kademlia(&self) -> KademliaConfig {
+        KademliaConfig {
+            network: self.network.clone(),
+            discovery_endpoints: self.discovery_endpoints.clone(),
+            bootstrap_peers: self.bootstrap_peers.clone(),
+            public_ip: self.public_ip,
+            state_dir: self.state_dir.clone(),
+            seeding_interval: self.seeding_interval,
+            access_control: self.access_control.clone(),
+            ..self.kademlia.clone()
+        }
     }
 
     /// The part of it that the pool of peers works with.

@@ -30,13 +30,6 @@ pub(super) fn validate(config: &Config) -> Result<(), Error> {
         return Err(wrong("network", format_args!("use 1 to {NETWORK_LEN} printable ASCII characters without spaces")));
     }
     listen_endpoints(&config.listen_endpoints)?;
-    let no_dht = "this version has no DHT; use dial_peers, or a discovery of your own";
-    if !config.discovery_endpoints.is_empty() {
-        return Err(wrong("discovery_endpoints", no_dht));
-    }
-    if !config.bootstrap_peers.is_empty() {
-        return Err(wrong("bootstrap_peers", no_dht));
-    }
     dial_peers(&config.dial_peers)?;
     if !config.dial_peers.is_empty() && config.outbound_slots == 0 {
         return Err(wrong("outbound_slots", "dial_peers need at least one outbound slot"));
@@ -60,6 +53,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Error> {
             return Err(wrong(field, format_args!("{duration:?} is not more than zero and at most a day")));
         }
     }
+    config.kademlia().validate()?;
     config.pool().validate()
 }
 
@@ -148,8 +142,11 @@ mod tests {
                         vec!["tcp://127.0.0.1:7".parse().unwrap(), "tls://127.0.0.1:7".parse().unwrap()];
                 }),
             ),
-            ("discovery_endpoints", Box::new(move |c: &mut Config| c.discovery_endpoints = endpoint("udp://[::1]:1"))),
-            ("bootstrap_peers", Box::new(move |c: &mut Config| c.bootstrap_peers = endpoint("tcp://[::1]:1"))),
+            (
+                "discovery_endpoints",
+                Box::new(move |c: &mut Config| c.discovery_endpoints = endpoint("udp://224.0.0.1:1")),
+            ),
+            ("bootstrap_peers", Box::new(move |c: &mut Config| c.bootstrap_peers = endpoint("udp://[::1]:1"))),
             ("dial_peers", Box::new(move |c: &mut Config| c.dial_peers = endpoint("tcp://[::1]:0"))),
             ("dial_peers", Box::new(move |c: &mut Config| c.dial_peers = endpoint("tcp://0.0.0.0:1"))),
             ("dial_peers", Box::new(move |c: &mut Config| c.dial_peers = endpoint("udp://[::1]:1"))),

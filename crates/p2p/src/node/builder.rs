@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use p2p_core::{EventBus, Runtime, TaskGroup, runtime};
 use p2p_discovery::Discovery;
 use p2p_identity::{KeyPair, Result};
+use p2p_kademlia::{Dht, KademliaDiscovery};
 use p2p_peer_pool::PeerPool;
 
 use super::addresses::Addresses;
@@ -37,12 +38,19 @@ pub struct NodeBuilder {
     key_pair: KeyPair,
     config: Config,
     runtime: Option<Arc<dyn Runtime>>,
+    without_dht: bool,
     discoveries: Vec<Arc<dyn Discovery>>,
 }
 
 impl NodeBuilder {
     pub(super) fn new(key_pair: &KeyPair) -> Self {
-        Self { key_pair: key_pair.clone(), config: Config::default(), runtime: None, discoveries: Vec::new() }
+        Self {
+            key_pair: key_pair.clone(),
+            config: Config::default(),
+            runtime: None,
+            without_dht: false,
+            discoveries: Vec::new(),
+        }
     }
 
     /// The settings; [`Config::default`] without this.
@@ -57,8 +65,9 @@ impl NodeBuilder {
         self
     }
 
-    /// Finds peers with this discovery and no other.
+    /// Finds peers with this discovery and no other: there is no DHT then, whatever the settings say.
     pub fn discovery(mut self, discovery: Arc<dyn Discovery>) -> Self {
+        self.without_dht = true;
         self.discoveries = vec![discovery];
         self
     }
@@ -74,7 +83,7 @@ impl NodeBuilder {
     /// # Errors
     /// As [`Node::new`].
     pub fn build(self) -> Result<Arc<Node>> {
-        let Self { key_pair, config, runtime, mut discoveries } = self;
+        let Self { key_pair, config, runtime, without_dht, mut discoveries } = self;
         config.validate()?;
         let runtime = match runtime {
             Some(runtime) => runtime,
@@ -84,6 +93,10 @@ impl NodeBuilder {
             discoveries.push(Remembered::load(runtime.clone(), folder));
         }
         let pool = PeerPool::new(runtime.clone(), &key_pair, config.pool(), config.access_control.clone())?;
+        let dht = if without_dht || !config.has_dht() { None } else { Some(dht(&key_pair, &config, &pool)?) };
+        if let Some(dht) = &dht {
+            discoveries.push(KademliaDiscovery::new(dht.clone()));
+        }
         let discovery_events = EventBus::new(config.limits.event_queue);
         let monitor = Monitor::new(pool.connection_events().clone(), pool.pool_events().clone(), discovery_events);
         let addresses = Arc::new(Mutex::new(Addresses::new()));
@@ -95,12 +108,27 @@ impl NodeBuilder {
             key_pair,
             pool,
             monitor,
+            dht,
             discoveries,
             addresses,
             phase: Mutex::new(Phase::New),
             listen_endpoints: Mutex::default(),
         }))
     }
+}
+
+/// The node's DHT, over the same transports. Where it has no stream endpoint of its own, the pool's listeners serve it.
+fn dht(key_pair: &KeyPair, config: &Config, pool: &PeerPool) -> Result<Dht> {
+    let builder = Dht::builder(key_pair).config(config.kademlia()).runtime(pool.runtime().clone());
+    let dht = builder.transports(pool.transports().clone()).build()?;
+    let endpoints = &config.discovery_endpoints;
+    if !endpoints.is_empty() && !endpoints.iter().any(|endpoint| endpoint.transport().is_connection()) {
+        let serves = dht.clone();
+        pool.serve_lookups(move |lookup| {
+            serves.serve(lookup.connection, lookup.remote, lookup.sender, lookup.receiver);
+        });
+    }
+    Ok(dht)
 }
 
 impl std::fmt::Debug for NodeBuilder {

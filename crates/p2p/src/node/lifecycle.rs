@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use p2p_discovery::DiscoveryContext;
 use p2p_identity::{Error, Result};
+use p2p_kademlia::Dht;
 
 use super::{Node, lock};
 
@@ -90,6 +91,6 @@ impl Node {
 
     /// Background tasks of this node that have not ended; zero after [`shutdown`](Self::shutdown).
     pub fn tasks(&self) -> usize {
-        self.tasks.len() + self.pool.tasks()
+        self.tasks.len() + self.pool.tasks() + self.dht.as_ref().map_or(0, Dht::tasks)
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use p2p_core::{PeerId, Runtime, TaskGroup};
 use p2p_discovery::Discovery;
 use p2p_identity::{Error, KeyPair, ProtocolId, Result};
+use p2p_kademlia::Dht;
 use p2p_net::Endpoint;
 use p2p_peer_pool::{IntoProtocol, PeerConn, PeerPool, Protocol, ProtocolInfo};
 
@@ -54,6 +55,7 @@ pub struct Node {
     key_pair: KeyPair,
     pool: PeerPool,
     monitor: Monitor,
+    dht: Option<Dht>,
     discoveries: Vec<Arc<dyn Discovery>>,
     addresses: Arc<Mutex<Addresses>>,
     items: Arc<Mutex<Items>>,
@@ -82,7 +84,9 @@ impl Node {
     }
 
     /// Speaks a protocol with new peers from now on. The constructor is called once for each peer that speaks it too,
-    /// and returns the protocol or an `Arc` of it. Connections that stand are not affected.
+    /// and returns the protocol or an `Arc` of it. Connections that stand are not affected. Unless it is
+    /// [hidden](p2p_identity::ProtocolKind::Hidden), its id is [advertised](Self::advertise), so that discoveries find
+    /// peers that speak it.
     ///
     /// # Errors
     /// [`Error::DuplicateProtocol`]; those of [`Protocol::version`].
@@ -91,7 +95,8 @@ impl Node {
         F: Fn(PeerConn) -> R + Send + Sync + 'static,
         R: IntoProtocol<Marker>,
     {
-        self.pool.attach(constructor)
+        let info = ProtocolInfo::of::<R::Protocol>()?;
+        self.attach_dyn(info, move |conn| constructor(conn).into_protocol() as Arc<dyn Protocol>)
     }
 
     /// As [`attach_protocol`](Self::attach_protocol), for a protocol that is only known at run time.
@@ -102,12 +107,18 @@ impl Node {
     where
         F: Fn(PeerConn) -> Arc<dyn Protocol> + Send + Sync + 'static,
     {
-        self.pool.attach_dyn(info, constructor)
+        let (id, kind) = (info.id.clone(), info.kind);
+        self.pool.attach_dyn(info, constructor)?;
+        self.advertise(id.as_str(), kind)
     }
 
     /// Speaks a protocol with new peers no more; whether it was attached. Connections that stand are not affected.
     pub fn detach_protocol(&self, id: &ProtocolId) -> bool {
-        self.pool.detach(id)
+        let detached = self.pool.detach(id);
+        if detached && let Err(error) = self.unadvertise(id.as_str()) {
+            tracing::warn!(protocol = %id, %error, "a protocol that was detached is still advertised");
+        }
+        detached
     }
 
     /// Who this node is.
@@ -138,6 +149,11 @@ impl Node {
     /// The pool of its peers, for what this type does not offer.
     pub fn pool(&self) -> &PeerPool {
         &self.pool
+    }
+
+    /// Its DHT, if the settings ask for one and no other discovery replaced it.
+    pub fn dht(&self) -> Option<Dht> {
+        self.dht.clone()
     }
 
     /// Listeners for what happens inside.

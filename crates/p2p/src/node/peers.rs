@@ -28,14 +28,26 @@ impl Node {
     }
 
     /// Connects to a peer at whichever of its known addresses answers first; `Ok` when it is connected already. Known
-    /// are the addresses that were configured, dialled, or found by a discovery. Cancel-safe: a dropped call gives up.
+    /// are the addresses that were configured, dialled, or found by a discovery; where there are none, or none of them
+    /// answers, the peer is looked up in the DHT, if there is one. Cancel-safe: a dropped call gives up.
     ///
     /// # Errors
-    /// [`Error::NoAddress`] when none is known; those of [`connect`](Self::connect).
+    /// [`Error::NoAddress`] when none is found; those of [`connect`](Self::connect).
     pub async fn connect_peer(&self, peer_id: &PeerId) -> Result<()> {
         self.check_running()?;
-        let addrs: Vec<PeerAddr> = lock(&self.addresses).of(peer_id).into_iter().map(PeerAddr::from).collect();
-        self.pool.connect_peer(peer_id, &addrs).await
+        let known: Vec<PeerAddr> = lock(&self.addresses).of(peer_id).into_iter().map(PeerAddr::from).collect();
+        let error = match self.pool.connect_peer(peer_id, &known).await {
+            Err(error @ (Error::NoAddress(_) | Error::Net(_))) => error,
+            done => return done,
+        };
+        let Some(dht) = &self.dht else { return Err(error) };
+        let Some(record) = dht.find_peer(peer_id).await? else { return Err(error) };
+        let found: Vec<_> = record.addrs().iter().filter(|addr| !known.contains(addr)).cloned().collect();
+        if found.is_empty() {
+            return Err(error);
+        }
+        found.iter().for_each(|addr| lock(&self.addresses).learn_endpoint(addr.endpoint.clone()));
+        self.pool.connect_peer(peer_id, &found).await
     }
 
     /// Says good-bye to a peer, delivers what was sent, and disconnects; `code` and `reason` are the application's and

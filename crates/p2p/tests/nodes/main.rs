@@ -6,6 +6,7 @@
 )]
 
 mod common;
+mod dht;
 
 mod access;
 mod dialling;

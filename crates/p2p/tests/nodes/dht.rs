@@ -1,0 +1,168 @@
+//! Nodes that find each other through the DHT, from one address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use p2p::endpoint::{Endpoint, Transport};
+use p2p::protocol::ProtocolKind;
+use p2p::{Config, PeerId};
+
+use crate::common::{Host, World, eventually, everywhere, in_time, new_key, over_tcp, shutdown};
+
+const NODES: usize = 40;
+const OUTBOUND: usize = 8;
+const INBOUND: usize = 16;
+
+fn udp() -> Endpoint {
+    Endpoint::new(Transport::Udp, std::net::IpAddr::from([127, 0, 0, 1]), 0)
+}
+
+impl World {
+    /// Settings of a node that serves the DHT, and begins with `bootstrap`.
+    fn dht(&self, bootstrap: &[Endpoint]) -> Config {
+        Config { discovery_endpoints: vec![udp()], bootstrap_peers: bootstrap.to_vec(), ..self.config() }
+    }
+}
+
+/// Where a node takes lookups, which is where it takes peers.
+fn bootstrap(host: &Host) -> Vec<Endpoint> {
+    vec![host.endpoint().with_peer_id(host.peer_id())]
+}
+
+/// The sets of nodes that are connected with each other, directly or not.
+fn components(hosts: &[Host]) -> usize {
+    let neighbours: BTreeMap<PeerId, Vec<PeerId>> =
+        hosts.iter().map(|host| (host.peer_id(), host.peer_ids())).collect();
+    let mut left: BTreeSet<PeerId> = neighbours.keys().copied().collect();
+    let mut count = 0;
+    while let Some(first) = left.pop_first() {
+        count += 1;
+        let mut open = vec![first];
+        while let Some(next) = open.pop() {
+            open.extend(neighbours[&next].iter().filter(|peer| left.remove(peer)));
+        }
+    }
+    count
+}
+
+#[test]
+fn forty_nodes_with_one_bootstrap_are_one_network_with_full_slots() {
+    everywhere(|world| async move {
+        let slots = |config| Config { inbound_slots: INBOUND, outbound_slots: OUTBOUND, ..config };
+        let mut hosts = Vec::new();
+        let mut begin = Vec::new();
+        for _ in 0..NODES {
+            let host = world.build(&new_key(), slots(world.dht(&begin)));
+            // Held until the end: the protocol is what makes them peers for each other.
+            drop(host.hold("/x", ProtocolKind::Mandatory));
+            host.run().await.unwrap();
+            if begin.is_empty() {
+                begin = bootstrap(&host);
+            }
+            hosts.push(host);
+            world.runtime.sleep(Duration::from_millis(20)).await;
+        }
+        let started = world.runtime.now();
+        eventually("one network, every outbound slot taken", || {
+            components(&hosts) == 1 && hosts.iter().all(|host| host.outbound_peers().len() == OUTBOUND)
+        })
+        .await;
+        println!("{}: {:?}", world.transport, world.runtime.now().duration_since(started));
+        assert!(hosts.iter().all(|host| host.inbound_peers().len() <= INBOUND));
+        shutdown(hosts).await;
+    });
+}
+
+#[test]
+fn a_peer_is_found_by_its_name_alone() {
+    everywhere(|world| async move {
+        let no_slots = |config| Config { outbound_slots: 1, ..config };
+        let first = world.host_with(world.dht(&[])).await;
+        let begin = bootstrap(&first);
+        let mut others = Vec::new();
+        for _ in 0..6 {
+            others.push(world.host_with(no_slots(world.dht(&begin))).await);
+        }
+        let stranger = world.host_with(Config { bootstrap_peers: begin.clone(), ..world.config() }).await;
+        let sought = others.last().unwrap().peer_id();
+        let dht = stranger.dht().unwrap();
+        eventually("the network is known", || !dht.contacts().is_empty()).await;
+        in_time("found and connected", async {
+            while stranger.connect_peer(&sought).await.is_err() {
+                world.runtime.sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+        assert!(stranger.peer(&sought).is_some());
+        shutdown(others.into_iter().chain([first, stranger])).await;
+    });
+}
+
+#[test]
+fn a_node_with_its_state_rejoins_without_any_bootstrap() {
+    over_tcp(|world| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (world.host_with(world.dht(&[])).await, world.build(&new_key(), world.dht(&[])));
+        second.run().await.unwrap();
+        let key = new_key();
+        let state_dir = Some(folder.path().to_owned());
+        let begin = [bootstrap(&first), bootstrap(&second)].concat();
+        let host = world.build(&key, Config { state_dir: state_dir.clone(), ..world.dht(&begin) });
+        host.run().await.unwrap();
+        let dht = host.dht().unwrap();
+        eventually("both are contacts", || dht.contacts().len() == 2).await;
+        shutdown([host]).await;
+        let again = world.build(&key, Config { state_dir, ..world.dht(&[]) });
+        again.run().await.unwrap();
+        let dht = again.dht().unwrap();
+        eventually("both are contacts again", || dht.contacts().len() == 2).await;
+        shutdown([first, second, again]).await;
+    });
+}
+
+#[test]
+fn values_and_providers_reach_every_node() {
+    over_tcp(|world| async move {
+        let first = world.host_with(world.dht(&[])).await;
+        let begin = bootstrap(&first);
+        let mut hosts = vec![first];
+        for _ in 0..5 {
+            hosts.push(world.host_with(world.dht(&begin)).await);
+        }
+        let last = hosts.last().unwrap().dht().unwrap();
+        eventually("the network is known", || last.contacts().len() == 5).await;
+        let put = in_time("put", last.put("a value")).await.unwrap();
+        for host in &hosts {
+            let value = in_time("get", host.dht().unwrap().get(&put.key)).await.unwrap();
+            assert_eq!(value.as_deref(), Some(&b"a value"[..]));
+        }
+        hosts[2].advertise("item", ProtocolKind::Optional).unwrap();
+        let has_it = p2p::kademlia::Key::of_value(b"item");
+        let found = async {
+            loop {
+                let mut providers = last.providers(&has_it);
+                if let Some(record) = providers.next().await {
+                    return record.peer_id();
+                }
+            }
+        };
+        assert_eq!(in_time("a provider", found).await, hosts[2].peer_id());
+        shutdown(hosts).await;
+    });
+}
+
+#[test]
+fn without_endpoints_and_bootstrap_there_is_no_dht() {
+    over_tcp(|world| async move {
+        let plain = world.host().await;
+        assert!(plain.dht().is_none());
+        let replaced = p2p::Node::builder(&new_key())
+            .config(world.dht(&[]))
+            .runtime(world.runtime.clone())
+            .discovery(p2p::discovery::StaticDiscovery::new([]))
+            .build()
+            .unwrap();
+        assert!(replaced.dht().is_none(), "another discovery takes its place");
+        shutdown([plain]).await;
+    });
+}
