@@ -113,6 +113,8 @@ pub(crate) async fn establish(attempt: Attempt<'_>) -> Result<Outcome, Failure> 
                 guard.close_with(&DisconnectReason::Duplicate);
             }
             Error::Disconnected(reason) => guard.close_with(reason),
+            // Said on the stream too, unless the remote may be done with the handshake.
+            Error::Handshake(HandshakeError::Refused(reason)) => guard.reason = reason.to_string(),
             _ => {}
         }
         drop(guard);

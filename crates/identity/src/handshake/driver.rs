@@ -19,8 +19,8 @@ const LINGER: Duration = Duration::from_millis(500);
 /// the connection. A listener that refuses with [`RejectReason::AlreadyConnected`] sends its own hello before, so that
 /// the dialler learns with whom.
 ///
-/// The dialler is done one round trip after it began. Should the listener still refuse it then (its proof was not
-/// valid), it learns so by the end of the connection.
+/// A side is done when it has the other's accept. Should the other still refuse it then (its proof was not valid, or did
+/// not come in time), it learns so by the end of the connection: nothing more of the handshake is sent after an accept.
 ///
 /// Dropping the future abandons the handshake: the stream is of no use for another.
 ///
@@ -35,14 +35,18 @@ pub async fn run(
     progress: &(dyn Fn() + Send + Sync),
     decide: impl FnOnce(&RemotePeer) -> Result<(), RejectReason>,
 ) -> Result<RemotePeer> {
-    let exchange = exchange(&mut handshake, sender, receiver, progress, decide);
+    let mut accepted = false;
+    let exchange = exchange(&mut handshake, sender, receiver, progress, decide, &mut accepted);
     let left = deadline.saturating_duration_since(runtime.now());
     let error = match runtime.timeout(left, exchange).await {
         Ok(Ok(peer)) => return Ok(peer),
         Ok(Err(error)) => error,
         Err(_) => HandshakeError::Refused(RejectReason::Timeout).into(),
     };
-    if let Error::Handshake(HandshakeError::Refused(reason)) = &error {
+    // A remote that has our accept may be done, and would take what comes now for a message of what follows.
+    if let Error::Handshake(HandshakeError::Refused(reason)) = &error
+        && !accepted
+    {
         refuse(sender, receiver, runtime, reason).await;
     }
     Err(error)
@@ -54,6 +58,7 @@ async fn exchange(
     receiver: &MessageReceiver,
     progress: &(dyn Fn() + Send + Sync),
     decide: impl FnOnce(&RemotePeer) -> Result<(), RejectReason>,
+    accepted: &mut bool,
 ) -> Result<RemotePeer> {
     if let Some(hello) = handshake.hello() {
         sender.send(hello).await?;
@@ -87,6 +92,7 @@ async fn exchange(
                     }
                     return Err(HandshakeError::Refused(reason).into());
                 }
+                *accepted = true;
                 for message in handshake.accept()? {
                     sender.send(message).await?;
                 }

@@ -133,6 +133,24 @@ async fn silence_ends_at_the_deadline_and_is_told() {
     assert_eq!(refused(within(a.run(dial(&a), timeout, |_| Ok(()))).await), RejectReason::Timeout);
 }
 
+/// Found by forty nodes on a busy machine: the listener's "too late" was taken for a control message.
+#[tokio::test]
+async fn nothing_follows_an_accept_but_the_end_of_the_connection() {
+    let (a, b) = End::pair().await;
+    a.sender.send(dial(&a).hello().unwrap()).await.unwrap();
+    let (at_b, read) = within(async {
+        tokio::join!(b.run(listen(&b), Duration::from_millis(50), |_| Ok(())), async {
+            let (hello, accept) = (a.receiver.recv().await, a.receiver.recv().await);
+            assert!(hello.unwrap().is_some() && accept.unwrap().is_some());
+            // The dialler is done, as far as the listener can know, and its own accept is late.
+            a.receiver.recv().await
+        })
+    })
+    .await;
+    assert_eq!(refused(at_b), RejectReason::Timeout);
+    assert!(matches!(read, Ok(None) | Err(_)), "{read:?}");
+}
+
 #[tokio::test]
 async fn a_hello_beyond_the_limit_is_refused_by_its_length_alone() {
     let (a, b) = End::pair().await;

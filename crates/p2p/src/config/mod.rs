@@ -136,7 +136,7 @@ impl Config {
             ping_interval: Duration::from_secs(2),
             ping_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(2),
-            seeding_interval: Duration::from_secs(1),
+            seeding_interval: Duration::from_secs(5),
             ..Self::default()
         }
     }
