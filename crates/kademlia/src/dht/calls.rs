@@ -64,8 +64,8 @@ impl Dht {
     /// Stores a value of at most 1,000 bytes that only this node's key can replace, under the key of its public key and `salt`
     /// (at most 64 bytes): [`Key::of_mutable`].
     ///
-    /// With `expected_seq` it replaces the value of that sequence number, and none else; of two who try so at once from the
-    /// same state, not both succeed with the same nodes. Without, it replaces whatever is found.
+    /// With `expected_seq` it replaces the value of that sequence number, and none else; of two who try so at once, at most
+    /// one succeeds with more nodes than it fails with. Without, it replaces whatever is found.
     ///
     /// # Errors
     /// [`DhtError::Conflict`] inside [`Error::App`] when another value is there; else as [`put`](Self::put), and
@@ -165,12 +165,9 @@ impl Dht {
     async fn store(&self, value: StoredValue, expected_seq: Option<u64>) -> Result<Put> {
         let key = value.key();
         match self.run_operation(Command::Put { value, expected_seq }).await? {
-            Outcome::Put { stored, refused: Some(refused) } if stored == 0 || is_conflict(&refused) => {
-                Err(DhtError::Refused(refused).into())
-            }
-            Outcome::Put { stored: 0, .. } => Err(DhtError::NoNodes.into()),
-            Outcome::Put { stored, .. } => Ok(Put { key, stored }),
-            _ => Err(DhtError::NoNodes.into()),
+            Outcome::Put { stored, refused: None } if stored > 0 => Ok(Put { key, stored }),
+            Outcome::Put { refused, .. } => Err(not_stored(refused)),
+            _ => Err(not_stored(None)),
         }
     }
 

@@ -53,7 +53,8 @@ impl DialBacks {
     /// Whether one more dial-back of this peer may be tried.
     fn admit(&mut self, now: Instant, peer_id: PeerId) -> bool {
         // The bucket last: what is refused anyway must not use it up.
-        self.waiting.len() < MAX_WAITING && self.recent.admit(now, peer_id) && self.bucket.take(now)
+        let bucket = &mut self.bucket;
+        self.waiting.len() < MAX_WAITING && self.recent.admit_if(now, peer_id, || bucket.take(now))
     }
 }
 

@@ -67,7 +67,17 @@ pub(super) enum Stage {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) stored: usize,
+    /// Nodes that have another value, or say so.
+    pub(super) conflicts: usize,
     pub(super) refused: Option<Refused>,
+}
+
+impl Tally {
+    /// Why it was not stored. A few nodes that say so have no say against more that keep it: they may have missed a
+    /// value, or lie.
+    pub(super) fn reason(&self) -> Option<Refused> {
+        self.refused.filter(|_| self.stored == 0 || self.conflicts > self.stored)
+    }
 }
 
 impl Operation {

@@ -253,7 +253,7 @@ impl Engine {
         let bucket = if buckets.is_empty() { 0 } else { buckets[self.random_below(buckets.len())] };
         let mut bytes = *self.key().as_bytes();
         for bit in bucket..BITS {
-            let flip = bit == bucket || (self.random)() % 2 == 0;
+            let flip = bit == bucket || (self.random)().is_multiple_of(2);
             bytes[bit / 8] ^= u8::from(flip) << (7 - bit % 8);
         }
         Key::from_bytes(bytes)
