@@ -60,7 +60,8 @@ pub struct KademliaConfig {
     pub datagrams: DatagramLimits,
     /// What remotes, and the application, can make grow.
     pub limits: KademliaLimits,
-    /// Who may ask, and who is asked: [`Action::Lookup`](p2p_identity::Action::Lookup).
+    /// Who may ask, and who is asked: [`Action::Lookup`](p2p_identity::Action::Lookup), and
+    /// [`Action::Probe`](p2p_identity::Action::Probe) for signs of life over udp.
     pub access_control: Arc<dyn AccessControl>,
 }
 

@@ -107,7 +107,14 @@ impl Shared {
             Self {
                 server: LookupServer::new(parts, &config),
                 client: LookupClient::new(transports.clone(), authenticator.clone(), &config),
-                refresh: RefreshService::new(runtime.clone(), key_pair.clone(), &network, datagrams, known),
+                refresh: RefreshService::new(
+                    runtime.clone(),
+                    key_pair.clone(),
+                    &network,
+                    datagrams,
+                    known,
+                    config.access_control.clone(),
+                ),
                 events: EventBus::new(EVENT_QUEUE),
                 permits: Semaphore::new(config.limits.operations),
                 core: Mutex::new(core),
@@ -281,7 +288,7 @@ impl Shared {
         waiting.over = true;
         self.engine(|engine, now| match pong {
             Ok(alive) => engine.on_pong(now, id, alive.seq),
-            Err(_) => engine.on_failure(now, id, Failure::Unreachable),
+            Err(error) => engine.on_failure(now, id, failure(&error)),
         });
     }
 

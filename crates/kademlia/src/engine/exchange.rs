@@ -117,7 +117,7 @@ impl Engine {
     /// A question has no answer.
     pub fn on_failure(&mut self, now: Instant, id: QuestionId, failure: Failure) {
         let Some(question) = self.questions.remove(&id) else { return };
-        if question.ping {
+        if question.ping && failure != Failure::Denied {
             // Perhaps udp does not get through: it is asked over a connection before it counts as failed.
             self.ask(question.about, question.peer, question.target, question.request);
             return;
