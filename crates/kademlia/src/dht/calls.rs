@@ -61,11 +61,11 @@ impl Dht {
         Ok(self.find_value(*key).await?.map(|value| value.value().clone()))
     }
 
-    /// Stores a value of at most 1,000 bytes that only this node's key can replace, under the key of its public key and `salt`
-    /// (at most 64 bytes): [`Key::of_mutable`].
+    /// Stores a value of at most 1,000 bytes that only this node's key can replace, under the key of its public key and
+    /// `salt` (at most 64 bytes): [`Key::of_mutable`].
     ///
-    /// With `expected_seq` it replaces the value of that sequence number, and none else; of two who try so at once, at most
-    /// one succeeds with more nodes than it fails with. Without, it replaces whatever is found.
+    /// With `expected_seq` it replaces the value of that sequence number, and none else; of two who try so at once, at
+    /// most one succeeds with more nodes than it fails with. Without, it replaces whatever is found.
     ///
     /// # Errors
     /// [`DhtError::Conflict`] inside [`Error::App`] when another value is there; else as [`put`](Self::put), and
@@ -107,8 +107,8 @@ impl Dht {
         Ok(value.and_then(|value| Some(MutableValue { seq: value.seq()?, value: value.value().clone() })))
     }
 
-    /// Tells the nodes closest to `key` that this node provides it, and again before they forget, until what is returned
-    /// is dropped. What that means is the application's: a key is any 32 bytes.
+    /// Tells the nodes closest to `key` that this node provides it, and again before they forget, until what is
+    /// returned is dropped. What that means is the application's: a key is any 32 bytes.
     ///
     /// # Errors
     /// [`DhtError::NoRecord`] inside [`Error::App`] when this node has no address that others could reach; else as

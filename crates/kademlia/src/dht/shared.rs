@@ -394,7 +394,8 @@ fn known(shared: Weak<Shared>, network: String) -> Known {
     })
 }
 
-/// Milliseconds since 1970: higher than any number that a node without a saved one has used before, unless its clock went back.
+/// Milliseconds since 1970: higher than any number that a node without a saved one has used before, unless its clock
+/// went back.
 fn clock(runtime: &dyn Runtime) -> u64 {
     let since = runtime.system_time().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis().try_into().unwrap_or(0))

@@ -59,7 +59,8 @@ impl DialBacks {
 }
 
 impl Engine {
-    /// Somebody asked us something and says in its hello that it can be asked too: it may be worth a place in the table.
+    /// Somebody asked us something and says in its hello that it can be asked too: it may be worth a place in the
+    /// table.
     pub(super) fn consider(&mut self, now: Instant, asker: &Asker) {
         let Some(record) = asker.record.as_ref().filter(|record| record.peer_id() == asker.peer_id) else { return };
         let Some(peer) = Peer::new(&self.network, record.clone(), asker.address.ip()) else { return };

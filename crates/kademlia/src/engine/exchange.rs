@@ -164,8 +164,8 @@ impl Engine {
         }
     }
 
-    /// Who answered has proven its key, and that it is at the address where we asked: it may have a place in the table, if that
-    /// address is one of its record.
+    /// Who answered has proven its key, and that it is at the address where we asked: it may have a place in the table,
+    /// if that address is one of its record.
     fn met(&mut self, now: Instant, question: &Question, answered: &Answered, ip: IpAddr) -> Option<Peer> {
         let asked = question.peer.as_ref().map(Peer::record);
         let told = match &answered.response {

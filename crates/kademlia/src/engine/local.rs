@@ -102,7 +102,8 @@ impl Local {
         true
     }
 
-    /// Whether all that is listened at is the loopback, where nothing stands between this node and those who know of it.
+    /// Whether all that is listened at is the loopback, where nothing stands between this node and those who know of
+    /// it.
     fn is_loopback_only(&self) -> bool {
         let Some(record) = &self.candidate else { return false };
         let ip = |endpoint: &Endpoint| endpoint.addr().ip().map(Scope::of);
@@ -140,8 +141,8 @@ impl Engine {
         }
     }
 
-    /// Somebody passed a record of our own on. One that is newer than what we know of was signed in an earlier life of which
-    /// the sequence number was lost: ours must be newer again.
+    /// Somebody passed a record of our own on. One that is newer than what we know of was signed in an earlier life of
+    /// which the sequence number was lost: ours must be newer again.
     pub(super) fn saw_own_record(&mut self, now: Instant, record: &PeerRecord) {
         if record.seq() > self.local.seq && record.seq() < u64::MAX && record.verify().is_ok() {
             self.local.seq = record.seq();

@@ -12,7 +12,8 @@ use super::search::{Search, keys};
 use super::{Action, Answered, Command, Engine, OperationId, Outcome, Peer, QuestionId};
 use crate::{Contact, Distance, Key, Lookup, LookupConfig, Refused, RegionLookup, Request, Response, StoredValue};
 
-/// Contacts of the table that a lookup begins with, for each path's width as many as it may ask at once and some to spare.
+/// Contacts of the table that a lookup begins with, for each path's width as many as it may ask at once and some to
+/// spare.
 const SEEDS_PER_WIDTH: usize = 2;
 
 /// One of them.

@@ -78,7 +78,8 @@ impl<T: Clone> WarmPool<T> {
         self.make_room()
     }
 
-    /// As [`ready`](Self::ready), for one whose peer was not known before. `None` when there is one of that peer, which stays.
+    /// As [`ready`](Self::ready), for one whose peer was not known before. `None` when there is one of that peer, which
+    /// stays.
     pub(super) fn insert(&mut self, now: Instant, peer_id: PeerId, connection: T) -> Option<(Lease, Vec<T>)> {
         if self.contains(&peer_id) {
             return None;

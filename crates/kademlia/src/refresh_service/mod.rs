@@ -1,8 +1,8 @@
 //! Signs of life over udp: pings that are asked for, and pongs for the pings of others.
 //!
 //! A pong is signed, so a contact that answers holds its key; nothing follows from a ping but a pong, which is never
-//! larger. How many are answered is the [`DatagramLimiter`](crate::message::DatagramLimiter)'s to say: what is beyond is
-//! met with silence.
+//! larger. How many are answered is the [`DatagramLimiter`](crate::message::DatagramLimiter)'s to say: what is beyond
+//! is met with silence.
 
 mod outstanding;
 mod socket;
@@ -93,7 +93,8 @@ impl RefreshService {
         }))
     }
 
-    /// Answers pings that come to `endpoint`, and sends pings from there; the endpoint with the port that the system chose.
+    /// Answers pings that come to `endpoint`, and sends pings from there; the endpoint with the port that the system
+    /// chose.
     ///
     /// # Errors
     /// What the system says, as [`p2p_net::Error::Listen`]; a name that is no address.
@@ -230,7 +231,8 @@ impl Inner {
         }
     }
 
-    /// A socket of the same family; one that is bound to the loopback reaches nothing else, and nothing else the loopback.
+    /// A socket of the same family; one that is bound to the loopback reaches nothing else, and nothing else the
+    /// loopback.
     fn socket_for(&self, address: SocketAddr) -> Option<Arc<dyn UdpSocket>> {
         let reaches = |local: IpAddr| {
             local.is_ipv4() == address.is_ipv4()

@@ -111,8 +111,8 @@ fn providers_are_renewed_until_they_are_not() {
     assert!(providers(&mut net, 22, key).is_empty());
 }
 
-/// Twenty and more nodes whose keys were tried out until they were closer to a value's key than any honest node: a reader
-/// and a writer who look for the closest see nobody else.
+/// Twenty and more nodes whose keys were tried out until they were closer to a value's key than any honest node: a
+/// reader and a writer who look for the closest see nobody else.
 #[test]
 fn a_crowd_around_a_key_does_not_hide_it() {
     let mut net = joined(60, 10, |_| ());
