@@ -29,8 +29,8 @@ use crate::{LookupConfig, StoreConfig, TableConfig};
 pub struct KademliaConfig {
     /// Nodes of different networks refuse each other: at most 64 bytes.
     pub network: String,
-    /// Where to serve: `quic://`, `tls://` or `tcp://` for lookups, `udp://` for liveness. Without one of the former the
-    /// node asks others and is never asked: client mode.
+    /// Where to serve: `quic://`, `tls://` or `tcp://` for lookups, `udp://` for liveness. Without one of the former
+    /// the node asks others and is never asked: client mode.
     pub discovery_endpoints: Vec<Endpoint>,
     /// Nodes to begin with. They are tried in random order.
     pub bootstrap_peers: Vec<Endpoint>,
@@ -60,7 +60,8 @@ pub struct KademliaConfig {
     pub datagrams: DatagramLimits,
     /// What remotes, and the application, can make grow.
     pub limits: KademliaLimits,
-    /// Who may ask, and who is asked: [`Action::Lookup`](p2p_identity::Action::Lookup).
+    /// Who may ask, and who is asked: [`Action::Lookup`](p2p_identity::Action::Lookup), and
+    /// [`Action::Probe`](p2p_identity::Action::Probe) for signs of life over udp.
     pub access_control: Arc<dyn AccessControl>,
 }
 

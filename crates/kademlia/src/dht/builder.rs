@@ -44,8 +44,8 @@ impl DhtBuilder {
         self
     }
 
-    /// Dials and listens with these, and so from the same sockets as others who do, on their runtime. They must prove the
-    /// same identity. [`limits.memory`](crate::KademliaLimits::memory) is not looked at then.
+    /// Dials and listens with these, and so from the same sockets as others who do, on their runtime. They must prove
+    /// the same identity. [`limits.memory`](crate::KademliaLimits::memory) is not looked at then.
     pub fn transports(mut self, transports: Transports) -> Self {
         self.transports = Some(transports);
         self

@@ -61,11 +61,11 @@ impl Dht {
         Ok(self.find_value(*key).await?.map(|value| value.value().clone()))
     }
 
-    /// Stores a value of at most 1,000 bytes that only this node's key can replace, under the key of its public key and `salt`
-    /// (at most 64 bytes): [`Key::of_mutable`].
+    /// Stores a value of at most 1,000 bytes that only this node's key can replace, under the key of its public key and
+    /// `salt` (at most 64 bytes): [`Key::of_mutable`].
     ///
-    /// With `expected_seq` it replaces the value of that sequence number, and none else; of two who try so at once from the
-    /// same state, not both succeed with the same nodes. Without, it replaces whatever is found.
+    /// With `expected_seq` it replaces the value of that sequence number, and none else; of two who try so at once, at
+    /// most one succeeds with more nodes than it fails with. Without, it replaces whatever is found.
     ///
     /// # Errors
     /// [`DhtError::Conflict`] inside [`Error::App`] when another value is there; else as [`put`](Self::put), and
@@ -107,8 +107,8 @@ impl Dht {
         Ok(value.and_then(|value| Some(MutableValue { seq: value.seq()?, value: value.value().clone() })))
     }
 
-    /// Tells the nodes closest to `key` that this node provides it, and again before they forget, until what is returned
-    /// is dropped. What that means is the application's: a key is any 32 bytes.
+    /// Tells the nodes closest to `key` that this node provides it, and again before they forget, until what is
+    /// returned is dropped. What that means is the application's: a key is any 32 bytes.
     ///
     /// # Errors
     /// [`DhtError::NoRecord`] inside [`Error::App`] when this node has no address that others could reach; else as
@@ -165,12 +165,9 @@ impl Dht {
     async fn store(&self, value: StoredValue, expected_seq: Option<u64>) -> Result<Put> {
         let key = value.key();
         match self.run_operation(Command::Put { value, expected_seq }).await? {
-            Outcome::Put { stored, refused: Some(refused) } if stored == 0 || is_conflict(&refused) => {
-                Err(DhtError::Refused(refused).into())
-            }
-            Outcome::Put { stored: 0, .. } => Err(DhtError::NoNodes.into()),
-            Outcome::Put { stored, .. } => Ok(Put { key, stored }),
-            _ => Err(DhtError::NoNodes.into()),
+            Outcome::Put { stored, refused: None } if stored > 0 => Ok(Put { key, stored }),
+            Outcome::Put { refused, .. } => Err(not_stored(refused)),
+            _ => Err(not_stored(None)),
         }
     }
 

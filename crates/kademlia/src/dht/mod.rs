@@ -25,8 +25,9 @@ use crate::{Estimate, KademliaConfig, Key};
 
 /// A node of a Kademlia network. Clones are handles to the same; when the last one is dropped, everything ends at once.
 ///
-/// Made with [`Dht::new`], started with [`run`](Self::run), ended with [`shutdown`](Self::shutdown). All calls may be made
-/// from anywhere, many at a time; all futures are cancel-safe unless they say otherwise, and a dropped one gives up.
+/// Made with [`Dht::new`], started with [`run`](Self::run), ended with [`shutdown`](Self::shutdown). All calls may be
+/// made from anywhere, many at a time; all futures are cancel-safe unless they say otherwise, and a dropped one gives
+/// up.
 ///
 /// ```
 /// # #[cfg(all(feature = "tokio", feature = "quic"))]
@@ -85,9 +86,9 @@ impl Dht {
         DhtBuilder::new(key_pair)
     }
 
-    /// Listens, begins to join the network, and returns; calls that need other nodes wait until somebody is found or all
-    /// bootstrap peers have failed. Not cancel-safe: when it is dropped unfinished, or fails, shut the node down and make
-    /// another.
+    /// Listens, begins to join the network, and returns; calls that need other nodes wait until somebody is found or
+    /// all bootstrap peers have failed. Not cancel-safe: when it is dropped unfinished, or fails, shut the node down
+    /// and make another.
     ///
     /// # Errors
     /// [`Error::Net`] when an endpoint cannot be listened at; [`Error::AlreadyRunning`]; [`Error::ShutDown`] after a
@@ -179,8 +180,8 @@ impl Dht {
         &self.0.shared.runtime
     }
 
-    /// Where it serves, in the order of [`discovery_endpoints`](KademliaConfig::discovery_endpoints), with the ports that
-    /// the system chose; empty before [`run`](Self::run).
+    /// Where it serves, in the order of [`discovery_endpoints`](KademliaConfig::discovery_endpoints), with the ports
+    /// that the system chose; empty before [`run`](Self::run).
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.state().endpoints.clone()
     }
@@ -220,8 +221,8 @@ impl Dht {
         self.0.shared.engine(|engine, now| engine.unadvertise(now, item));
     }
 
-    /// Tells where this node takes connections of peers, for its record: they are not the DHT's own. Without a stream endpoint
-    /// among the discovery endpoints, lookups are served there: see [`serve`](Self::serve).
+    /// Tells where this node takes connections of peers, for its record: they are not the DHT's own. Without a stream
+    /// endpoint among the discovery endpoints, lookups are served there: see [`serve`](Self::serve).
     pub fn set_addrs(&self, addrs: Vec<Endpoint>) {
         let endpoints = {
             let mut state = self.state();
@@ -234,8 +235,8 @@ impl Dht {
         self.0.shared.engine(|engine, now| engine.set_endpoints(now, endpoints, addrs));
     }
 
-    /// Answers over a connection that somebody opened for a lookup where others listen, its handshake done: `sender` and
-    /// `receiver` are of the stream on which that was.
+    /// Answers over a connection that somebody opened for a lookup where others listen, its handshake done: `sender`
+    /// and `receiver` are of the stream on which that was.
     pub fn serve(&self, connection: Connection, remote: RemotePeer, sender: MessageSender, receiver: MessageReceiver) {
         self.0.shared.server.serve(Authenticated { connection, remote, sender, receiver });
     }

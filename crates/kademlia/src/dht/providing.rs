@@ -14,8 +14,9 @@ use super::calls::Running;
 use super::shared::Shared;
 use crate::Key;
 
-/// Others are told that a node provides a key for as long as this is there; from [`Dht::provide`](crate::Dht::provide). Dropping it
-/// ends that: they forget within two hours. It keeps the node from nothing: after a shutdown it does nothing.
+/// Others are told that a node provides a key for as long as this is there; from [`Dht::provide`](crate::Dht::provide).
+/// Dropping it ends that: they forget within two hours. It keeps the node from nothing: after a shutdown it does
+/// nothing.
 #[must_use = "the key is provided no more when this is dropped"]
 pub struct Providing {
     shared: Weak<Shared>,

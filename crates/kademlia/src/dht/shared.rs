@@ -107,7 +107,14 @@ impl Shared {
             Self {
                 server: LookupServer::new(parts, &config),
                 client: LookupClient::new(transports.clone(), authenticator.clone(), &config),
-                refresh: RefreshService::new(runtime.clone(), key_pair.clone(), &network, datagrams, known),
+                refresh: RefreshService::new(
+                    runtime.clone(),
+                    key_pair.clone(),
+                    &network,
+                    datagrams,
+                    known,
+                    config.access_control.clone(),
+                ),
                 events: EventBus::new(EVENT_QUEUE),
                 permits: Semaphore::new(config.limits.operations),
                 core: Mutex::new(core),
@@ -281,7 +288,7 @@ impl Shared {
         waiting.over = true;
         self.engine(|engine, now| match pong {
             Ok(alive) => engine.on_pong(now, id, alive.seq),
-            Err(_) => engine.on_failure(now, id, Failure::Unreachable),
+            Err(error) => engine.on_failure(now, id, failure(&error)),
         });
     }
 
@@ -387,7 +394,8 @@ fn known(shared: Weak<Shared>, network: String) -> Known {
     })
 }
 
-/// Milliseconds since 1970: higher than any number that a node without a saved one has used before, unless its clock went back.
+/// Milliseconds since 1970: higher than any number that a node without a saved one has used before, unless its clock
+/// went back.
 fn clock(runtime: &dyn Runtime) -> u64 {
     let since = runtime.system_time().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis().try_into().unwrap_or(0))

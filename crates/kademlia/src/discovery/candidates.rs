@@ -109,8 +109,8 @@ impl Candidates {
         mandatory.all(|has| has) && (!nothing_mandatory || optional.peek().is_none() || optional.any(|has| has))
     }
 
-    /// Takes the best of the candidates: of the subnet with the fewest peers, and of those the one with the most items in
-    /// common; `tie` is random.
+    /// Takes the best of the candidates: of the subnet with the fewest peers, and of those the one with the most items
+    /// in common; `tie` is random.
     ///
     /// # Errors
     /// When there is none now: when one of them will be, if that is known.

@@ -25,15 +25,15 @@ use crate::{Dht, Key, Providing};
 /// Peers beyond those of the table that are remembered as candidates; the longest unseen makes way.
 const SEEN: usize = 1024;
 
-/// How soon a search for candidates follows the one before; each further one in vain twice as long after, up to the seeding
-/// interval.
+/// How soon a search for candidates follows the one before; each further one in vain twice as long after, up to the
+/// seeding interval.
 const SEEK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Finds peers with a [`Dht`], and hands those to the node that have what it advertises.
 ///
 /// Peers with all mandatory items of the node are handed out (with at least one of the optional ones where none is
-/// mandatory), from subnets with few peers first. Each advertised item is also provided in the DHT under the hash of its
-/// bytes, [`Key::of_value`], so that [`Dht::providers`] finds who has it.
+/// mandatory), from subnets with few peers first. Each advertised item is also provided in the DHT under the hash of
+/// its bytes, [`Key::of_value`], so that [`Dht::providers`] finds who has it.
 ///
 /// ```
 /// use p2p_identity::{KeyPair, KeyPairType};

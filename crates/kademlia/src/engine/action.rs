@@ -113,7 +113,7 @@ pub enum Outcome {
     FindPeer(Option<PeerRecord>),
     /// The value, verified.
     Get(Option<StoredValue>),
-    /// How many nodes keep it, and why another one does not.
+    /// How many nodes keep it; and why not, if no node does, or if more nodes have another value.
     Put {
         /// Nodes, this one included.
         stored: usize,

@@ -53,12 +53,14 @@ impl DialBacks {
     /// Whether one more dial-back of this peer may be tried.
     fn admit(&mut self, now: Instant, peer_id: PeerId) -> bool {
         // The bucket last: what is refused anyway must not use it up.
-        self.waiting.len() < MAX_WAITING && self.recent.admit(now, peer_id) && self.bucket.take(now)
+        let bucket = &mut self.bucket;
+        self.waiting.len() < MAX_WAITING && self.recent.admit_if(now, peer_id, || bucket.take(now))
     }
 }
 
 impl Engine {
-    /// Somebody asked us something and says in its hello that it can be asked too: it may be worth a place in the table.
+    /// Somebody asked us something and says in its hello that it can be asked too: it may be worth a place in the
+    /// table.
     pub(super) fn consider(&mut self, now: Instant, asker: &Asker) {
         let Some(record) = asker.record.as_ref().filter(|record| record.peer_id() == asker.peer_id) else { return };
         let Some(peer) = Peer::new(&self.network, record.clone(), asker.address.ip()) else { return };

@@ -117,7 +117,7 @@ impl Engine {
     /// A question has no answer.
     pub fn on_failure(&mut self, now: Instant, id: QuestionId, failure: Failure) {
         let Some(question) = self.questions.remove(&id) else { return };
-        if question.ping {
+        if question.ping && failure != Failure::Denied {
             // Perhaps udp does not get through: it is asked over a connection before it counts as failed.
             self.ask(question.about, question.peer, question.target, question.request);
             return;
@@ -164,8 +164,8 @@ impl Engine {
         }
     }
 
-    /// Who answered has proven its key, and that it is at the address where we asked: it may have a place in the table, if that
-    /// address is one of its record.
+    /// Who answered has proven its key, and that it is at the address where we asked: it may have a place in the table,
+    /// if that address is one of its record.
     fn met(&mut self, now: Instant, question: &Question, answered: &Answered, ip: IpAddr) -> Option<Peer> {
         let asked = question.peer.as_ref().map(Peer::record);
         let told = match &answered.response {

@@ -52,8 +52,8 @@ impl Engine {
         }
     }
 
-    /// All on the way have been asked. Who was crowded out of it has not: the region is asked too if nothing was found, or
-    /// if there are more nodes around the key than chance puts there.
+    /// All on the way have been asked. Who was crowded out of it has not: the region is asked too if nothing was found,
+    /// or if there are more nodes around the key than chance puts there.
     pub(super) fn way_ended(
         &mut self,
         now: Instant,

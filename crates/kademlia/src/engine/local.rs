@@ -24,6 +24,8 @@ pub(super) struct Local {
     addrs: Vec<Endpoint>,
     items: BTreeSet<Vec<u8>>,
     observed: ObservedAddresses,
+    /// What came of that so far.
+    external: Vec<IpAddr>,
     /// What would be said of the node in server mode.
     candidate: Option<PeerRecord>,
     mode: Mode,
@@ -40,6 +42,7 @@ impl Local {
             addrs: Vec::new(),
             items: BTreeSet::new(),
             observed,
+            external: Vec::new(),
             candidate: None,
             mode: Mode::Client,
         }
@@ -69,10 +72,10 @@ impl Local {
 
     /// Signs a new record if what it would say has changed; whether it has.
     fn renew(&mut self, now: Instant, force: bool) -> bool {
-        let external = self.observed.external(now);
+        self.external = self.observed.external(now);
         let items: Bloom = self.items.iter().collect();
         let [discovery, addrs] = [&self.discovery, &self.addrs].map(|listening| {
-            let mut endpoints = advertised(listening, &external);
+            let mut endpoints = advertised(listening, &self.external);
             endpoints.truncate(MAX_ADDRS);
             endpoints.into_iter().map(|endpoint| endpoint.with_peer_id(self.key_pair.peer_id())).collect::<Vec<_>>()
         });
@@ -99,7 +102,8 @@ impl Local {
         true
     }
 
-    /// Whether all that is listened at is the loopback, where nothing stands between this node and those who know of it.
+    /// Whether all that is listened at is the loopback, where nothing stands between this node and those who know of
+    /// it.
     fn is_loopback_only(&self) -> bool {
         let Some(record) = &self.candidate else { return false };
         let ip = |endpoint: &Endpoint| endpoint.addr().ip().map(Scope::of);
@@ -131,11 +135,14 @@ impl Engine {
     /// A node that we asked, and that answered at `responder`, saw us at `observed`.
     pub(super) fn observe(&mut self, now: Instant, responder: IpAddr, observed: IpAddr) {
         self.local.observed.observe(now, responder, observed);
-        self.renew_record(now);
+        // Nearly always nothing comes of it.
+        if self.local.observed.external(now) != self.local.external {
+            self.renew_record(now);
+        }
     }
 
-    /// Somebody passed a record of our own on. One that is newer than what we know of was signed in an earlier life of which
-    /// the sequence number was lost: ours must be newer again.
+    /// Somebody passed a record of our own on. One that is newer than what we know of was signed in an earlier life of
+    /// which the sequence number was lost: ours must be newer again.
     pub(super) fn saw_own_record(&mut self, now: Instant, record: &PeerRecord) {
         if record.seq() > self.local.seq && record.seq() < u64::MAX && record.verify().is_ok() {
             self.local.seq = record.seq();

@@ -1,9 +1,9 @@
 //! One node's whole DHT, without I/O: it owns the table, the store and all running lookups.
 //!
-//! Inputs are method calls, each with the time: a request that came in, an answer or a failure, a pong, a command of the
-//! user, or nothing but that time has passed. What is to be done then is taken with [`Engine::next_action`] until there
-//! is nothing, and [`Engine::next_timeout`] says when [`Engine::on_timeout`] wants to be called at the latest. So whole
-//! networks of engines run in a test, in virtual time and without a socket.
+//! Inputs are method calls, each with the time: a request that came in, an answer or a failure, a pong, a command of
+//! the user, or nothing but that time has passed. What is to be done then is taken with [`Engine::next_action`] until
+//! there is nothing, and [`Engine::next_timeout`] says when [`Engine::on_timeout`] wants to be called at the latest. So
+//! whole networks of engines run in a test, in virtual time and without a socket.
 
 mod action;
 mod dial_back;
@@ -67,8 +67,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that knows nobody and has not been told where it listens. `seq` is the highest sequence number that this
-    /// node's record may ever have had.
+    /// An engine that knows nobody and has not been told where it listens. `seq` is the highest sequence number that
+    /// this node's record may ever have had.
     pub fn new(key_pair: &KeyPair, config: &KademliaConfig, seq: u64, now: Instant, random: Random) -> Self {
         let key = Key::of_peer(&config.network, &key_pair.peer_id());
         let store = StoreConfig { limit_local: config.limit_local, ..config.store.clone() };

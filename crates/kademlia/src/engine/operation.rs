@@ -12,7 +12,8 @@ use super::search::{Search, keys};
 use super::{Action, Answered, Command, Engine, OperationId, Outcome, Peer, QuestionId};
 use crate::{Contact, Distance, Key, Lookup, LookupConfig, Refused, RegionLookup, Request, Response, StoredValue};
 
-/// Contacts of the table that a lookup begins with, for each path's width as many as it may ask at once and some to spare.
+/// Contacts of the table that a lookup begins with, for each path's width as many as it may ask at once and some to
+/// spare.
 const SEEDS_PER_WIDTH: usize = 2;
 
 /// One of them.
@@ -67,7 +68,17 @@ pub(super) enum Stage {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) stored: usize,
+    /// Nodes that have another value, or say so.
+    pub(super) conflicts: usize,
     pub(super) refused: Option<Refused>,
+}
+
+impl Tally {
+    /// Why it was not stored. A few nodes that say so have no say against more that keep it: they may have missed a
+    /// value, or lie.
+    pub(super) fn reason(&self) -> Option<Refused> {
+        self.refused.filter(|_| self.stored == 0 || self.conflicts > self.stored)
+    }
 }
 
 impl Operation {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::exchange::About;
-use super::operation::{Operation, Purpose, Stage, Tally};
+use super::operation::{Operation, Purpose, Stage};
 use super::{Action, Engine, Mode, OperationId, Outcome, Peer, QuestionId};
 use crate::{Contact, Refused, Request, Response, Source};
 
@@ -89,8 +89,8 @@ impl Engine {
                 return;
             }
             Purpose::Provide { renewal: true, key, tally } => return self.renewed(now, key, tally.stored),
-            Purpose::Put { tally, .. } => Outcome::Put { stored: tally.stored, refused: tally.refused },
-            Purpose::Provide { tally, .. } => Outcome::Provide { stored: tally.stored, refused: tally.refused },
+            Purpose::Put { tally, .. } => Outcome::Put { stored: tally.stored, refused: tally.reason() },
+            Purpose::Provide { tally, .. } => Outcome::Provide { stored: tally.stored, refused: tally.reason() },
             _ => return,
         };
         self.act(Action::Done { id, outcome });
@@ -102,10 +102,16 @@ fn count(purpose: &mut Purpose, answer: Option<Response>) {
     match answer {
         Some(Response::Stored) => tally.stored += 1,
         Some(Response::Refused(refused)) => {
-            *tally = Tally { refused: Some(weightier(tally.refused, refused)), ..*tally }
+            tally.conflicts += usize::from(is_conflict(&refused));
+            tally.refused = Some(weightier(tally.refused, refused));
         }
         _ => {}
     }
+}
+
+/// Whether the reason is a value that is there.
+fn is_conflict(refused: &Refused) -> bool {
+    matches!(refused, Refused::Older { .. } | Refused::Unexpected { .. } | Refused::Conflict)
 }
 
 /// Of two reasons the one that says more about what was to be stored: a newer value is there, rather than no room.

@@ -23,7 +23,13 @@ impl Recent {
 
     /// Whether it may be done now; it then counts as done.
     pub(super) fn admit(&mut self, now: Instant, peer_id: PeerId) -> bool {
-        if self.done.get(&peer_id).is_some_and(|at| now.saturating_duration_since(*at) < self.again) {
+        self.admit_if(now, peer_id, || true)
+    }
+
+    /// The same, if there is no other reason against it, which is asked for last.
+    pub(super) fn admit_if(&mut self, now: Instant, peer_id: PeerId, may: impl FnOnce() -> bool) -> bool {
+        let recently = |at: &Instant| now.saturating_duration_since(*at) < self.again;
+        if self.done.get(&peer_id).is_some_and(recently) || !may() {
             return false;
         }
         self.done.remove(&peer_id);

@@ -59,8 +59,8 @@ impl Engine {
     }
 }
 
-/// Whether the asker has a reason to believe an address of this record: then we were reached from its own network, or it is
-/// public.
+/// Whether the asker has a reason to believe an address of this record: then we were reached from its own network, or
+/// it is public.
 fn is_of_use(record: &PeerRecord, asker: &Asker) -> bool {
     let addrs = record.discovery_addrs().iter().chain(record.addrs());
     addrs.filter_map(|addr| addr.endpoint.addr().ip()).any(|ip| is_believed(ip, asker.address.ip()))

@@ -23,8 +23,8 @@ const BOOTSTRAP_WIDTH: usize = 3;
 /// seeding interval.
 const JOIN_AGAIN: Duration = Duration::from_secs(1);
 
-/// Every so many seedings a bootstrap peer is asked although the table has contacts: so that networks which do not know of
-/// each other meet.
+/// Every so many seedings a bootstrap peer is asked although the table has contacts: so that networks which do not know
+/// of each other meet.
 const BOOTSTRAP_EVERY: u32 = 10;
 
 /// Contacts that are being checked at the same time, buckets that are refreshed, and values that are republished.
@@ -110,8 +110,8 @@ impl Upkeep {
 }
 
 impl Engine {
-    /// Contacts of an earlier run, and from where they were told, to begin with beside the bootstrap peers. They are in the table
-    /// only once they have answered. What is not valid is left out; gives how many were taken.
+    /// Contacts of an earlier run, and from where they were told, to begin with beside the bootstrap peers. They are in
+    /// the table only once they have answered. What is not valid is left out; gives how many were taken.
     pub fn remember(&mut self, contacts: impl IntoIterator<Item = (PeerRecord, IpAddr)>) -> usize {
         for (record, reached) in contacts.into_iter().take(MAX_REMEMBERED) {
             if record.peer_id() != self.peer_id()
@@ -154,8 +154,8 @@ impl Engine {
         number
     }
 
-    /// Ends what [`provide`](Self::provide) began with this number. When that was the last one for this key, others forget
-    /// when the time is over.
+    /// Ends what [`provide`](Self::provide) began with this number. When that was the last one for this key, others
+    /// forget when the time is over.
     pub fn unprovide(&mut self, key: &Key, number: u64) {
         if let Some(one) = self.upkeep.providing.get_mut(key) {
             one.wanted.remove(&number);
@@ -235,8 +235,8 @@ impl Engine {
         }
         let remembered = if alone { self.upkeep.remembered.clone() } else { Vec::new() };
         if !alone && self.upkeep.refreshes < MAX_REFRESHES {
-            // What others near us have learned reaches us by the search for our neighbours; what is learned elsewhere, by
-            // this one.
+            // What others near us have learned reaches us by the search for our neighbours; what is learned elsewhere,
+            // by this one.
             let target = self.anywhere();
             self.upkeep.refreshes += 1;
             self.begin_with(now, Purpose::Refresh(target), Vec::new());
@@ -253,7 +253,7 @@ impl Engine {
         let bucket = if buckets.is_empty() { 0 } else { buckets[self.random_below(buckets.len())] };
         let mut bytes = *self.key().as_bytes();
         for bit in bucket..BITS {
-            let flip = bit == bucket || (self.random)() % 2 == 0;
+            let flip = bit == bucket || (self.random)().is_multiple_of(2);
             bytes[bit / 8] ^= u8::from(flip) << (7 - bit % 8);
         }
         Key::from_bytes(bytes)

@@ -89,6 +89,7 @@ impl LookupClient {
         let inner = &*self.0;
         // The semaphore is never closed.
         let _permit = inner.permits.acquire().await.map_err(|_| Error::ShutDown)?;
+        inner.check_allowed(target)?;
         let Some(peer_id) = target.peer_id else {
             return inner.dial_and_ask(target, request, None, &connected).await;
         };
@@ -190,6 +191,16 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, WarmPool<Warm>> {
         // The pool is valid after each statement.
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one of the target's endpoints may be asked: the policy may have changed since there was a connection.
+    fn check_allowed(&self, target: &Target) -> Result<()> {
+        let named = |endpoint: &Endpoint| endpoint.clone().with_peer_id(target.peer_id);
+        let allowed = |endpoint| self.authenticator.allows(&Subject::Endpoint(&named(endpoint)), Direction::Outbound);
+        match target.endpoints.first() {
+            Some(first) if !target.endpoints.iter().any(allowed) => Err(denied(first)),
+            _ => Ok(()),
+        }
     }
 
     async fn ask_over(&self, warm: &Warm, request: &Bytes) -> Result<Bytes> {

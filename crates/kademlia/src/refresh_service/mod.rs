@@ -1,8 +1,8 @@
 //! Signs of life over udp: pings that are asked for, and pongs for the pings of others.
 //!
 //! A pong is signed, so a contact that answers holds its key; nothing follows from a ping but a pong, which is never
-//! larger. How many are answered is the [`DatagramLimiter`](crate::message::DatagramLimiter)'s to say: what is beyond is
-//! met with silence.
+//! larger. How many are answered is the [`DatagramLimiter`](crate::message::DatagramLimiter)'s to say: what is beyond
+//! is met with silence.
 
 mod outstanding;
 mod socket;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use p2p_core::runtime::UdpSocket;
 use p2p_core::{PeerId, Runtime, TaskGroup};
+use p2p_identity::access::{AccessControl, Action, Direction, Subject};
 use p2p_identity::{Error, KeyPair, Result};
 use p2p_net::{Endpoint, Transport};
 use tokio::sync::{Semaphore, oneshot};
@@ -43,6 +44,7 @@ struct Inner {
     key_pair: KeyPair,
     network: String,
     known: Known,
+    access: Arc<dyn AccessControl>,
     /// The sequence number of our record; 0 while there is none.
     seq: AtomicU64,
     sockets: Mutex<Vec<Arc<dyn UdpSocket>>>,
@@ -73,6 +75,7 @@ impl RefreshService {
         network: &str,
         limits: DatagramLimits,
         known: Known,
+        access: Arc<dyn AccessControl>,
     ) -> Self {
         let now = runtime.now();
         Self(Arc::new(Inner {
@@ -80,6 +83,7 @@ impl RefreshService {
             key_pair,
             network: network.into(),
             known,
+            access,
             seq: AtomicU64::new(0),
             sockets: Mutex::default(),
             limiter: Mutex::new(DatagramLimiter::new(limits, now)),
@@ -89,7 +93,8 @@ impl RefreshService {
         }))
     }
 
-    /// Answers pings that come to `endpoint`, and sends pings from there; the endpoint with the port that the system chose.
+    /// Answers pings that come to `endpoint`, and sends pings from there; the endpoint with the port that the system
+    /// chose.
     ///
     /// # Errors
     /// What the system says, as [`p2p_net::Error::Listen`]; a name that is no address.
@@ -128,9 +133,12 @@ impl RefreshService {
     /// Asks a contact for a sign of life, several times if need be. Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Timeout`], or [`Error::NoAddress`] when no socket reaches it.
+    /// [`Error::Timeout`]; [`Error::NoAddress`] when no socket reaches it; [`Error::Denied`].
     pub(crate) async fn ping(&self, peer_id: PeerId, address: SocketAddr) -> Result<Alive> {
         let inner = &*self.0;
+        if !inner.allows(address, Some(peer_id), Direction::Outbound) {
+            return Err(Error::Denied(address.to_string()));
+        }
         let socket = inner.socket_for(address).ok_or(Error::NoAddress(peer_id))?;
         // The semaphore is never closed.
         let _permit = inner.permits.acquire().await.map_err(|_| Error::ShutDown)?;
@@ -196,11 +204,20 @@ impl Inner {
         if ping.to != self.key_pair.peer_id() {
             return None;
         }
+        if !self.allows(source, None, Direction::Inbound) {
+            return None;
+        }
         let known = (self.known)(&ping.from, source.ip());
         if !lock(&self.limiter).admit(now, source, known) {
             return None;
         }
         ping.answer(&self.key_pair, &self.network, self.seq.load(Ordering::Relaxed))
+    }
+
+    /// Who sent a datagram is not proven, so only its address counts then.
+    fn allows(&self, address: SocketAddr, peer_id: Option<PeerId>, direction: Direction) -> bool {
+        let endpoint = Endpoint::from_socket_addr(Transport::Udp, address).with_peer_id(peer_id);
+        self.access.allow(&Subject::Endpoint(&endpoint), Action::Probe(direction))
     }
 
     fn on_pong(&self, now: Instant, source: SocketAddr, pong: &Pong) {
@@ -214,7 +231,8 @@ impl Inner {
         }
     }
 
-    /// A socket of the same family; one that is bound to the loopback reaches nothing else, and nothing else the loopback.
+    /// A socket of the same family; one that is bound to the loopback reaches nothing else, and nothing else the
+    /// loopback.
     fn socket_for(&self, address: SocketAddr) -> Option<Arc<dyn UdpSocket>> {
         let reaches = |local: IpAddr| {
             local.is_ipv4() == address.is_ipv4()

@@ -2,7 +2,7 @@
 
 use p2p_kademlia::{Key, Mode};
 
-use crate::common::{alone, closest_of, key_pair, network, shut_down, within};
+use crate::common::{alone, closest_of, key_pair, network, shut_down, until, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_finds_the_closest_nodes_and_each_other() {
@@ -77,4 +77,84 @@ async fn transports_mix() {
         assert!(within("get", dht.get(&put.key)).await.unwrap().is_some());
     }
     shut_down(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn networks_and_policies_keep_apart() {
+    use crate::common::{node, tcp};
+    use p2p_identity::DenyList;
+    use p2p_kademlia::KademliaConfig;
+    use std::sync::Arc;
+
+    let _alone = alone().await;
+    let denied = DenyList::new();
+    let first = node(1, KademliaConfig { access_control: Arc::new(denied.clone()), ..tcp(None) }).await;
+    let other = node(2, KademliaConfig { network: "another".into(), ..tcp(Some(&first)) }).await;
+    denied.insert(key_pair(3).peer_id());
+    let unwanted = node(3, tcp(Some(&first))).await;
+    let friend = node(4, tcp(Some(&first))).await;
+    until("friends meet", || first.contacts().len() == 1 && friend.contacts().len() == 1).await;
+    assert_eq!(first.contacts()[0].peer_id(), friend.peer_id());
+    assert!(other.contacts().is_empty() && unwanted.contacts().is_empty());
+    // A friend that is one no more: it is asked no more, and does not get an answer.
+    denied.insert(friend.peer_id());
+    assert_eq!(within("get", first.get(&Key::of_value(b"x"))).await.unwrap(), None);
+    until("it is forgotten", || first.contacts().is_empty()).await;
+    let put = within("put", friend.put("for nobody else")).await.unwrap();
+    assert_eq!(put.stored, 1);
+    shut_down(vec![first, other, unwanted, friend]).await;
+}
+
+/// A listener of somebody else's, whose handshakes end in lookups for us.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_others_accepted_are_served() {
+    use crate::common::{config, node};
+    use p2p_identity::{
+        Channel, Handshake, HandshakeParams, Purpose, TlsIdentity, handshake, peer_id_from_certificates,
+    };
+    use p2p_kademlia::{Dht, KademliaConfig};
+    use p2p_net::{MessageReceiver, MessageSender, NetConfig, SendLimits, Transports};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    let keys = key_pair(1);
+    let mut net = NetConfig::default();
+    net.tls = Some(TlsIdentity::new(&keys).unwrap().configs());
+    let transports = Transports::new(p2p_core::runtime::current().unwrap(), net);
+    let listener = transports.listen(&"tls://127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let endpoint = listener.local_endpoint();
+    let settings = KademliaConfig { discovery_endpoints: Vec::new(), ..config(None) };
+    let dht = Dht::builder(&keys).config(settings).transports(transports.clone()).addrs(vec![endpoint.clone()]);
+    let dht = dht.build().unwrap();
+    dht.run().await.unwrap();
+    assert_eq!(dht.record().unwrap().addrs()[0].endpoint.port(), endpoint.port());
+
+    let (served, runtime) = (dht.clone(), dht.runtime().clone());
+    let accepting = p2p_core::TaskGroup::new(runtime.clone());
+    accepting.spawn("a pool's listener", async move {
+        let mut params = HandshakeParams::new(keys, 1);
+        params.serves = vec![Purpose::Peer, Purpose::Lookup];
+        while let Ok(incoming) = listener.accept().await {
+            let connection = incoming.accept().await.unwrap();
+            let (recv, send) = connection.accept_stream().await.unwrap().into_split();
+            // A pool's control messages are shorter than answers may be.
+            let limits = SendLimits { max_message: 16 << 10, queue_messages: 64, queue_bytes: 32 << 10 };
+            let budget = &transports.config().budget;
+            let sender = MessageSender::new(send, limits, budget);
+            let receiver = MessageReceiver::new(recv, 16 << 10, budget);
+            let certificates = connection.peer_certificates().unwrap();
+            let channel = Channel::Certified(peer_id_from_certificates(certificates).unwrap());
+            let shake = Handshake::listen(Arc::new(params.clone()), channel, [9; 32]).unwrap();
+            let timeout = Duration::from_secs(20);
+            let remote = handshake::run(shake, &sender, &receiver, &*runtime, timeout, |_| Ok(())).await.unwrap();
+            served.serve(connection, remote, sender, receiver);
+        }
+    });
+    let other = node(2, KademliaConfig { bootstrap_peers: vec![endpoint], ..config(None) }).await;
+    until("they meet", || other.contacts().len() == 1 && dht.contacts().len() == 1).await;
+    let put = within("put", other.put("x")).await.unwrap();
+    assert_eq!(put.stored, 2);
+    other.shutdown().await;
+    dht.shutdown().await;
+    accepting.shutdown().await;
 }

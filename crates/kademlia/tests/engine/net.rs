@@ -10,6 +10,7 @@ use p2p_identity::KeyPair;
 use p2p_kademlia::engine::{
     Action, Answered, Asker, Command, Engine, Failure, KademliaEvent, OperationId, Outcome, QuestionId, ReplyId,
 };
+use p2p_kademlia::message::{Closer, MAX_CONTACTS};
 use p2p_kademlia::{KademliaConfig, Key, Request, Response, Target};
 use p2p_net::{Endpoint, Transport};
 
@@ -31,6 +32,8 @@ pub(crate) struct Net {
     pub(crate) part: BTreeMap<usize, u8>,
     /// Nodes that nobody can dial.
     pub(crate) unreachable: BTreeSet<usize>,
+    /// Nodes that pretend to keep what they are given, have nothing, and know nobody but each other.
+    pub(crate) sybils: BTreeSet<usize>,
     /// Messages delivered.
     pub(crate) messages: u64,
     replies: BTreeMap<u64, Pending>,
@@ -107,6 +110,7 @@ impl Net {
             random: seed,
             part: BTreeMap::new(),
             unreachable: BTreeSet::new(),
+            sybils: BTreeSet::new(),
             messages: 0,
             replies: BTreeMap::new(),
             next_reply: 0,
@@ -260,12 +264,31 @@ impl Net {
         let asker = Asker { peer_id, address: asker.address, record };
         self.messages += 1;
         self.with(n, |engine, now| engine.on_connected(now, question));
+        if let Some(lie) = self.sybils.contains(&to).then(|| self.lie(&request)).flatten() {
+            let delay = self.delay();
+            return self.after(delay, n, Event::Reply(question, to, Box::new(lie)));
+        }
         let reply = self.next_reply;
         self.next_reply += 1;
         self.replies.insert(reply, Pending { from: n, question, to });
         // What is written can be read.
         let request = Request::decode(&request.encode().expect("within bounds")).expect("what is written can be read");
         self.with(to, |engine, now| engine.on_request(now, ReplyId(reply), &asker, request));
+    }
+
+    fn lie(&self, request: &Request) -> Option<Response> {
+        let mut sybils: Vec<usize> = self.sybils.iter().copied().collect();
+        let target = request.target()?;
+        sybils.sort_by_key(|n| target.distance(&self.engine(*n).key()));
+        let contacts = sybils.iter().take(MAX_CONTACTS).filter_map(|n| self.engine(*n).record().cloned()).collect();
+        let closer = Closer { contacts, seq: 0, observed: None };
+        match request {
+            Request::FindNode { .. } => Some(Response::Contacts(closer)),
+            Request::GetValue { .. } => Some(Response::Value { value: None, closer }),
+            Request::GetProviders { .. } => Some(Response::Providers { providers: Vec::new(), closer }),
+            Request::PutValue { .. } | Request::PutProvider { .. } => Some(Response::Stored),
+            _ => None,
+        }
     }
 
     /// Who is at an address, if `from` gets there.

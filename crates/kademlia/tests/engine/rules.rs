@@ -195,59 +195,85 @@ fn its_own_record_is_newer_than_what_others_have_of_it() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever comes in, in whatever order: every question is about somebody else, nobody is in the table who did not
-    /// answer, and what is kept is bounded.
     #[test]
     fn any_order_of_events_is_survived(steps in prop::collection::vec((0u8..9, 0usize..40, 0u64..5000), 1..150)) {
-        let (mut engine, mut now) = engine();
-        let mut open: Vec<(p2p_kademlia::engine::QuestionId, p2p_kademlia::Target, Request)> = Vec::new();
-        let mut answered_by = std::collections::BTreeSet::new();
-        for (step, (what, n, wait)) in steps.into_iter().enumerate() {
-            now += Duration::from_millis(wait);
-            let n = n + 1;
-            match what {
-                0 | 1 => engine.on_request(now, ReplyId(step as u64), &asker(n), Request::FindNode { target: Key::of_value(&[n as u8]) }),
-                2 => _ = engine.begin(now, Command::Get(Key::of_value(&[n as u8]))),
-                3 => _ = engine.begin(now, Command::Put { value: StoredValue::immutable(vec![n as u8]).unwrap(), expected_seq: None }),
-                4 => engine.on_timeout(now),
-                5 if !open.is_empty() => {
-                    let (id, ..) = open.swap_remove(n % open.len());
-                    engine.on_failure(now, id, Failure::Unreachable);
+        survive(steps)?;
+    }
+}
+
+/// Whatever comes in, in whatever order: every question is about somebody else, nobody is in the table who did not
+/// answer, and what is kept is bounded.
+fn survive(steps: Vec<(u8, usize, u64)>) -> Result<(), TestCaseError> {
+    let (mut engine, mut now) = engine();
+    let mut open: Vec<(p2p_kademlia::engine::QuestionId, p2p_kademlia::Target, Request)> = Vec::new();
+    let mut answered_by = std::collections::BTreeSet::new();
+    for (step, (what, n, wait)) in steps.into_iter().enumerate() {
+        now += Duration::from_millis(wait);
+        let n = n + 1;
+        match what {
+            0 | 1 => engine.on_request(
+                now,
+                ReplyId(step as u64),
+                &asker(n),
+                Request::FindNode { target: Key::of_value(&[n as u8]) },
+            ),
+            2 => _ = engine.begin(now, Command::Get(Key::of_value(&[n as u8]))),
+            3 => {
+                _ = engine.begin(
+                    now,
+                    Command::Put { value: StoredValue::immutable(vec![n as u8]).unwrap(), expected_seq: None },
+                )
+            }
+            4 => engine.on_timeout(now),
+            5 if !open.is_empty() => {
+                let (id, ..) = open.swap_remove(n % open.len());
+                engine.on_failure(now, id, Failure::Unreachable);
+            }
+            _ if !open.is_empty() => {
+                let (id, target, request) = open.swap_remove(n % open.len());
+                let Some(who) = (1..=41).find(|n| Some(key_pair(*n).peer_id()) == target.peer_id) else { continue };
+                let contacts: Vec<_> =
+                    (1..=(n % 12)).map(|other| record(1 + (other * 7 + n) % 41, 1)).chain([record(0, 1)]).collect();
+                let closer =
+                    Closer { contacts, seq: wait % 3, observed: Some(SocketAddr::from(([1, 2, 3, n as u8], 1))) };
+                let response = match (what, request) {
+                    (6, _) => Response::Stored,
+                    (_, Request::FindNode { .. }) => Response::Contacts(closer),
+                    (_, Request::GetValue { .. }) => {
+                        Response::Value { value: StoredValue::immutable("wrong").ok(), closer }
+                    }
+                    (_, Request::PutValue { .. }) => Response::Stored,
+                    (_, Request::GetRecord) => Response::Record(record(who, 1 + wait % 3)),
+                    _ => Response::Refused(Refused::Busy),
+                };
+                answered_by.insert(key_pair(who).peer_id());
+                let answered = Answered {
+                    peer_id: key_pair(who).peer_id(),
+                    endpoint: endpoint(who),
+                    record: Some(record(who, 1)),
+                    response,
+                };
+                engine.on_answer(now, id, answered);
+            }
+            _ => {}
+        }
+        while let Some(action) = engine.next_action() {
+            match action {
+                Action::Ask { id, target, request } => {
+                    prop_assert_ne!(target.peer_id, Some(engine.peer_id()));
+                    open.push((id, target, request));
                 }
-                _ if !open.is_empty() => {
-                    let (id, target, request) = open.swap_remove(n % open.len());
-                    let Some(who) = (1..=41).find(|n| Some(key_pair(*n).peer_id()) == target.peer_id) else { continue };
-                    let contacts: Vec<_> = (1..=(n % 12)).map(|other| record(1 + (other * 7 + n) % 41, 1)).chain([record(0, 1)]).collect();
-                    let closer = Closer { contacts, seq: wait % 3, observed: Some(SocketAddr::from(([1, 2, 3, n as u8], 1))) };
-                    let response = match (what, request) {
-                        (6, _) => Response::Stored,
-                        (_, Request::FindNode { .. }) => Response::Contacts(closer),
-                        (_, Request::GetValue { .. }) => Response::Value { value: StoredValue::immutable("wrong").ok(), closer },
-                        (_, Request::PutValue { .. }) => Response::Stored,
-                        (_, Request::GetRecord) => Response::Record(record(who, 1 + wait % 3)),
-                        _ => Response::Refused(Refused::Busy),
-                    };
-                    answered_by.insert(key_pair(who).peer_id());
-                    let answered = Answered { peer_id: key_pair(who).peer_id(), endpoint: endpoint(who), record: Some(record(who, 1)), response };
-                    engine.on_answer(now, id, answered);
+                Action::Done { outcome: Outcome::Get(value), .. } => {
+                    prop_assert!(value.is_none_or(|value| value.value().len() == 1))
                 }
                 _ => {}
             }
-            while let Some(action) = engine.next_action() {
-                match action {
-                    Action::Ask { id, target, request } => {
-                        prop_assert_ne!(target.peer_id, Some(engine.peer_id()));
-                        open.push((id, target, request));
-                    }
-                    Action::Done { outcome: Outcome::Get(value), .. } => prop_assert!(value.is_none_or(|value| value.value().len() == 1)),
-                    _ => {}
-                }
-            }
-            for peer in engine.table().iter() {
-                prop_assert!(answered_by.contains(&peer.peer_id()));
-            }
-            prop_assert_eq!(engine.busy().1, open.len(), "each question is asked once and waits for its end");
-            prop_assert!(engine.next_timeout(now).is_some());
         }
+        for peer in engine.table().iter() {
+            prop_assert!(answered_by.contains(&peer.peer_id()));
+        }
+        prop_assert_eq!(engine.busy().1, open.len(), "each question is asked once and waits for its end");
+        prop_assert!(engine.next_timeout(now).is_some());
     }
+    Ok(())
 }

@@ -110,3 +110,35 @@ fn providers_are_renewed_until_they_are_not() {
     net.run(Duration::from_secs(2 * 3600 + 60));
     assert!(providers(&mut net, 22, key).is_empty());
 }
+
+/// Twenty and more nodes whose keys were tried out until they were closer to a value's key than any honest node: a
+/// reader and a writer who look for the closest see nobody else.
+#[test]
+fn a_crowd_around_a_key_does_not_hide_it() {
+    let mut net = joined(60, 10, |_| ());
+    let value = StoredValue::immutable("hidden?").unwrap();
+    let key = value.key();
+    let closest = net.closest(&key, 1, usize::MAX)[0];
+    let closest = key.distance(&net.engine(closest).key());
+    let closer = |n: &usize| key.distance(&Key::of_peer("default", &key_pair(*n).peer_id())) < closest;
+    let sybils: Vec<usize> = (1000..100_000).filter(closer).take(30).collect();
+    assert_eq!(sybils.len(), 30);
+    for n in &sybils {
+        net.add(*n, &[0], |_| ());
+        net.run(Duration::from_secs(1));
+    }
+    net.run(Duration::from_secs(300));
+    net.sybils.extend(&sybils);
+    // The crowd is all that a plain lookup finds.
+    let Outcome::Closest(found) = net.outcome(20, Command::Closest(key)) else { panic!() };
+    let crowd = |peer_id: PeerId| sybils.iter().any(|n| key_pair(*n).peer_id() == peer_id);
+    assert!(found.iter().filter(|peer| crowd(peer.peer_id())).count() >= 15, "the attack is none");
+
+    put(&mut net, 9, value.clone());
+    let kept =
+        net.nodes.iter().filter(|(n, node)| !sybils.contains(n) && node.engine.store().get(net.now, &key).is_some());
+    assert!(kept.count() >= 5, "honest nodes keep it too");
+    for n in [3, 20, 40, 55] {
+        assert_eq!(get(&mut net, n, key), Some(value.clone()));
+    }
+}
