@@ -146,7 +146,9 @@ async fn connections_that_others_accepted_are_served() {
             let channel = Channel::Certified(peer_id_from_certificates(certificates).unwrap());
             let shake = Handshake::listen(Arc::new(params.clone()), channel, [9; 32]).unwrap();
             let timeout = Duration::from_secs(20);
-            let remote = handshake::run(shake, &sender, &receiver, &*runtime, timeout, |_| Ok(())).await.unwrap();
+            let deadline = runtime.now() + timeout;
+            let shaken = handshake::run(shake, &sender, &receiver, &*runtime, deadline, &|| {}, |_| Ok(()));
+            let remote = shaken.await.unwrap();
             served.serve(connection, remote, sender, receiver);
         }
     });

@@ -64,7 +64,10 @@ impl Attacker {
     async fn shake(&self, handshake: Handshake, connection: Connection, stream: Stream) -> Result<Opened> {
         let (sender, mut receiver) = self.messages(stream);
         let timeout = Duration::from_secs(20);
-        let remote = handshake::run(handshake, &sender, &receiver, &**self.runtime(), timeout, |_| Ok(())).await?;
+        let runtime = &**self.runtime();
+        let deadline = runtime.now() + timeout;
+        let shaken = handshake::run(handshake, &sender, &receiver, runtime, deadline, &|| {}, |_| Ok(()));
+        let remote = shaken.await?;
         receiver.set_max_message(MAX_RESPONSE_LEN);
         Ok(Opened { connection, remote, sender, receiver })
     }
