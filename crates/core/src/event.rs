@@ -30,8 +30,10 @@ pub struct EventBus<E>(Arc<Bus<E>>);
 struct Bus<E> {
     queue_len: usize,
     /// `None` once the bus is closed.
-    listeners: Mutex<Option<Vec<Weak<Mutex<Queue<E>>>>>>,
+    listeners: Mutex<Option<Listeners<E>>>,
 }
+
+type Listeners<E> = Vec<Weak<Mutex<Queue<E>>>>;
 
 struct Queue<E> {
     /// Shared, so that an event is cloned by the listener that takes it and never while a lock is held.

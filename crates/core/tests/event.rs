@@ -180,14 +180,16 @@ fn events_may_use_their_bus() {
 async fn a_closed_bus_ends_for_all_listeners_once_they_have_read_what_came_before() {
     let bus = EventBus::new(4);
     let (mut early, mut waits) = (bus.register(), bus.register());
-    let waiting = tokio::spawn(async move { (waits.recv().await, waits.recv().await) });
-    bus.emit(1);
-    tokio::task::yield_now().await;
-    bus.close();
-    bus.emit(2);
-    assert!(!bus.has_listeners());
+    let closing = async {
+        bus.emit(1);
+        tokio::task::yield_now().await;
+        bus.close();
+        bus.emit(2);
+        assert!(!bus.has_listeners());
+    };
+    let (waited, ()) = tokio::join!(async { (waits.recv().await, waits.recv().await) }, closing);
     assert_eq!((early.recv().await, early.recv().await), (Ok(1), Err(RecvError::Closed)));
-    assert_eq!(waiting.await.unwrap(), (Ok(1), Err(RecvError::Closed)));
+    assert_eq!(waited, (Ok(1), Err(RecvError::Closed)));
     assert_eq!(bus.register().recv().await, Err(RecvError::Closed));
 }
 

@@ -52,12 +52,13 @@ pub fn run(data: &[u8]) {
         // Smoothing rounds down.
         assert!(ping.rtt().is_none_or(|rtt| rtt + Duration::from_nanos(8) >= least && rtt <= most));
         let due = now >= ping.deadline();
-        let verdict = ping.poll(now, received);
+        let drawn = number + 1;
+        let verdict = ping.poll(now, received, || drawn);
         assert!(due || verdict.is_none(), "{verdict:?} before its time");
         match (verdict, &mut outstanding) {
             (Some(Due::Send(next)), None) => {
-                number += 1;
-                assert_eq!(next, number);
+                assert_eq!(next, drawn);
+                number = drawn;
                 outstanding = Some(Outstanding { sent: now, taken: None });
             }
             (Some(Due::Stalled), Some(ping)) => {

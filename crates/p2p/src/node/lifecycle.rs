@@ -1,11 +1,14 @@
 //! From [`Node::run`] to [`Node::shutdown`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use p2p_core::RecvError;
 use p2p_discovery::DiscoveryContext;
-use p2p_identity::{Error, Result};
-use p2p_kademlia::Dht;
+use p2p_identity::{Error, PeerRecord, Result};
+use p2p_kademlia::{Dht, KademliaEvent};
+use p2p_peer_pool::PeerPool;
 
+use super::items::Items;
 use super::{Node, lock};
 
 /// Where in its life a node is.
@@ -50,12 +53,15 @@ impl Node {
         lock(&self.items).set_endpoints(&listening);
         self.tell_record()?;
         *lock(&self.listen_endpoints) = listening.clone();
+        if let Some(dht) = &self.dht {
+            self.tasks.spawn("dht record", tell_records(dht.clone(), self.pool.clone()));
+        }
         for discovery in &self.discoveries {
-            let items = self.items.clone();
+            let (items, dht) = (self.items.clone(), self.dht.clone());
             discovery.init(DiscoveryContext {
                 runtime: self.runtime().clone(),
                 peer_id: self.peer_id(),
-                record: Arc::new(move || lock(&items).record()),
+                record: Arc::new(move || record(dht.as_ref(), &items)),
                 listen_endpoints: listening.clone(),
                 seeding_interval: self.config.seeding_interval,
                 access_control: self.config.access_control.clone(),
@@ -70,7 +76,7 @@ impl Node {
 
     /// Puts the node's record as it is now into handshakes.
     pub(super) fn tell_record(&self) -> Result<()> {
-        self.pool.set_record(lock(&self.items).record())
+        self.pool.set_record(record(self.dht.as_ref(), &self.items))
     }
 
     /// Says good-bye to all peers, delivers what was sent to those that take it, for at most
@@ -92,5 +98,30 @@ impl Node {
     /// Background tasks of this node that have not ended; zero after [`shutdown`](Self::shutdown).
     pub fn tasks(&self) -> usize {
         self.tasks.len() + self.pool.tasks() + self.dht.as_ref().map_or(0, Dht::tasks)
+    }
+}
+
+/// What the node says of itself. A peer has one record: with a DHT it is the one that the DHT signs.
+fn record(dht: Option<&Dht>, items: &Mutex<Items>) -> Option<PeerRecord> {
+    match dht {
+        Some(dht) => dht.record(),
+        None => lock(items).record(),
+    }
+}
+
+/// Puts each new record of the DHT into handshakes.
+async fn tell_records(dht: Dht, pool: PeerPool) {
+    let mut events = dht.events();
+    loop {
+        let record = match events.recv().await {
+            Ok(KademliaEvent::RecordChanged(record)) => record,
+            Ok(_) => continue,
+            // It may have been among what was missed.
+            Err(RecvError::Lagged(_)) => dht.record(),
+            Err(_) => return,
+        };
+        if let Err(error) = pool.set_record(record) {
+            tracing::warn!(%error, "the DHT's record is not told to peers");
+        }
     }
 }

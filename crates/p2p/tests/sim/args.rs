@@ -78,7 +78,8 @@ impl Args {
         let (first, end) = (self.first, self.first.saturating_add(self.seeds));
         (first..end).flat_map(move |seed| {
             let scenarios = SCENARIOS.iter().filter(move |it| chosen.is_none_or(|chosen| std::ptr::eq(chosen, *it)));
-            scenarios.map(move |scenario| Job { scenario, seed, twice: seed - first < TWICE })
+            let due = scenarios.filter(move |it| chosen.is_some() || (seed - first) % it.every == 0);
+            due.map(move |scenario| Job { scenario, seed, twice: seed - first < TWICE })
         })
     }
 }

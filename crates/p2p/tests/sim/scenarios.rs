@@ -1,6 +1,7 @@
 //! The scenarios: what kind of town it is and what befalls it.
 
 mod basic;
+mod dht;
 mod faults;
 mod machines;
 
@@ -13,44 +14,77 @@ use crate::town::{Outcome, Town};
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    /// A costly one is run with one in so many of the seeds, unless it is asked for by name.
+    pub(crate) every: u64,
     /// Runs one world to its end; panics when a rule is broken.
     play: fn(Sim) -> Outcome,
 }
 
 pub(crate) static SCENARIOS: &[Scenario] = &[
-    Scenario { name: "mesh", about: "3 to 8 nodes on all transports, up to 20 % loss", play: basic::mesh },
+    Scenario { name: "mesh", about: "3 to 8 nodes on all transports, up to 20 % loss", every: 1, play: basic::mesh },
     Scenario {
         name: "crossing",
         about: "two nodes dial each other at the same moment, again and again",
+        every: 1,
         play: basic::crossing,
     },
-    Scenario { name: "slow-link", about: "full queues on 1 Mbit/s: pings must not starve", play: basic::slow_link },
-    Scenario { name: "crowd", about: "50 nodes on all transports", play: basic::crowd },
-    Scenario { name: "idle", about: "10 connected nodes with nothing to say, for an hour", play: basic::idle },
+    Scenario {
+        name: "slow-link",
+        about: "full queues on 1 Mbit/s: pings must not starve",
+        every: 1,
+        play: basic::slow_link,
+    },
+    Scenario { name: "crowd", about: "50 nodes on all transports", every: 1, play: basic::crowd },
+    Scenario {
+        name: "idle",
+        about: "10 connected nodes with nothing to say, for an hour",
+        every: 1,
+        play: basic::idle,
+    },
     Scenario {
         name: "partition",
         about: "partitions, one-way cuts, holds and bad links, then all is mended",
+        every: 1,
         play: faults::partition,
     },
     Scenario {
         name: "handshake",
         about: "a crash, kill, pause or cut in the middle of a handshake",
+        every: 1,
         play: faults::handshake,
     },
-    Scenario { name: "restarts", about: "hosts crash, are killed, pause and come back", play: faults::restarts },
+    Scenario {
+        name: "restarts",
+        about: "hosts crash, are killed, pause and come back",
+        every: 1,
+        play: faults::restarts,
+    },
     Scenario {
         name: "churn",
         about: "nodes leave in good order and return while messages are in flight",
+        every: 1,
         play: faults::churn,
     },
-    Scenario { name: "garbled", about: "datagrams are corrupted, doubled and reordered", play: faults::garbled },
-    Scenario { name: "offline", about: "a node without network for a minute", play: machines::offline },
+    Scenario {
+        name: "garbled",
+        about: "datagrams are corrupted, doubled and reordered",
+        every: 1,
+        play: faults::garbled,
+    },
+    Scenario { name: "offline", about: "a node without network for a minute", every: 1, play: machines::offline },
     Scenario {
         name: "machines",
         about: "clocks jump by years, disks fill up, descriptors run out",
+        every: 1,
         play: machines::machines,
     },
-    Scenario { name: "nat", about: "nodes behind NAT boxes of several kinds dial out", play: machines::nat },
+    Scenario { name: "nat", about: "nodes behind NAT boxes of several kinds dial out", every: 1, play: machines::nat },
+    Scenario {
+        name: "dht",
+        about: "nodes with one bootstrap address; then three in ten are gone",
+        every: 10,
+        play: dht::thirty_percent,
+    },
 ];
 
 impl Scenario {

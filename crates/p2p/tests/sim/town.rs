@@ -38,6 +38,8 @@ pub(crate) struct Style {
     pub(crate) manner: Manner,
     /// Changed by a scenario; where to listen and whom to dial is filled in.
     pub(crate) config: Config,
+    /// Whether the nodes find each other through the DHT, beginning with the first of them.
+    pub(crate) dht: bool,
 }
 
 impl Default for Style {
@@ -45,7 +47,7 @@ impl Default for Style {
         let config =
             Config { ping_interval: Duration::from_secs(5), ping_timeout: Duration::from_secs(5), ..Config::default() };
         let pause = Duration::from_millis(20)..Duration::from_millis(400);
-        Self { protocols: 3, manner: Manner { pause, size: 16..40_000 }, config }
+        Self { protocols: 3, manner: Manner { pause, size: 16..40_000 }, config, dht: false }
     }
 }
 
@@ -131,6 +133,7 @@ async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
         dial_peers: lock(&home.dials).clone(),
         ..home.style.config.clone()
     };
+    let config = if home.style.dht { with_dht(config, &host, &home) } else { config };
     let Conversation { model, .. } = &home.conversation;
     let node = Node::builder(&key).config(config).runtime(host.runtime()).build();
     let node = node.unwrap_or_else(|error| panic!("{life:?} cannot be made: {error}"));
@@ -154,6 +157,16 @@ async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
         }
     }
     model.over(life);
+}
+
+/// The same, with a DHT whose lookups come in where peers do. What a node keeps is where it begins.
+fn with_dht(config: Config, host: &Host, home: &Home) -> Config {
+    Config {
+        discovery_endpoints: vec![Endpoint::new(Transport::Udp, host.ipv4(), 4004)],
+        bootstrap_peers: lock(&home.dials).clone(),
+        dial_peers: Vec::new(),
+        ..config
+    }
 }
 
 /// An event without what differs from one address of memory, or one reading of a clock, to the next.
@@ -291,10 +304,15 @@ impl Town {
         assert!(done, "not connected after {limit:?}: {:?}; hosts that are not up: {down:?}", self.missing());
     }
 
-    /// Nobody speaks, and all that was said between those who are connected has arrived.
-    pub(crate) async fn quiet(&self) {
+    /// Nobody speaks from now on.
+    pub(crate) fn silence(&self) {
         // The receivers are in the world's tasks; where none is left, nobody speaks anyway.
         let _ = self.speak.send(false);
+    }
+
+    /// Nobody speaks, and all that was said between those who are connected has arrived.
+    pub(crate) async fn quiet(&self) {
+        self.silence();
         let done = self.sim.eventually(QUIET, || self.model.under_way().is_none()).await;
         self.model.check();
         assert!(done, "not arrived after {QUIET:?}: {:?}", self.model.under_way());
