@@ -1,4 +1,4 @@
-//! A chat in the terminal, between those who are connected with each other.
+//! A chat in the terminal. Whoever knows the address of one who is there finds all others through the DHT.
 //!
 //! ```sh
 //! chat --name ada                                      # prints quic://PEERID@192.0.2.7:41234
@@ -19,8 +19,6 @@ use p2p::{Config, Error, Node, PeerId, async_trait};
 use p2p_examples::printable;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-
-const HELP: &str = "Usage: chat [--name NAME] [--listen ENDPOINT]... [ENDPOINT]...";
 
 /// Every message says who speaks, so that no order of things can leave a line without a name.
 #[derive(Serialize, Deserialize)]
@@ -60,8 +58,7 @@ impl Protocol for Chat {
             }
         };
         let end: Result<(), Error> = talk.await;
-        let name = lock(&self.names).remove(&peer);
-        name.iter().for_each(|name| println!("* {name} has left"));
+        lock(&self.names).remove(&peer).iter().for_each(|name| println!("* {name} has left"));
         end
     }
 
@@ -101,7 +98,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
             Long("name") => name = Some(args.value()?.parse()?),
             Long("listen") => listen.push(args.value()?.parse()?),
             Value(endpoint) => dial.push(endpoint.parse::<Endpoint>()?),
-            _ => return Err(HELP.into()),
+            _ => return Err("Usage: chat [--name NAME] [--listen ENDPOINT]... [ENDPOINT]...".into()),
         }
     }
     if listen.is_empty() {
@@ -111,7 +108,15 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let name = name.unwrap_or_else(|| key_pair.public().peer_id().short());
     let names = Names::default();
 
-    let node = Node::new(&key_pair, Config { listen_endpoints: listen, network: "chat".into(), ..Config::default() })?;
+    let config = Config {
+        network: "chat".into(),
+        discovery_endpoints: p2p_examples::dht_beside(&listen),
+        public_ip: p2p_examples::own_ip(&listen),
+        listen_endpoints: listen,
+        bootstrap_peers: dial.clone(),
+        ..Config::default()
+    };
+    let node = Node::new(&key_pair, config)?;
     let shared = (name.clone(), names.clone());
     node.attach_protocol(move |conn| Chat { conn, name: shared.0.clone(), names: shared.1.clone() })?;
     node.run().await?;
@@ -127,13 +132,10 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         match line.trim() {
             "" => {}
             "/quit" => break,
-            "/peers" => {
-                lock(&names).iter().for_each(|(peer, name)| println!("* {name} is {peer}"));
-            }
+            "/peers" => lock(&names).iter().for_each(|(peer, name)| println!("* {name} is {peer}")),
             command if command.starts_with('/') => println!("* there is /peers and /quit"),
             line => {
-                let message = Message { name: name.clone(), text: Some(line.into()) };
-                let sent = node.broadcast_msg(&Chat::id(), &message)?;
+                let sent = node.broadcast_msg(&Chat::id(), &Message { name: name.clone(), text: Some(line.into()) })?;
                 if !sent.busy.is_empty() {
                     println!("* {} did not get it: too slow", sent.busy.len());
                 }

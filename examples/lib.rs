@@ -5,10 +5,12 @@ use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
-use p2p::endpoint::{Addr, Endpoint};
-use p2p::{Error, Node};
+use p2p::endpoint::{Addr, Endpoint, Transport};
+use p2p::{Error, Node, Runtime};
 
 /// How a program ends: with its error as a line for people, and a code for other programs.
 pub fn exit(program: &str, result: Result<(), impl Display>) -> ExitCode {
@@ -39,6 +41,17 @@ pub fn check(holds: bool, otherwise: &'static str) -> Result<(), Error> {
     if holds { Ok(()) } else { Err(Error::app(otherwise)) }
 }
 
+/// Looks every ten milliseconds until there is something.
+pub async fn until<T>(runtime: &Arc<dyn Runtime>, mut look: impl FnMut() -> Option<T>) -> T {
+    let mut looks = runtime.interval(Duration::from_millis(10));
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        looks.tick().await;
+    }
+}
+
 /// A stranger's text without what moves the cursor.
 pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
@@ -55,6 +68,21 @@ pub fn dialable(node: &Node) -> Vec<Endpoint> {
         Endpoint::new(endpoint.transport(), addr, endpoint.port()).with_peer_id(node.peer_id())
     };
     node.listen_endpoints().into_iter().map(one).collect()
+}
+
+/// Where a node serves the DHT that listens there: lookups come in where peers do, signs of life at a free udp port of each
+/// address. A node that listens nowhere is not asked.
+pub fn dht_beside(listen: &[Endpoint]) -> Vec<Endpoint> {
+    let mut beside: Vec<_> = listen.iter().map(|at| Endpoint::new(Transport::Udp, at.addr().clone(), 0)).collect();
+    beside.sort_by_key(Endpoint::to_string);
+    beside.dedup();
+    beside
+}
+
+/// What to tell others in place of `0.0.0.0` or `::`, where a node listens there: an address of this machine. Without it, the
+/// node waits until enough others have said where they see it, which in a small or private network never happens.
+pub fn own_ip(listen: &[Endpoint]) -> Option<IpAddr> {
+    listen.iter().filter_map(|at| at.addr().ip()).find(IpAddr::is_unspecified).map(outgoing_ip)
 }
 
 /// The address that packets to the outside leave from, or loopback. Connecting a UDP socket sends nothing; the addresses are

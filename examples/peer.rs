@@ -1,8 +1,8 @@
-//! A plain node from the command line: listens, dials, and says who comes and goes.
+//! A plain node from the command line: listens, finds others through the DHT, and says who comes and goes.
 //!
 //! ```sh
 //! peer --listen quic://0.0.0.0:9000 --listen tls://0.0.0.0:9000 --key node.key
-//! peer --peer quic://PEERID@192.0.2.7:9000
+//! peer --listen quic://0.0.0.0:0 --bootstrap quic://PEERID@192.0.2.7:9000
 //! ```
 
 use std::path::PathBuf;
@@ -14,15 +14,17 @@ use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::{Config, Error, Node, PeerEvent, RecvError};
 
 const HELP: &str = "\
-Usage: peer [--listen ENDPOINT]... [--peer ENDPOINT]... [--key FILE]
+Usage: peer [--listen ENDPOINT]... [--bootstrap ENDPOINT]... [--peer ENDPOINT]... [--key FILE]
 
-  --listen ENDPOINT  where to accept connections, such as quic://0.0.0.0:9000 (port 0: any free one)
-  --peer ENDPOINT    whom to dial and to stay connected with, such as quic://PEERID@192.0.2.7:9000
-  --key FILE         keeps this node's key, and so its name, from one run to the next";
+  --listen ENDPOINT     where to accept connections, such as quic://0.0.0.0:9000 (port 0: any free one)
+  --bootstrap ENDPOINT  a node of the DHT to find all others from, such as quic://PEERID@192.0.2.7:9000
+  --peer ENDPOINT       whom to dial and to stay connected with, found or not
+  --key FILE            keeps this node's key, and so its name, from one run to the next";
 
 #[derive(Default)]
 struct Flags {
     listen: Vec<Endpoint>,
+    bootstrap: Vec<Endpoint>,
     peers: Vec<Endpoint>,
     key: Option<PathBuf>,
 }
@@ -35,6 +37,7 @@ impl Flags {
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Long("listen") => flags.listen.push(args.value()?.parse()?),
+                Arg::Long("bootstrap") => flags.bootstrap.push(args.value()?.parse()?),
                 Arg::Long("peer") => flags.peers.push(args.value()?.parse()?),
                 Arg::Long("key") => flags.key = Some(args.value()?.into()),
                 Arg::Short('h') | Arg::Long("help") => return Ok(None),
@@ -68,7 +71,14 @@ async fn run(flags: Flags) -> Result<(), Error> {
         Some(path) => KeyPair::load_or_generate(path)?,
         None => KeyPair::generate(&KeyPairType::Ed25519),
     };
-    let config = Config { listen_endpoints: flags.listen, dial_peers: flags.peers, ..Config::default() };
+    let config = Config {
+        discovery_endpoints: p2p_examples::dht_beside(&flags.listen),
+        public_ip: p2p_examples::own_ip(&flags.listen),
+        listen_endpoints: flags.listen,
+        bootstrap_peers: flags.bootstrap,
+        dial_peers: flags.peers,
+        ..Config::default()
+    };
     let node = Node::new(&key_pair, config)?;
     // Registered before `run`, so that no peer is missed.
     let mut events = node.register_peer_events();

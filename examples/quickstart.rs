@@ -1,14 +1,12 @@
-//! Five nodes in one process meet over tcp, tls and quic, prove who they are, and speak a protocol of their own.
-//!
-//! This version has no DHT, so each node is told of those before it (`dial_peers`). Exits with 0 only if everything that
-//! it prints has happened.
+//! Five nodes in one process find each other through the DHT, from one address; they connect over tcp, tls and quic, prove
+//! who they are, and speak a protocol of their own. Exits with 0 only if everything that it prints has happened.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use p2p::endpoint::{Endpoint, Transport};
+use p2p::endpoint::Endpoint;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
 use p2p::{Config, Direction, DisconnectReason, Error, Node, PeerEvent, PeerInfo, async_trait, runtime};
@@ -16,8 +14,15 @@ use p2p_examples::check;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-const NAMES: [&str; 5] = ["ada", "bob", "cyd", "dan", "eve"];
-const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
+/// Who is there and listens where. Eve, as if behind a home router, dials all others, so every transport is used.
+const NODES: [(&str, Option<&str>); 5] = [
+    ("ada", Some("quic://127.0.0.1:0")),
+    ("bob", Some("tls://127.0.0.1:0")),
+    ("cyd", Some("tcp://127.0.0.1:0")),
+    ("dan", Some("quic://127.0.0.1:0")),
+    ("eve", None),
+];
+const OTHERS: usize = NODES.len() - 1;
 
 /// What the nodes say to each other. Any type with serde's traits will do.
 #[derive(Serialize, Deserialize)]
@@ -67,43 +72,49 @@ async fn story() -> Result<(), Error> {
     let started = clock.now();
     let (heard, mut hearing) = mpsc::unbounded_channel();
 
-    println!("Five nodes in this process, each with a key of its own:");
-    let mut nodes: Vec<Arc<Node>> = Vec::new();
-    for (number, name) in NAMES.into_iter().enumerate() {
-        // Each pair of nodes has its turn of the three transports. The endpoints name who must answer there.
-        let earlier = nodes.iter().enumerate();
-        let dial_peers = earlier.filter_map(|(other, node)| endpoint(node, TRANSPORTS[(number + other) % 3])).collect();
-        let node = Node::new(&KeyPair::generate(&KeyPairType::Ed25519), Config { dial_peers, ..Config::loopback() })?;
+    println!("Five nodes in this process, each with a key of its own. All but ada are given one address, ada's:");
+    let (mut nodes, mut bootstrap_peers): (Vec<Arc<Node>>, Vec<Endpoint>) = Default::default();
+    for (name, listen) in NODES {
+        let listen_endpoints = listen.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, _>>()?;
+        let config = Config {
+            discovery_endpoints: p2p_examples::dht_beside(&listen_endpoints),
+            listen_endpoints,
+            bootstrap_peers: bootstrap_peers.clone(),
+            ..Config::loopback()
+        };
+        let node = Node::new(&KeyPair::generate(&KeyPairType::Ed25519), config)?;
         let heard = heard.clone();
         node.attach_protocol(move |conn| Greet { conn, name, heard: heard.clone() })?;
         node.run().await?;
-        let ports: Vec<_> = node.listen_endpoints().iter().map(|e| format!("{} {}", e.transport(), e.port())).collect();
-        println!("  {name} is {}… and listens on {}", node.peer_id().short(), ports.join(", "));
+        let endpoint = node.listen_endpoints().first().map(|endpoint| endpoint.clone().with_peer_id(node.peer_id()));
+        let place = endpoint.as_ref().map_or("nowhere".into(), |at| format!("over {}", at.transport()));
+        println!("  {name} is {}… and listens {place}", node.peer_id().short());
+        bootstrap_peers.extend(endpoint.filter(|_| nodes.is_empty()));
         nodes.push(node);
     }
 
-    println!("\nEach dials those before it (static peers: this version has no DHT), and both prove their keys:");
-    let mut used = BTreeSet::new();
-    for (node, name) in nodes.iter().zip(NAMES) {
+    println!("\nThe DHT tells each of the others; they connect, and both sides prove their keys:");
+    let mut used = Vec::new();
+    for (node, (name, _)) in nodes.iter().zip(NODES) {
         for peer in everybody(node).await.iter().filter(|peer| peer.direction == Direction::Outbound) {
-            let other = nodes.iter().zip(NAMES).find(|(node, _)| node.peer_id() == peer.peer_id);
-            let (_, other) = other.ok_or_else(|| Error::app("a stranger has connected"))?;
+            let other = nodes.iter().zip(NODES).find(|(node, _)| node.peer_id() == peer.peer_id);
+            let (_, (other, _)) = other.ok_or_else(|| Error::app("a stranger has connected"))?;
             let (transport, rtt) = (peer.endpoint.transport(), peer.rtt.unwrap_or_default());
             println!("  {name} → {other} over {transport}, there and back in {rtt:.0?}");
-            used.insert(transport);
+            used.push(transport);
         }
     }
-    check(used.len() == TRANSPORTS.len(), "a transport was not used")?;
+    check(used.len() == NODES.len() * OTHERS / 2, "a pair is not connected exactly once")?;
+    check(used.iter().collect::<BTreeSet<_>>().len() == 3, "a transport was not used")?;
 
     println!("\nEach greets all others with one broadcast, and each greeting is answered:");
     let sent_at = clock.now();
-    for (node, name) in nodes.iter().zip(NAMES) {
+    for (node, (name, _)) in nodes.iter().zip(NODES) {
         let broadcast = node.broadcast_msg(&Greet::id(), &Message::Greeting { from: name.into() })?;
-        check(broadcast.sent == NAMES.len() - 1, "a broadcast did not go to everybody")?;
+        check(broadcast.sent == OTHERS, "a broadcast did not go to everybody")?;
     }
-    let pairs = NAMES.len() * (NAMES.len() - 1);
     let (mut greetings, mut answers) = (BTreeSet::new(), BTreeSet::new());
-    while greetings.len() + answers.len() < 2 * pairs {
+    while greetings.len() + answers.len() < 2 * NODES.len() * OTHERS {
         let (by, message) = hearing.recv().await.ok_or_else(|| Error::app("a protocol has ended"))?;
         let new = match message {
             Message::Greeting { from } => greetings.insert((by, from)),
@@ -111,8 +122,8 @@ async fn story() -> Result<(), Error> {
         };
         check(new, "a message came twice")?;
     }
-    let took = clock.now() - sent_at;
-    println!("  {} greetings and {} answers delivered in {took:.1?}", greetings.len(), answers.len());
+    let (greetings, answers, took) = (greetings.len(), answers.len(), clock.now() - sent_at);
+    println!("  {greetings} greetings and {answers} answers delivered in {took:.1?}");
 
     let mut events = nodes[4].register_peer_events();
     nodes[0].shutdown().await;
@@ -127,21 +138,12 @@ async fn story() -> Result<(), Error> {
     Ok(())
 }
 
-/// Where a node listens with a transport, and that it is the node itself that must answer there.
-fn endpoint(node: &Node, transport: Transport) -> Option<Endpoint> {
-    let found = node.listen_endpoints().into_iter().find(|endpoint| endpoint.transport() == transport);
-    found.map(|endpoint| endpoint.with_peer_id(node.peer_id()))
-}
-
 /// All others, once they are connected and ping has measured the way to them.
 async fn everybody(node: &Node) -> Vec<PeerInfo> {
-    let mut looks = node.runtime().interval(Duration::from_millis(10));
-    loop {
+    let measured = || {
         let peers = node.peer_ids().into_iter().filter_map(|id| node.peer(&id));
         let measured: Vec<_> = peers.filter(|peer| peer.rtt.is_some()).collect();
-        if measured.len() == NAMES.len() - 1 {
-            return measured;
-        }
-        looks.tick().await;
-    }
+        (measured.len() == OTHERS).then_some(measured)
+    };
+    p2p_examples::until(node.runtime(), measured).await
 }

@@ -131,6 +131,22 @@ fn quickstart_tells_its_story() {
     let output = run("quickstart");
     assert_has(&output, &["over tcp", "over tls", "over quic", "20 greetings and 20 answers delivered", "ada left"]);
     assert_eq!(output.matches(" → ").count(), 10, "each pair once:\n{output}");
+    assert_eq!(output.matches("eve → ").count(), 4, "eve is reached by nobody:\n{output}");
+}
+
+#[test]
+fn dht_only_finds_what_was_put() {
+    let output = run("dht_only");
+    let stored = ["put and get: a value that 6 nodes keep", "number 1 was replaced by number 2"];
+    assert_has(&output, &stored);
+    assert_has(&output, &["provide: the chart is with", "find_peer: "]);
+}
+
+#[test]
+fn simulation_heals_and_repeats_itself() {
+    let output = run("simulation");
+    assert_has(&output, &["ada is cut off", "ada has heard nothing", "everybody hears everybody again"]);
+    assert_eq!(output, run("simulation"), "the same seed, another story");
 }
 
 #[test]
@@ -180,6 +196,27 @@ fn peers_connect_and_leave() {
         bob.succeeds();
         ada.interrupt();
         ada.succeeds();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn peers_find_each_other_from_one_address() {
+    for transport in ["tcp", "tls", "quic"] {
+        let listen = format!("{transport}://127.0.0.1:0");
+        let mut first = Program::start("peer", &["--listen", &listen]);
+        let bootstrap = first.expect("listening on ");
+        let mut ada = Program::start("peer", &["--listen", &listen, "--bootstrap", &bootstrap]);
+        let ada_id = ada.expect("this is ");
+        // Listens nowhere: whoever is connected with it was found by it.
+        let mut bob = Program::start("peer", &["--bootstrap", &bootstrap]);
+        let bob_id = bob.expect("this is ");
+        bob.expect(&format!("connected: {ada_id}"));
+        ada.expect(&format!("connected: {bob_id}"));
+        for program in [bob, ada, first] {
+            program.interrupt();
+            program.succeeds();
+        }
     }
 }
 
@@ -240,6 +277,20 @@ fn two_people_chat() {
         ada.end_input();
         ada.succeeds();
     }
+}
+
+#[test]
+fn three_people_chat_who_know_one_address() {
+    let listen = ["--listen", "quic://127.0.0.1:0"];
+    let mut ada = Program::start("chat", &[&["--name", "ada"], &listen[..]].concat());
+    let endpoint = ada.expect("others join with: chat ");
+    let mut bob = Program::start("chat", &[&["--name", "bob"], &listen[..], &[&endpoint]].concat());
+    bob.expect("* ada has joined");
+    let mut cyd = Program::start("chat", &[&["--name", "cyd"], &listen[..], &[&endpoint]].concat());
+    bob.expect("* cyd has joined");
+    cyd.expect("* bob has joined");
+    bob.say("hello, cyd");
+    cyd.expect("bob: hello, cyd");
 }
 
 #[test]
