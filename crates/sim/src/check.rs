@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::settings::Settings;
 use crate::sim::Sim;
-use crate::trace::{self, Report};
+use crate::trace::{Difference, Report};
 
 /// The environment variable that replaces the seeds of every check: one number, decimal or hexadecimal with `0x`.
 pub const SEED_VARIABLE: &str = "P2P_SIM_SEED";
@@ -134,7 +134,7 @@ impl Checker {
         let settings = Settings { trace_lines: COMPARED_LINES, ..self.settings.clone() };
         let traces = [(); 2].map(|()| self.run(first.seed, scenario, &settings).trace_lines());
         eprintln!("{first}\n{again}\n{}", replay(first.seed));
-        match trace::difference(&traces[0], &traces[1]) {
+        match Difference::between(&traces[0], &traces[1]) {
             Some(difference) => eprintln!("{difference}"),
             None => eprintln!("two more runs had equal traces: run it again to see where they part"),
         }

@@ -284,7 +284,7 @@ impl Sim {
         let tasks = self.shared().tasks();
         let count =
             self.shared().with(|world| world.hosts.iter().filter(|host| tasks.is_paused(host.machine.id)).count());
-        if count == 0 { String::new() } else { format!(" ({count} hosts are paused)") }
+        if count == 0 { String::new() } else { format!("; hosts that are paused: {count}") }
     }
 }
 

@@ -157,6 +157,23 @@ pub struct Difference {
     pub second: Option<Line>,
 }
 
+impl Difference {
+    /// Compares two traces that were kept whole: see [`Settings::trace_lines`](crate::Settings::trace_lines) and
+    /// [`Sim::trace_lines`](crate::Sim::trace_lines). `None` if they are alike.
+    pub fn between(first: &[Line], second: &[Line]) -> Option<Self> {
+        let alike = first.iter().zip(second).take_while(|(first, second)| first == second).count();
+        if alike == first.len() && alike == second.len() {
+            return None;
+        }
+        Some(Self {
+            number: alike as u64,
+            before: first[alike.saturating_sub(BEFORE)..alike].to_vec(),
+            first: first.get(alike).cloned(),
+            second: second.get(alike).cloned(),
+        })
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "the traces differ from line {}:", self.number)?;
@@ -236,26 +253,12 @@ impl Trace {
     }
 }
 
-/// The constants of 64-bit FNV.
-const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const PRIME: u64 = 0x0100_0000_01b3;
-
 /// Lines that a [`Difference`] shows before the first that differs.
 const BEFORE: usize = 12;
 
-/// Where two whole traces part, if they do.
-pub(crate) fn difference(first: &[Line], second: &[Line]) -> Option<Difference> {
-    let alike = first.iter().zip(second).take_while(|(first, second)| first == second).count();
-    if alike == first.len() && alike == second.len() {
-        return None;
-    }
-    Some(Difference {
-        number: alike as u64,
-        before: first[alike.saturating_sub(BEFORE)..alike].to_vec(),
-        first: first.get(alike).cloned(),
-        second: second.get(alike).cloned(),
-    })
-}
+/// The constants of 64-bit FNV.
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0100_0000_01b3;
 
 #[cfg(test)]
 mod tests {
@@ -284,11 +287,11 @@ mod tests {
     #[test]
     fn the_first_difference_is_found() {
         let lines = |texts| traced(texts).kept();
-        assert_eq!(difference(&lines(&["a", "b"]), &lines(&["a", "b"])), None);
-        let found = difference(&lines(&["a", "b"]), &lines(&["a", "c"])).unwrap();
+        assert_eq!(Difference::between(&lines(&["a", "b"]), &lines(&["a", "b"])), None);
+        let found = Difference::between(&lines(&["a", "b"]), &lines(&["a", "c"])).unwrap();
         assert_eq!((found.number, found.before.len()), (1, 1));
         assert!(found.to_string().contains("one run:      0.000000007 test: b"), "{found}");
-        let shorter = difference(&lines(&["a", "b"]), &lines(&["a"])).unwrap();
+        let shorter = Difference::between(&lines(&["a", "b"]), &lines(&["a"])).unwrap();
         assert_eq!((shorter.number, shorter.second), (1, None));
     }
 }

@@ -43,6 +43,7 @@ impl HostEntry {
 }
 
 /// `EMFILE` of every Unix.
+#[cfg(not(windows))]
 const TOO_MANY_OPEN_FILES: i32 = 24;
 
 /// `WSAEMFILE`.

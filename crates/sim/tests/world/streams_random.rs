@@ -39,6 +39,8 @@ proptest! {
         let link = Link { loss, reorder, latency, bandwidth, ..Link::WAN };
         let mut settings = Settings { link, ..Settings::default() };
         settings.streams.window = window;
+        // With a quarter of all packets lost, the usual number of tries is too small once in a thousand.
+        settings.streams.connect_retries = 20;
         let sim = Sim::with(seed, settings);
         let (alice, bob) = (sim.host("alice"), sim.host("bob"));
         let (there, back) = (bytes(seed, len), bytes(!seed, len / 3));
