@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// An unoptimized build has time for few.
 const NODES: usize = if cfg!(debug_assertions) { 14 } else { 40 };
-const OUTBOUND: usize = if cfg!(debug_assertions) { 4 } else { 8 };
+const OUTBOUND: usize = if cfg!(debug_assertions) { 2 } else { 8 };
 const INBOUND: usize = 2 * OUTBOUND;
 
 /// How long the nodes may take to find each other and fill their slots.
