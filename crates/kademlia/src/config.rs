@@ -18,8 +18,8 @@ use crate::{LookupConfig, StoreConfig, TableConfig};
 /// use p2p_kademlia::KademliaConfig;
 ///
 /// let config = KademliaConfig {
-///     discovery_endpoints: vec!["quic://0.0.0.0:9001".parse()?, "udp://0.0.0.0:9002".parse()?],
-///     bootstrap_peers: vec!["quic://192.0.2.7:9001".parse()?],
+///     discovery_endpoints: vec!["tls://0.0.0.0:9001".parse()?, "udp://0.0.0.0:9002".parse()?],
+///     bootstrap_peers: vec!["tls://192.0.2.7:9001".parse()?],
 ///     ..KademliaConfig::default()
 /// };
 /// config.validate()?;
