@@ -10,6 +10,7 @@ pub mod codec;
 pub mod disconnect;
 pub mod error;
 pub mod handshake;
+mod inbound;
 pub mod keypair;
 pub mod limiter;
 pub mod prefix;
@@ -28,6 +29,7 @@ pub use handshake::{
     Channel, Handshake, HandshakeError, HandshakeParams, Negotiated, Offer, Party, Purpose, RejectReason, RemotePeer,
     Role,
 };
+pub use inbound::{HandshakePlace, InboundHandshakes};
 pub use keypair::{Domain, KeyError, KeyPair, KeyPairType, PublicKey};
 pub use limiter::{Admission, HandshakeId, HandshakeLimiter, HandshakeLimits};
 pub use p2p_core::{InvalidPeerId, PeerId};

@@ -1,11 +1,9 @@
 //! Accepts connections.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use p2p_core::TaskHandle;
 use p2p_identity::access::{Action, Subject};
-use p2p_identity::{Error, HandshakeError, HandshakeId, HandshakeLimiter, RejectReason, RemotePeer, Result};
+use p2p_identity::{Error, HandshakeError, RejectReason, RemotePeer, Result};
 use p2p_net::{Connection, Endpoint, Incoming, Listener, MessageReceiver, MessageSender};
 
 use crate::establish::{Attempt, Failure, establish};
@@ -29,38 +27,7 @@ pub struct LookupConnection {
     pub receiver: MessageReceiver,
 }
 
-/// Inbound handshakes under way.
-pub(crate) struct Handshakes {
-    pub(crate) limiter: HandshakeLimiter,
-    tasks: BTreeMap<HandshakeId, TaskHandle>,
-}
-
-impl Handshakes {
-    pub(crate) fn new(limiter: HandshakeLimiter) -> Self {
-        Self { limiter, tasks: BTreeMap::new() }
-    }
-}
-
-/// Reports a handshake as finished, however its task ends.
-struct Finish {
-    shared: Arc<Shared>,
-    id: HandshakeId,
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        let mut handshakes = self.shared.handshakes();
-        handshakes.limiter.finish(self.id);
-        handshakes.tasks.remove(&self.id);
-    }
-}
-
 impl Shared {
-    fn handshakes(&self) -> MutexGuard<'_, Handshakes> {
-        // Limiter and map are valid after each statement.
-        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Listens; the endpoint with the port that the system chose.
     pub(crate) async fn listen(self: &Arc<Self>, endpoint: &Endpoint) -> Result<Endpoint> {
         self.check_open()?;
@@ -115,28 +82,13 @@ impl Shared {
             self.buses.connection(ConnectionEventKind::AcceptFailed { error }, &endpoint, None);
             return;
         }
-        let mut handshakes = self.handshakes();
-        let Some(admission) = handshakes.limiter.admit(incoming.remote_addr().ip(), self.runtime.now()) else {
-            return incoming.refuse();
-        };
-        let evicted = admission.evict.and_then(|id| handshakes.tasks.remove(&id));
-        drop(handshakes);
-        evicted.iter().for_each(TaskHandle::abort);
-        let id = admission.id;
-        let finish = Finish { shared: self.clone(), id };
-        // Not under the lock: a group that is shut down drops the future here, and with it `finish`, which locks.
-        let task = self.tasks.spawn("handshake", async move {
-            let shared = finish.shared.clone();
-            let progress = || shared.handshakes().limiter.progress(finish.id, shared.runtime.now());
-            shared.handshake(incoming, admission.deadline, &progress).await;
+        let now = self.runtime.now();
+        let Some(place) = self.handshakes.admit(incoming.remote_addr().ip(), now) else { return incoming.refuse() };
+        let shared = self.clone();
+        place.run(&self.tasks, "handshake", |place| async move {
+            let progress = || place.progress(shared.runtime.now());
+            shared.handshake(incoming, place.deadline(), &progress).await;
         });
-        let mut handshakes = self.handshakes();
-        if handshakes.limiter.contains(id) {
-            handshakes.tasks.insert(id, task);
-        } else {
-            // It has ended already, or had to make room before it was on the list.
-            task.abort();
-        }
     }
 
     async fn handshake(

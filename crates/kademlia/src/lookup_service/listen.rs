@@ -1,42 +1,14 @@
 //! Takes connections in: listeners, and the handshakes of those who come.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use p2p_core::TaskHandle;
+use p2p_identity::Result;
 use p2p_identity::access::{Direction, Subject};
-use p2p_identity::{HandshakeId, HandshakeLimiter, HandshakeLimits, Result};
 use p2p_net::{Endpoint, Incoming, Listener};
 
 use super::LookupServer;
 use super::serve::Inner;
-
-/// Inbound handshakes under way.
-pub(super) struct Handshakes {
-    limiter: HandshakeLimiter,
-    tasks: BTreeMap<HandshakeId, TaskHandle>,
-}
-
-impl Handshakes {
-    pub(super) fn new(limits: HandshakeLimits) -> Self {
-        Self { limiter: HandshakeLimiter::new(limits), tasks: BTreeMap::new() }
-    }
-}
-
-/// Reports a handshake as finished, however its task ends.
-struct Finish {
-    inner: Arc<Inner>,
-    id: HandshakeId,
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        let mut handshakes = self.inner.handshakes();
-        handshakes.limiter.finish(self.id);
-        handshakes.tasks.remove(&self.id);
-    }
-}
 
 impl LookupServer {
     /// Listens; the endpoint with the port that the system chose.
@@ -52,11 +24,6 @@ impl LookupServer {
 }
 
 impl Inner {
-    fn handshakes(&self) -> MutexGuard<'_, Handshakes> {
-        // Limiter and map are valid after each statement.
-        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn accept_all(self: Arc<Self>, listener: Listener) {
         // An error is the end: shut down, or a socket that has failed for good.
         while let Ok(incoming) = listener.accept().await {
@@ -70,28 +37,13 @@ impl Inner {
         if !self.authenticator.allows(&Subject::Endpoint(&endpoint), Direction::Inbound) {
             return incoming.refuse();
         }
-        let mut handshakes = self.handshakes();
-        let Some(admission) = handshakes.limiter.admit(incoming.remote_addr().ip(), self.runtime.now()) else {
-            return incoming.refuse();
-        };
-        let evicted = admission.evict.and_then(|id| handshakes.tasks.remove(&id));
-        drop(handshakes);
-        evicted.iter().for_each(TaskHandle::abort);
-        let id = admission.id;
-        let finish = Finish { inner: self.clone(), id };
-        // Not under the lock: a group that is shut down drops the future here, and with it `finish`, which locks.
-        let task = self.tasks.spawn("lookup handshake", async move {
-            let inner = finish.inner.clone();
-            let progress = || inner.handshakes().limiter.progress(finish.id, inner.runtime.now());
-            inner.handshake(incoming, admission.deadline, &progress).await;
+        let now = self.runtime.now();
+        let Some(place) = self.handshakes.admit(incoming.remote_addr().ip(), now) else { return incoming.refuse() };
+        let inner = self.clone();
+        place.run(&self.tasks, "lookup handshake", |place| async move {
+            let progress = || place.progress(inner.runtime.now());
+            inner.handshake(incoming, place.deadline(), &progress).await;
         });
-        let mut handshakes = self.handshakes();
-        if handshakes.limiter.contains(id) {
-            handshakes.tasks.insert(id, task);
-        } else {
-            // It has ended already, or had to make room before it was on the list.
-            task.abort();
-        }
     }
 
     async fn handshake(self: &Arc<Self>, incoming: Incoming, deadline: Instant, progress: &(dyn Fn() + Send + Sync)) {

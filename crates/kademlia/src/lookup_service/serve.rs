@@ -7,11 +7,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use p2p_core::{Runtime, TaskGroup};
 use p2p_identity::access::{Candidate, Direction, Subject};
-use p2p_identity::{HandshakeLimits, PrefixCounter, close_code};
+use p2p_identity::{HandshakeLimits, InboundHandshakes, PrefixCounter, close_code};
 use p2p_net::{Connection, Error, MessageReceiver, MessageSender, Stream, Transports};
 
 use super::connections::Connections;
-use super::listen::Handshakes;
 use super::rate::RequestLimiter;
 use super::{Answerer, Asker, Authenticated, Authenticator, MESSAGE_LIMITS};
 use crate::message::{MAX_REQUEST_LEN, Request, Response};
@@ -30,7 +29,7 @@ pub(super) struct Inner {
     pub(super) tasks: Arc<TaskGroup>,
     pub(super) transports: Transports,
     pub(super) authenticator: Arc<Authenticator>,
-    pub(super) handshakes: Mutex<Handshakes>,
+    pub(super) handshakes: InboundHandshakes,
     answerer: Answerer,
     connections: Mutex<Connections<Connection>>,
     limiter: Mutex<RequestLimiter>,
@@ -63,7 +62,7 @@ impl LookupServer {
             tasks: parts.tasks,
             transports: parts.transports,
             authenticator: parts.authenticator,
-            handshakes: Mutex::new(Handshakes::new(handshakes)),
+            handshakes: InboundHandshakes::new(handshakes),
             answerer: parts.answerer,
             connections: Mutex::new(Connections::new(limits.inbound_connections, prefixes)),
             limiter: Mutex::new(limiter),

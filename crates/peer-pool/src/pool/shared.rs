@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use p2p_core::{ByteBudget, PeerId, Runtime, TaskGroup};
 use p2p_identity::access::AccessControl;
 use p2p_identity::{
-    DisconnectReason, Error, HandshakeLimiter, HandshakeParams, KeyPair, Offer, PeerRecord, Prefix, ProtocolId,
+    DisconnectReason, Error, HandshakeParams, InboundHandshakes, KeyPair, Offer, PeerRecord, Prefix, ProtocolId,
     Purpose, Result,
 };
 use p2p_net::{Endpoint, Transports};
@@ -18,7 +18,7 @@ use super::buses::Buses;
 use super::conduct::Conduct;
 use crate::attached::Attached;
 use crate::broadcast::Group;
-use crate::listener::{Handshakes, Lookups};
+use crate::listener::Lookups;
 use crate::peer::{Leave, Peer};
 use crate::registry::{DialKind, Registry};
 use crate::{ConnectionId, Offence, PeerEvent, PoolConfig};
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) dials: [Semaphore; DialKind::COUNT],
     /// The task of each connected peer.
     pub(crate) sessions: TaskGroup,
-    pub(crate) handshakes: Mutex<Handshakes>,
+    pub(crate) handshakes: InboundHandshakes,
     pub(crate) lookups: Mutex<Option<Lookups>>,
     closing: AtomicBool,
     next_connection: AtomicU64,
@@ -101,7 +101,7 @@ impl Shared {
             changed: Notify::new(),
             dials: [1, 1, KEPT_DIALS, 1].map(|times| Semaphore::new(limits.dials * times)),
             sessions: TaskGroup::new(runtime.clone()),
-            handshakes: Mutex::new(Handshakes::new(HandshakeLimiter::new(config.handshake_limits()))),
+            handshakes: InboundHandshakes::new(config.handshake_limits()),
             lookups: Mutex::default(),
             closing: AtomicBool::new(false),
             next_connection: AtomicU64::new(1),
