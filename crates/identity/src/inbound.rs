@@ -20,7 +20,7 @@ use crate::{HandshakeId, HandshakeLimiter, HandshakeLimits};
 /// use p2p_core::{TaskGroup, runtime};
 /// use p2p_identity::{HandshakeLimits, InboundHandshakes};
 ///
-/// let tasks = TaskGroup::new(runtime::current().unwrap());
+/// let tasks = TaskGroup::new(runtime::current().expect("this is tokio"));
 /// let handshakes = InboundHandshakes::new(HandshakeLimits::default());
 /// let now = tasks.runtime().now();
 /// let place = handshakes.admit([192, 0, 2, 1].into(), now).expect("the limits are not 0");
@@ -129,11 +129,11 @@ mod tests {
 
     fn handshakes(total: usize) -> (TaskGroup, InboundHandshakes) {
         let limits = HandshakeLimits { total, ..HandshakeLimits::default() };
-        (TaskGroup::new(runtime::current().unwrap()), InboundHandshakes::new(limits))
+        (TaskGroup::new(runtime::current().expect("this is tokio")), InboundHandshakes::new(limits))
     }
 
     fn admit(tasks: &TaskGroup, handshakes: &InboundHandshakes) -> HandshakePlace {
-        handshakes.admit([192, 0, 2, 1].into(), tasks.runtime().now()).unwrap()
+        handshakes.admit([192, 0, 2, 1].into(), tasks.runtime().now()).expect("no limit is 0")
     }
 
     fn under_way(handshakes: &InboundHandshakes) -> (usize, usize) {
