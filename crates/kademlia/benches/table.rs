@@ -9,6 +9,11 @@ use std::time::Instant;
 use divan::Bencher;
 use p2p_kademlia::{Contact, Key, Table, TableConfig};
 
+use self::random::Random;
+
+#[path = "../tests/support/random.rs"]
+mod random;
+
 /// A signed contact without its record: what remains is the table's own.
 #[derive(Clone)]
 struct Node(Key);
@@ -24,24 +29,6 @@ impl Contact for Node {
 
     fn seq(&self) -> u64 {
         0
-    }
-}
-
-/// Random numbers that are the same in each run (SplitMix64, Steele, Lea and Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ x >> 31
-    }
-
-    fn key(&mut self) -> Key {
-        let mut bytes = [0; 32];
-        bytes.as_chunks_mut::<8>().0.iter_mut().for_each(|chunk| *chunk = self.next().to_be_bytes());
-        Key::from_bytes(bytes)
     }
 }
 

@@ -3,33 +3,12 @@
 use p2p_kademlia::{Key, SizeEstimator};
 use proptest::prelude::*;
 
+use self::random::Random;
+
+#[path = "support/random.rs"]
+mod random;
+
 const K: usize = 20;
-
-/// Random numbers that are the same in each run (SplitMix64, Steele, Lea and Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ x >> 31
-    }
-
-    fn key(&mut self) -> Key {
-        let mut bytes = [0; 32];
-        bytes.as_chunks_mut::<8>().0.iter_mut().for_each(|chunk| *chunk = self.next().to_be_bytes());
-        Key::from_bytes(bytes)
-    }
-
-    /// A key that has the first two bytes of `like`, and the third up to its last bits.
-    fn near(&mut self, like: &Key) -> Key {
-        let mut bytes = *self.key().as_bytes();
-        bytes[..2].copy_from_slice(&like.as_bytes()[..2]);
-        bytes[2] = like.as_bytes()[2] ^ bytes[2] & 3;
-        Key::from_bytes(bytes)
-    }
-}
 
 /// All nodes of a network, sorted.
 struct Network(Vec<Key>);
@@ -104,7 +83,7 @@ fn looking_at_one_place_again_and_again_teaches_nothing() {
     estimator.add(&target, network.closest(&target, &[]));
     let once = estimator.estimate().unwrap();
     for _ in 0..100 {
-        let near = random.near(&target);
+        let near = random.key_near(&target, 22);
         estimator.add(&near, network.closest(&near, &[]));
     }
     let often = estimator.estimate().unwrap();
@@ -120,7 +99,7 @@ fn ids_ground_for_some_spots_mislead_nobody() {
         for n in 0..60 {
             let target = random.key();
             // A third of the lookups end at a spot with ids closer than anybody honest.
-            let ground: Vec<Key> = (0..K).map(|_| random.near(&target)).collect();
+            let ground: Vec<Key> = (0..K).map(|_| random.key_near(&target, 22)).collect();
             let found = network.closest(&target, if n % 3 == 0 { &ground } else { &[] });
             plain += K as f64 / found.iter().map(|key| target.distance(key).fraction()).fold(0.0, f64::max);
             lookups += 1.0;
@@ -148,7 +127,7 @@ fn density_tells_ground_ids_from_chance() {
         let found = (0..50).filter(|_| {
             let target = random.key();
             let first = network.closest(&target, &[])[0].distance(&target);
-            let ground = std::iter::repeat_with(|| random.near(&target));
+            let ground = std::iter::repeat_with(|| random.key_near(&target, 22));
             let ground: Vec<Key> = ground.filter(|key| key.distance(&target) < first).take(sybils).collect();
             estimator.is_too_dense(&target, network.closest(&target, &ground))
         });

@@ -14,6 +14,11 @@ use p2p_kademlia::message::{Closer, MAX_CONTACTS};
 use p2p_kademlia::{KademliaConfig, Key, Request, Response, Target};
 use p2p_net::{Endpoint, Transport};
 
+use self::random::Random;
+
+#[path = "../support/random.rs"]
+mod random;
+
 /// How long a node that is not there is waited for.
 const NO_ANSWER: Duration = Duration::from_secs(3);
 
@@ -27,7 +32,7 @@ pub(crate) struct Net {
     by_address: BTreeMap<SocketAddr, usize>,
     events: BinaryHeap<Reverse<(Instant, u64, usize, Event)>>,
     next: u64,
-    random: u64,
+    random: Random,
     /// Which part each node is in; nodes of different parts do not reach each other.
     pub(crate) part: BTreeMap<usize, u8>,
     /// Nodes that nobody can dial.
@@ -107,7 +112,7 @@ impl Net {
             by_address: BTreeMap::new(),
             events: BinaryHeap::new(),
             next: 0,
-            random: seed,
+            random: Random(seed),
             part: BTreeMap::new(),
             unreachable: BTreeSet::new(),
             sybils: BTreeSet::new(),
@@ -120,7 +125,7 @@ impl Net {
     }
 
     pub(crate) fn random(&mut self) -> u64 {
-        splitmix(&mut self.random)
+        self.random.next()
     }
 
     /// Adds a node that knows these others, and starts it.
@@ -130,8 +135,8 @@ impl Net {
             ..KademliaConfig::default()
         };
         change(&mut config);
-        let mut state = self.random();
-        let random = Box::new(move || splitmix(&mut state));
+        let mut random = Random(self.random());
+        let random = Box::new(move || random.next());
         let mut engine = Engine::new(&key_pair(n), &config, 0, self.now, random);
         engine.set_pings(true);
         let udp = Endpoint::from_socket_addr(Transport::Udp, address(n));
@@ -388,14 +393,6 @@ impl Net {
         }
         seen.len()
     }
-}
-
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// A network of `count` nodes that joined through the first one, a second apart, and had time to settle.

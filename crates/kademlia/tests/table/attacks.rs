@@ -6,7 +6,7 @@ use std::time::Instant;
 use p2p_identity::Prefix;
 use p2p_kademlia::{Insert, Key, Table, TableConfig};
 
-use crate::support::{Node, Random, alive, elsewhere, key_with, secs, start};
+use crate::support::{Node, Random, alive, elsewhere, key_with, secs, shuffle, start};
 
 const HONEST: usize = 100_000;
 const IDS: usize = 10_000;
@@ -65,7 +65,7 @@ fn two_hosts(seed: u64, order: Order, config: TableConfig) -> Share {
         Order::Last => nodes.extend(ids),
         Order::Mixed => {
             nodes.extend(ids);
-            random.shuffle(&mut nodes);
+            shuffle(&mut random, &mut nodes);
         }
     }
     let mut table = Table::new(random.key(), config);
@@ -133,16 +133,16 @@ fn cluster(seed: u64, config: TableConfig, honest_at: impl Fn(Instant) -> Instan
     let now = start();
     let mut random = Random(seed);
     let local = key_with(&[0], 0);
-    let target = random.key_like(&key_with(&[0x80], 0), 1);
+    let target = random.key_near(&key_with(&[0x80], 0), 1);
     let mut table = Table::new(local, config);
     for n in 0..200 {
-        alive(&mut table, now, Node::new(random.key_like(&target, 12), elsewhere(n)));
+        alive(&mut table, now, Node::new(random.key_near(&target, 12), elsewhere(n)));
     }
     let crowd: Vec<Key> = table.iter().map(|node| node.key).collect();
     assert_eq!(crowd.len(), 20);
     // Of the honest nodes, those who differ from us in the first bit. They meet us, and meet us again.
     let honest: Vec<Node> =
-        (0..200).map(|n| Node::new(random.key_like(&key_with(&[0x80], 0), 1), elsewhere(1000 + n))).collect();
+        (0..200).map(|n| Node::new(random.key_near(&key_with(&[0x80], 0), 1), elsewhere(1000 + n))).collect();
     let mut at = honest_at(now);
     for _ in 0..30 {
         honest.iter().for_each(|node| _ = alive(&mut table, at, *node));
@@ -185,13 +185,13 @@ fn balance_pushes_out_few_whatever_the_attacker_has() {
         let mut table = Table::new(key_with(&[0], 0), TableConfig { caps: false, ..TableConfig::default() });
         let mut honest = Vec::new();
         for n in 0..20 {
-            let node = Node::new(random.key_like(&key_with(&[0x80], 0), 1), elsewhere(n));
+            let node = Node::new(random.key_near(&key_with(&[0x80], 0), 1), elsewhere(n));
             assert_eq!(alive(&mut table, now, node), Insert::Added);
             honest.push(node);
         }
         // Ids everywhere in the bucket, from wherever it likes, that all stay for an hour and answer again and again.
         let ids: Vec<Node> =
-            (0..200).map(|n| Node::new(random.key_like(&key_with(&[0x80], 0), 1), elsewhere(1000 + n))).collect();
+            (0..200).map(|n| Node::new(random.key_near(&key_with(&[0x80], 0), 1), elsewhere(1000 + n))).collect();
         for minute in 10..70 {
             let at = now + secs(minute * 60);
             ids.iter().for_each(|node| _ = alive(&mut table, at, *node));
@@ -216,12 +216,12 @@ fn newcomers_who_do_not_stay_push_out_nobody() {
     let mut random = Random(9);
     let mut table = Table::new(key_with(&[0], 0), TableConfig { caps: false, ..TableConfig::default() });
     let honest: Vec<Node> =
-        (0..20).map(|n| Node::new(random.key_like(&key_with(&[0x80], 0), 1), elsewhere(n))).collect();
+        (0..20).map(|n| Node::new(random.key_near(&key_with(&[0x80], 0), 1), elsewhere(n))).collect();
     honest.iter().for_each(|node| assert_eq!(alive(&mut table, now, *node), Insert::Added));
     for n in 0..5_000 {
         let at = now + secs(300 + n / 3);
         let insert =
-            alive(&mut table, at, Node::new(random.key_like(&key_with(&[0x80], 0), 1), elsewhere(100 + n as usize)));
+            alive(&mut table, at, Node::new(random.key_near(&key_with(&[0x80], 0), 1), elsewhere(100 + n as usize)));
         assert!(matches!(insert, Insert::Waiting | Insert::Full));
     }
     assert!(table.iter().copied().eq(honest));

@@ -5,6 +5,11 @@ use std::time::{Duration, Instant};
 
 use p2p_kademlia::{Contact, Key, Table};
 
+pub(crate) use self::random::Random;
+
+#[path = "../support/random.rs"]
+mod random;
+
 /// A contact that is a position and an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Node {
@@ -33,41 +38,10 @@ impl Contact for Node {
     }
 }
 
-/// Random numbers that are the same in each run (SplitMix64, Steele, Lea and Flood 2014).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ x >> 31
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    pub(crate) fn key(&mut self) -> Key {
-        let mut bytes = [0; 32];
-        bytes.as_chunks_mut::<8>().0.iter_mut().for_each(|chunk| *chunk = self.next().to_be_bytes());
-        Key::from_bytes(bytes)
-    }
-
-    /// A key whose first `bits` bits are those of `like`.
-    pub(crate) fn key_like(&mut self, like: &Key, bits: usize) -> Key {
-        let mut bytes = *self.key().as_bytes();
-        for bit in 0..bits {
-            let mask = 0x80 >> (bit % 8);
-            bytes[bit / 8] = bytes[bit / 8] & !mask | like.as_bytes()[bit / 8] & mask;
-        }
-        Key::from_bytes(bytes)
-    }
-
-    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
-        for at in (1..list.len()).rev() {
-            list.swap(at, self.below(at + 1));
-        }
+/// Puts a list into a random order.
+pub(crate) fn shuffle<T>(random: &mut Random, list: &mut [T]) {
+    for at in (1..list.len()).rev() {
+        list.swap(at, random.below(at + 1));
     }
 }
 

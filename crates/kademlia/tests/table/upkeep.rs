@@ -54,9 +54,9 @@ fn idle_buckets_are_refreshed_hourly() {
     assert_eq!(refresh(&mut table, now), (0..=deepest).collect::<Vec<_>>());
     assert!(refresh(&mut table, now + secs(3599)).is_empty());
     // A lookup in its range spares a bucket the refresh.
-    let mut looked_up = Random(3).key_like(&local, 3);
+    let mut looked_up = Random(3).key_near(&local, 3);
     while local.common_prefix_len(&looked_up) != 3 {
-        looked_up = Random(looked_up.as_bytes()[0].into()).key_like(&local, 3);
+        looked_up = Random(looked_up.as_bytes()[0].into()).key_near(&local, 3);
     }
     table.on_lookup(now + secs(3600), &looked_up);
     let expected: Vec<usize> = (0..=deepest).filter(|index| *index != 3).collect();

@@ -10,7 +10,7 @@ use crate::scenarios::{SCENARIOS, Scenario};
 pub(crate) const HELP: &str = "\
 Whole nodes in the simulator.
 
-Usage: cargo xtask sim [--seeds N] [--first S] [--scenario NAME] [--seed X] [--threads T] [--list]
+Usage: cargo xtask sim [--seeds N] [--first S] [--scenario NAME] [--seed X] [--threads T] [--memory] [--list]
 
   --seeds N         run each scenario with N seeds (20)
   --first S         the first of them (1)
@@ -18,6 +18,7 @@ Usage: cargo xtask sim [--seeds N] [--first S] [--scenario NAME] [--seed X] [--t
   --seed X          only this seed: replays a failure
   --trace LINES     show so many of the last lines of the trace of a failure
   --threads T       worlds at the same time (as many as there are processors)
+  --memory          one run at a time; those that last show what memory they take
   --list            the scenarios
   --hash            print the trace's hash and nothing else
 ";
@@ -42,6 +43,8 @@ pub(crate) struct Args {
     pub(crate) threads: usize,
     /// So many of the last lines of the trace are shown with a failure.
     pub(crate) trace: usize,
+    /// Watch the memory of each run.
+    pub(crate) memory: bool,
     scenario: Option<&'static Scenario>,
     first: u64,
     seeds: u64,
@@ -50,7 +53,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Self, lexopt::Error> {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let mut args = Self { action: Action::Run, threads, trace: 0, scenario: None, first: 1, seeds: SEEDS };
+        let mut args =
+            Self { action: Action::Run, threads, trace: 0, memory: false, scenario: None, first: 1, seeds: SEEDS };
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Long("seeds") => args.seeds = parser.value()?.parse()?,
@@ -63,6 +67,7 @@ impl Args {
                     let known = SCENARIOS.iter().find(|scenario| scenario.name == name);
                     args.scenario = Some(known.ok_or_else(|| format!("there is no scenario {name:?}"))?);
                 }
+                Arg::Long("memory") => args.memory = true,
                 Arg::Long("list") => args.action = Action::List,
                 Arg::Long("hash") => args.action = Action::Hash,
                 Arg::Short('h') | Arg::Long("help") => args.action = Action::Help,
@@ -74,12 +79,12 @@ impl Args {
 
     /// All runs: seed by seed through all scenarios, so that a run that is cut short has seen each of them.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = Job> {
-        let chosen = self.scenario;
+        let (chosen, memory) = (self.scenario, self.memory);
         let (first, end) = (self.first, self.first.saturating_add(self.seeds));
         (first..end).flat_map(move |seed| {
             let scenarios = SCENARIOS.iter().filter(move |it| chosen.is_none_or(|chosen| std::ptr::eq(chosen, *it)));
             let due = scenarios.filter(move |it| chosen.is_some() || (seed - first) % it.every == 0);
-            due.map(move |scenario| Job { scenario, seed, twice: seed - first < TWICE })
+            due.map(move |scenario| Job { scenario, seed, twice: !memory && seed - first < TWICE })
         })
     }
 }

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::disallowed_methods, reason = "a program of tests, which measures real time")]
 
 mod args;
+mod memory;
 mod model;
 mod report;
 mod scenarios;
@@ -51,13 +52,16 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> ExitCode {
     let jobs: Vec<Job> = args.jobs().collect();
+    if args.memory {
+        memory::watch();
+    }
     let (next, started) = (AtomicUsize::new(0), Instant::now());
     let progress = Progress::new(jobs.len());
     let summary = Mutex::new(Summary::default());
     // What a scenario prints when it fails is in its panic's message, which is reported below with the seed.
     std::panic::set_hook(Box::new(|_| {}));
     std::thread::scope(|threads| {
-        for _ in 0..args.threads.min(jobs.len()) {
+        for _ in 0..if args.memory { 1 } else { args.threads.min(jobs.len()) } {
             threads.spawn(|| {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();

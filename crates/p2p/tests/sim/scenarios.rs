@@ -1,13 +1,19 @@
 //! The scenarios: what kind of town it is and what befalls it.
 
 mod basic;
+mod day;
 mod dht;
 mod faults;
 mod machines;
 
+use std::time::Duration;
+
 use p2p_sim::{Settings, Sim};
 
 use crate::town::{Outcome, Town};
+
+/// No world takes longer.
+const LONGEST: Duration = Duration::from_secs(25 * 3600);
 
 /// A kind of world. Each seed is another one of that kind.
 #[derive(Debug)]
@@ -40,6 +46,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "10 connected nodes with nothing to say, for an hour",
         every: 1,
         play: basic::idle,
+    },
+    Scenario {
+        name: "day",
+        about: "a small town for a day, with two restarts an hour: nothing may grow",
+        every: 20,
+        play: day::day,
     },
     Scenario {
         name: "partition",
@@ -93,7 +105,7 @@ impl Scenario {
     /// # Panics
     /// With the rule that was broken, and the end of the trace if that is wanted.
     pub(crate) fn run(&'static self, seed: u64, trace: usize) -> Outcome {
-        let sim = Sim::with(seed, Settings { trace_lines: trace, ..Settings::default() });
+        let sim = Sim::with(seed, Settings { trace_lines: trace, time_limit: LONGEST, ..Settings::default() });
         let _dump = Dump((trace > 0).then(|| sim.clone()));
         (self.play)(sim)
     }

@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 use crate::lookup::{Lookup, LookupConfig, RttEstimator};
 use crate::{Contact, Key};
 
+pub(super) use self::random::Random;
+
+#[path = "../../../tests/support/random.rs"]
+mod random;
+
 pub(super) const K: usize = 20;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,33 +41,7 @@ pub(super) fn node(key: Key) -> Node {
 
 /// A node that has the first `bits` bits in common with `key`, the rest at random: as close as a liar likes.
 pub(super) fn close_to(key: &Key, bits: usize, random: &mut Random) -> Node {
-    let mut bytes = *random.key().as_bytes();
-    for bit in 0..bits {
-        let mask = 0x80 >> (bit % 8);
-        bytes[bit / 8] = bytes[bit / 8] & !mask | key.as_bytes()[bit / 8] & mask;
-    }
-    node(Key::from_bytes(bytes))
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    pub(super) fn key(&mut self) -> Key {
-        let parts = [self.next(), self.next(), self.next(), self.next()];
-        Key::from_bytes(std::array::from_fn(|n| parts[n / 8].to_be_bytes()[n % 8]))
-    }
+    node(random.key_near(key, bits))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
