@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use p2p::protocol::ProtocolKind;
-use p2p::{Config, DisconnectReason, PeerConn, PeerEvent, PeerId};
+use p2p::{Config, DisconnectReason, Limits, PeerConn, PeerEvent, PeerId};
 
 use crate::common::{Host, World, everywhere_alone, id, in_time, median, numbered, shutdown};
 
@@ -58,7 +58,9 @@ async fn round(hub: &Host, n: u32, readers: &[PeerConn], frozen: PeerId) -> (Dur
 #[test]
 fn forty_nine_go_on_beside_one_that_has_stopped() {
     everywhere_alone(|world| async move {
-        let config = Config { stall_timeout: STALL, ping_timeout: Duration::from_secs(30), ..world.config() };
+        // Full before the time-out on a slow machine, too.
+        let limits = Limits { queue_messages: 4, ..Limits::default() };
+        let config = Config { limits, stall_timeout: STALL, ping_timeout: Duration::from_secs(30), ..world.config() };
         let mut hub = world.host_with(config).await;
         let _at_hub = hub.hold("/x", ProtocolKind::Optional);
         let mut peers = Vec::new();

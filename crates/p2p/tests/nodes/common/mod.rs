@@ -12,7 +12,7 @@ use p2p::{Config, DisconnectReason, Error, EventListener, Node, PeerEvent, PeerI
 use tokio::sync::mpsc;
 
 /// What nothing on loopback takes, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
 
