@@ -40,6 +40,20 @@ impl ByteBudget {
         reservation.try_grow(bytes).then_some(reservation)
     }
 
+    /// Makes sure that `held` covers `bytes`, taking what is missing in multiples of `step`; `false`, and nothing is
+    /// taken, when the budget has too little. What it covers beyond that stays.
+    pub fn try_cover(&self, held: &mut Option<Reservation>, bytes: usize, step: usize) -> bool {
+        let missing = bytes.saturating_sub(held.as_ref().map_or(0, Reservation::bytes)).next_multiple_of(step);
+        match held {
+            _ if missing == 0 => true,
+            Some(held) => held.try_grow(missing),
+            none => {
+                *none = self.try_reserve(missing);
+                none.is_some()
+            }
+        }
+    }
+
     /// As [`try_reserve`](Self::try_reserve), waiting until others have given enough back. Asking for more than the
     /// limit waits forever. Cancel-safe.
     pub async fn reserve(self, bytes: usize) -> Reservation {

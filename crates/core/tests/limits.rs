@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_core::{Backoff, ByteBudget, TokenBucket};
+use p2p_core::{Backoff, ByteBudget, Reservation, TokenBucket};
 use proptest::prelude::*;
 
 fn any_duration() -> impl Strategy<Value = Duration> {
@@ -158,4 +158,21 @@ fn a_budget_holds_among_threads() {
     });
     assert_eq!(budget.used(), 0, "all of it came back");
     assert_eq!(budget.limit(), LIMIT);
+}
+
+#[test]
+fn what_is_held_grows_in_steps() {
+    let budget = ByteBudget::new(100);
+    let mut held = None;
+    assert!(budget.try_cover(&mut held, 0, 30) && held.is_none());
+    assert!(budget.try_cover(&mut held, 1, 30));
+    assert_eq!(budget.used(), 30);
+    assert!(budget.try_cover(&mut held, 30, 30) && budget.try_cover(&mut held, 31, 30));
+    assert_eq!(budget.used(), 60);
+    // In steps it would be 120.
+    assert!(!budget.try_cover(&mut held, 91, 30));
+    assert_eq!((budget.used(), held.as_ref().map(Reservation::bytes)), (60, Some(60)));
+    assert!(budget.try_cover(&mut held, 5, 30));
+    drop(held);
+    assert_eq!(budget.used(), 0);
 }

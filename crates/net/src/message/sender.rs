@@ -262,7 +262,7 @@ impl Shared {
             }
         }
         let bytes = state.queue.bytes() + message.len();
-        if !state.reserve(bytes, &self.budget) {
+        if !self.budget.try_cover(&mut state.reserved, bytes, RESERVE_STEP) {
             drop(state);
             // A queue in which nothing waits was not told of the end.
             return Err(if self.flusher.is_closed() { self.ended().into() } else { TrySendError::Busy });
@@ -334,22 +334,6 @@ impl State {
     fn has_room(&self, len: usize, limits: &SendLimits) -> bool {
         let queue = &self.queue;
         queue.is_empty() || (queue.messages() < limits.queue_messages && queue.waiting() + len <= limits.queue_bytes)
-    }
-
-    /// Makes sure that `bytes` are paid for.
-    fn reserve(&mut self, bytes: usize, budget: &ByteBudget) -> bool {
-        let have = self.reserved.as_ref().map_or(0, Reservation::bytes);
-        if bytes <= have {
-            return true;
-        }
-        let step = (bytes - have).next_multiple_of(RESERVE_STEP);
-        match &mut self.reserved {
-            Some(reserved) => reserved.try_grow(step),
-            none => {
-                *none = budget.try_reserve(step);
-                none.is_some()
-            }
-        }
     }
 
     /// Moves queued messages to the stream: how many left the queue whole, and whether the stream takes no more.

@@ -218,29 +218,14 @@ impl Shared {
     /// Whether the node's budget allows to hold what was received; if not, nothing more is read.
     fn may_read(&self, io: &mut Io) -> bool {
         let unread = lock(&self.core).unread();
-        let have = io.reserved.as_ref().map_or(0, Reservation::bytes);
-        let paid = if unread > have {
-            let step = (unread - have).next_multiple_of(RESERVE_STEP);
-            match &mut io.reserved {
-                Some(reserved) => reserved.try_grow(step),
-                none => {
-                    *none = self.budget.try_reserve(step);
-                    none.is_some()
-                }
-            }
-        } else {
-            // Not for every read: giving back wakes whoever waits for the budget.
-            let enough = unread.next_multiple_of(RESERVE_STEP);
-            match &mut io.reserved {
-                Some(reserved) if enough > 0 => {
-                    if have > 2 * enough {
-                        reserved.shrink(have - enough);
-                    }
-                }
-                none => *none = None,
-            }
-            true
-        };
+        let paid = self.budget.try_cover(&mut io.reserved, unread, RESERVE_STEP);
+        // Not for every read: giving back wakes whoever waits for the budget.
+        let enough = unread.next_multiple_of(RESERVE_STEP);
+        match &mut io.reserved {
+            held if enough == 0 => *held = None,
+            Some(held) if held.bytes() > 2 * enough => held.shrink(held.bytes() - enough),
+            _ => {}
+        }
         self.paused.store(!paid, Ordering::Relaxed);
         paid
     }
