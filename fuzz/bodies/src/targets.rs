@@ -35,12 +35,12 @@ targets! {
     control 256
     dht_connections 160
     dht_datagram 160
-    dht_lookup 192
+    dht_lookup 160
     dht_message 768
     dht_rate 192
     dht_state 512
-    dht_store 192
-    dht_table 192
+    dht_store 160
+    dht_table 160
     endpoint 384
     event_bus 128
     handshake 128

@@ -17,6 +17,8 @@ struct Asked {
     node: Node,
     at: Instant,
     connected: Option<Instant>,
+    /// Whether it was slow once, so that another one was asked in its place.
+    was_slow: bool,
 }
 
 /// A lookup that is driven, and what it must have come to.
@@ -96,21 +98,23 @@ impl Drive {
 
     /// Whether somebody was to be asked.
     fn ask(&mut self, input: &mut Input<'_>) -> bool {
-        let fails_at = |asked: &Asked| fails_at(&self.config, &self.rtt, asked);
         let is_over = self.lookup.is_finished() || self.now >= self.begun + self.config.max_time;
-        let late = if is_over { 0 } else { self.pending.iter().filter(|it| fails_at(it) <= self.now).count() };
-        let in_time: Vec<bool> = self.pending.iter().map(|it| is_over || fails_at(it) > self.now).collect();
-        let mut in_time = in_time.into_iter();
-        self.pending.retain(|_| in_time.next().unwrap_or(true));
-        self.failures += late;
-        let (now, config) = (self.now, &self.config);
-        let fast = |asked: &&Asked| slow_at(config, asked) > now;
-        let in_flight = self.pending.iter().filter(fast).count();
+        let before = self.pending.len();
+        self.pending.retain(|asked| is_over || fails_at(&self.config, &self.rtt, asked) > self.now);
+        self.failures += before - self.pending.len();
+        for asked in &mut self.pending {
+            asked.was_slow |= slow_at(&self.config, asked) <= self.now;
+        }
+        let (alpha, paths) = (self.config.alpha.max(1), self.config.paths.max(1));
+        let fast = self.pending.iter().filter(|asked| slow_at(&self.config, asked) > self.now);
+        let (in_flight, revived) = (fast.clone().count(), fast.filter(|asked| asked.was_slow).count());
         let Some(node) = self.lookup.next(self.now) else {
             self.pending.retain(|_| !self.lookup.is_finished());
             return false;
         };
-        assert!(!is_over && in_flight < self.config.alpha.max(1) * self.config.paths.max(1));
+        assert!(!is_over, "it asks beyond its time");
+        // Who was slow and then connected counts again, on its own path only.
+        assert!(in_flight - revived < alpha * paths && (paths > 1 || in_flight < alpha), "{in_flight} at a time");
         assert!(node.key != LOCAL && self.heard.contains(&node.key), "nobody named {node:?}");
         assert!(self.asked.insert(node.key), "{node:?} is asked twice");
         self.check_prefix(&node);
@@ -127,7 +131,7 @@ impl Drive {
             if connected.is_some() {
                 self.lookup.on_connected(self.now, &node.key);
             }
-            self.pending.push(Asked { node, at: self.now, connected });
+            self.pending.push(Asked { node, at: self.now, connected, was_slow: false });
         }
         true
     }

@@ -223,11 +223,12 @@ impl Model {
     /// Who makes room in a full bucket so that it is more even.
     fn surplus(&self, now: Instant, key: &Key, settled: bool) -> Option<usize> {
         let bucket = bucket_of(key);
-        let count = |sub: usize| self.of_bucket(bucket).filter(|it| self.sub_prefix(&it.node.key) == sub).count();
-        let most = (0..16).map(count).max()?;
-        let crowded = |known: &Known| known.bucket() == bucket && count(self.sub_prefix(&known.node.key)) == most;
+        let mut counts = [0; 16];
+        self.of_bucket(bucket).for_each(|known| counts[self.sub_prefix(&known.node.key)] += 1);
+        let most = counts.into_iter().max()?;
+        let crowded = |known: &Known| known.bucket() == bucket && counts[self.sub_prefix(&known.node.key)] == most;
         let last = self.members.iter().rposition(crowded)?;
-        let uneven = most >= count(self.sub_prefix(key)) + 2;
+        let uneven = most >= counts[self.sub_prefix(key)] + 2;
         (uneven && (settled || !self.is_settled(now, &self.members[last]))).then_some(last)
     }
 
@@ -237,8 +238,9 @@ impl Model {
         let here: Vec<Known> = self.waiting.iter().filter(|known| known.bucket() == bucket).copied().collect();
         if here.len() > self.config.replacements {
             let sub = |known: &Known| self.sub_prefix(&known.node.key);
-            let count = |which: usize| here.iter().filter(|known| sub(known) == which).count();
-            let crowd = (0..16).rev().max_by_key(|which| count(*which));
+            let mut counts = [0; 16];
+            here.iter().for_each(|known| counts[sub(known)] += 1);
+            let crowd = (0..16).rev().max_by_key(|which| counts[*which]);
             let mut crowd: Vec<&Known> = here.iter().filter(|known| Some(sub(known)) == crowd).collect();
             let patience: Duration = 2 * self.config.check_interval;
             let leaves = match crowd.iter().find(|known| now.saturating_duration_since(known.last) >= patience) {
