@@ -107,7 +107,7 @@ fn check_due(table: &mut Table<Node>, model: &mut Model, now: Instant, answers: 
 
 /// Takes the position that is to be looked up.
 fn refresh(table: &mut Table<Node>, model: &mut Model, now: Instant, random: u8, config: &TableConfig) {
-    let farthest = model.members.iter().map(|known| bucket_of(&known.node.key)).max();
+    let farthest = model.members.iter().map(|known| known.bucket).max();
     let used = farthest.map_or(0, |farthest| farthest + 1);
     let every = config.bucket_refresh;
     // A lookup that is in the future was before the clock went back.
@@ -137,15 +137,15 @@ fn check(table: &Table<Node>, model: &Model) {
         assert_eq!(table.get(&known.node.key), Some(&known.node));
     }
     let in_order = |list: &[model::Known]| {
-        let mut nodes: Vec<Node> = list.iter().map(|known| known.node).collect();
-        nodes.sort_by_key(|node| bucket_of(&node.key));
-        nodes
+        let mut list = list.to_vec();
+        list.sort_by_key(|known| known.bucket);
+        list.into_iter().map(|known| known.node).collect::<Vec<Node>>()
     };
     assert!(table.iter().eq(&in_order(&model.members)));
     assert!(table.replacements().eq(&in_order(&model.waiting)));
     let mut seen = 0;
     for info in table.buckets() {
-        let waiting = model.waiting.iter().filter(|known| bucket_of(&known.node.key) == info.index).count();
+        let waiting = model.waiting.iter().filter(|known| known.bucket == info.index).count();
         assert_eq!((info.len, info.replacements), (model.of_bucket(info.index).count(), waiting));
         assert_eq!(info.refreshed, model.refreshed[info.index]);
         assert!(info.len <= table.config().k && info.replacements <= table.config().replacements);

@@ -24,6 +24,7 @@ enum What {
 #[derive(Debug, Clone)]
 struct Item {
     key: Key,
+    closeness: usize,
     what: What,
     /// Later ones have higher numbers.
     number: u64,
@@ -35,7 +36,7 @@ struct Item {
 impl Item {
     /// The lowest goes first.
     fn rank(&self) -> (usize, Instant, u64) {
-        (LOCAL.common_prefix_len(&self.key), self.expires, self.number)
+        (self.closeness, self.expires, self.number)
     }
 
     fn provider(&self) -> Option<PeerId> {
@@ -284,7 +285,8 @@ impl Model {
         cost: usize,
         sponsor: Option<Prefix>,
     ) -> Result<Option<Item>, Refused> {
-        let new = Item { key, what, number: self.numbers, expires, cost, sponsors: sponsor.into_iter().collect() };
+        let (closeness, sponsors) = (LOCAL.common_prefix_len(&key), sponsor.into_iter().collect());
+        let new = Item { key, closeness, what, number: self.numbers, expires, cost, sponsors };
         let mut list = self.list.clone();
         let before = at.map(|at| list.remove(at));
         if let Some(sponsor) = sponsor {

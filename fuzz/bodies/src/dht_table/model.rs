@@ -34,6 +34,9 @@ impl Contact for Node {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub(super) node: Node,
+    pub(super) bucket: usize,
+    /// Which part of its bucket it is in.
+    sub_prefix: usize,
     pub(super) since: Instant,
     pub(super) last: Instant,
     pub(super) failures: u32,
@@ -41,12 +44,6 @@ pub(super) struct Known {
     prefix: Option<Prefix>,
     /// How many had answered by the time that it was last heard of.
     heard: u64,
-}
-
-impl Known {
-    fn bucket(&self) -> usize {
-        bucket_of(&self.node.key)
-    }
 }
 
 pub(super) fn bucket_of(key: &Key) -> usize {
@@ -85,14 +82,16 @@ impl Model {
         let check_at = now + self.config.check_interval;
         let since = before.map_or(now, |known| known.since);
         let node = before.map(|known| known.node).filter(|known| known.seq >= node.seq).unwrap_or(node);
-        let known = Known { node, since, last: now, failures: 0, check_at, prefix, heard: self.answers };
+        let sub_prefix = self.sub_prefix(&node.key);
+        let known =
+            Known { node, bucket, sub_prefix, since, last: now, failures: 0, check_at, prefix, heard: self.answers };
         if let Some(at) = member {
             self.members[at] = known;
             return Insert::Known;
         }
         self.refreshed.resize(self.refreshed.len().max(bucket + 1), None);
         let there = self.of_bucket(bucket).count();
-        let is_dead = |known: &Known| known.bucket() == bucket && known.failures >= self.config.max_failures;
+        let is_dead = |known: &Known| known.bucket == bucket && known.failures >= self.config.max_failures;
         let dead = self.members.iter().position(is_dead);
         if there < self.config.k {
             self.members.push(known);
@@ -103,7 +102,7 @@ impl Model {
             self.members.push(known);
             return Insert::Replaced(dead.node.key);
         }
-        match self.surplus(now, &node.key, self.is_settled(now, &known)) {
+        match self.surplus(now, &known, self.is_settled(now, &known)) {
             Some(at) => {
                 let displaced = self.members.remove(at);
                 self.members.push(known);
@@ -137,7 +136,7 @@ impl Model {
         let canonical = |ip: Option<IpAddr>| ip.map(|ip| ip.to_canonical());
         let moved = canonical(known.node.ip) != canonical(node.ip);
         let prefix = self.counted(node.ip);
-        if node.seq <= known.node.seq || moved && prefix != known.prefix && !self.has_room(known.bucket(), prefix) {
+        if node.seq <= known.node.seq || moved && prefix != known.prefix && !self.has_room(known.bucket, prefix) {
             return false;
         }
         let retry = self.config.retry_interval;
@@ -163,9 +162,9 @@ impl Model {
 
     /// Whether a replacement that answered would get a place, its time of waiting aside.
     pub(super) fn is_wanted(&self, now: Instant, known: &Known) -> bool {
-        let bucket = known.bucket();
+        let bucket = known.bucket;
         let alive = self.of_bucket(bucket).filter(|known| known.failures < self.config.max_failures).count();
-        let room = alive < self.config.k || self.surplus(now, &known.node.key, true).is_some();
+        let room = alive < self.config.k || self.surplus(now, known, true).is_some();
         room && self.table_has_room(known.prefix)
     }
 
@@ -173,7 +172,7 @@ impl Model {
     pub(super) fn check_bounds(&self) {
         let mut counts: BTreeMap<(usize, Option<Prefix>), usize> = BTreeMap::new();
         for known in self.members.iter().chain(&self.waiting).filter(|known| known.prefix.is_some()) {
-            *counts.entry((known.bucket(), known.prefix)).or_default() += 1;
+            *counts.entry((known.bucket, known.prefix)).or_default() += 1;
         }
         assert!(counts.into_values().all(|count| count <= self.config.per_bucket_prefix));
         let mut counts: BTreeMap<Prefix, usize> = BTreeMap::new();
@@ -182,7 +181,7 @@ impl Model {
     }
 
     pub(super) fn of_bucket(&self, bucket: usize) -> impl Iterator<Item = &Known> {
-        self.members.iter().filter(move |known| known.bucket() == bucket)
+        self.members.iter().filter(move |known| known.bucket == bucket)
     }
 
     fn counted(&self, ip: Option<IpAddr>) -> Option<Prefix> {
@@ -190,7 +189,7 @@ impl Model {
     }
 
     fn has_room(&self, bucket: usize, prefix: Option<Prefix>) -> bool {
-        let here = self.members.iter().chain(&self.waiting).filter(|known| known.bucket() == bucket);
+        let here = self.members.iter().chain(&self.waiting).filter(|known| known.bucket == bucket);
         let in_bucket = here.filter(|known| known.prefix == prefix).count();
         prefix.is_none() || in_bucket < self.config.per_bucket_prefix && self.table_has_room(prefix)
     }
@@ -221,27 +220,26 @@ impl Model {
     }
 
     /// Who makes room in a full bucket so that it is more even.
-    fn surplus(&self, now: Instant, key: &Key, settled: bool) -> Option<usize> {
-        let bucket = bucket_of(key);
+    fn surplus(&self, now: Instant, newcomer: &Known, settled: bool) -> Option<usize> {
+        let bucket = newcomer.bucket;
         let mut counts = [0; 16];
-        self.of_bucket(bucket).for_each(|known| counts[self.sub_prefix(&known.node.key)] += 1);
+        self.of_bucket(bucket).for_each(|known| counts[known.sub_prefix] += 1);
         let most = counts.into_iter().max()?;
-        let crowded = |known: &Known| known.bucket() == bucket && counts[self.sub_prefix(&known.node.key)] == most;
+        let crowded = |known: &Known| known.bucket == bucket && counts[known.sub_prefix] == most;
         let last = self.members.iter().rposition(crowded)?;
-        let uneven = most >= counts[self.sub_prefix(key)] + 2;
+        let uneven = most >= counts[newcomer.sub_prefix] + 2;
         (uneven && (settled || !self.is_settled(now, &self.members[last]))).then_some(last)
     }
 
     fn wait(&mut self, now: Instant, known: Known) -> bool {
-        let (bucket, key) = (known.bucket(), known.node.key);
+        let (bucket, key) = (known.bucket, known.node.key);
         self.waiting.push(Known { check_at: now, ..known });
-        let here: Vec<Known> = self.waiting.iter().filter(|known| known.bucket() == bucket).copied().collect();
+        let here: Vec<Known> = self.waiting.iter().filter(|known| known.bucket == bucket).copied().collect();
         if here.len() > self.config.replacements {
-            let sub = |known: &Known| self.sub_prefix(&known.node.key);
             let mut counts = [0; 16];
-            here.iter().for_each(|known| counts[sub(known)] += 1);
+            here.iter().for_each(|known| counts[known.sub_prefix] += 1);
             let crowd = (0..16).rev().max_by_key(|which| counts[*which]);
-            let mut crowd: Vec<&Known> = here.iter().filter(|known| Some(sub(known)) == crowd).collect();
+            let mut crowd: Vec<&Known> = here.iter().filter(|known| Some(known.sub_prefix) == crowd).collect();
             let patience: Duration = 2 * self.config.check_interval;
             let leaves = match crowd.iter().find(|known| now.saturating_duration_since(known.last) >= patience) {
                 Some(stale) => Some(stale.node.key),
