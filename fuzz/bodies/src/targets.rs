@@ -40,7 +40,7 @@ targets! {
     dht_rate 192
     dht_state 512
     dht_store 160
-    dht_table 160
+    dht_table 128
     endpoint 384
     event_bus 128
     handshake 128
