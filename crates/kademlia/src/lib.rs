@@ -30,3 +30,11 @@ pub use lookup_service::Target;
 pub use message::{Request, Response};
 pub use store::{InvalidValue, Refused, Source, Store, StoreConfig, Stored, StoredValue};
 pub use table::{Insert, Table, TableConfig};
+
+/// What the fuzz targets need of the inside. No part of the API.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::lookup_service::fuzzing::{Connections, RequestLimiter};
+    pub use crate::state::fuzzing::{Contacts, read_seq, rewrite_contacts, write_contacts, write_seq};
+}

@@ -44,8 +44,7 @@ impl StateFiles {
     /// The highest sequence number that was saved; `None` if there is none to be had.
     pub(crate) fn load_seq(&self) -> Option<u64> {
         let bytes = self.read(&self.seq, MAX_SEQ_LEN)?;
-        let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(SEQ_HEADER));
-        let seq = text.and_then(|text| text.strip_suffix('\n')).and_then(|number| number.parse().ok());
+        let seq = parse_seq(&bytes);
         if seq.is_none() {
             tracing::warn!(path = %self.seq.display(), "the saved sequence number cannot be read, and is not used");
         }
@@ -54,7 +53,7 @@ impl StateFiles {
 
     /// Saves it. What cannot be saved is reported.
     pub(crate) fn save_seq(&self, seq: u64) {
-        self.replace(&self.seq, format!("{SEQ_HEADER}{seq}\n").as_bytes());
+        self.replace(&self.seq, seq_to_text(seq).as_bytes());
     }
 
     /// The contacts that were saved, as far as the file is whole, and from where each was told. Their signatures have
@@ -92,6 +91,15 @@ impl StateFiles {
     }
 }
 
+fn seq_to_text(seq: u64) -> String {
+    format!("{SEQ_HEADER}{seq}\n")
+}
+
+fn parse_seq(bytes: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(bytes).ok()?.strip_prefix(SEQ_HEADER)?;
+    text.strip_suffix('\n')?.parse().ok()
+}
+
 fn to_bytes(contacts: &[(PeerRecord, IpAddr)]) -> Vec<u8> {
     let mut bytes = CONTACTS_HEADER.to_vec();
     for (record, reached) in contacts.iter().take(MAX_REMEMBERED) {
@@ -124,6 +132,44 @@ fn parse(bytes: &[u8]) -> (Vec<(PeerRecord, IpAddr)>, Option<&'static str>) {
         }
     }
     (contacts, damage)
+}
+
+/// What the fuzz target does with the files.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing {
+    use super::{IpAddr, PeerRecord};
+
+    /// A file of contacts that was read, and written again.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Contacts {
+        /// What was in it.
+        pub contacts: Vec<(PeerRecord, IpAddr)>,
+        /// Whether nothing in it was damaged.
+        pub whole: bool,
+        /// The file that they are saved in.
+        pub written: Vec<u8>,
+    }
+
+    /// Reads a file of contacts, and writes what was in it.
+    pub fn rewrite_contacts(bytes: &[u8]) -> Contacts {
+        let (contacts, damage) = super::parse(bytes);
+        Contacts { whole: damage.is_none(), written: super::to_bytes(&contacts), contacts }
+    }
+
+    /// The file that these contacts are saved in.
+    pub fn write_contacts(contacts: &[(PeerRecord, IpAddr)]) -> Vec<u8> {
+        super::to_bytes(contacts)
+    }
+
+    /// Reads the file of the sequence number.
+    pub fn read_seq(bytes: &[u8]) -> Option<u64> {
+        super::parse_seq(bytes)
+    }
+
+    /// The file of a sequence number.
+    pub fn write_seq(seq: u64) -> String {
+        super::seq_to_text(seq)
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,14 @@ targets! {
     close_reason 320
     codec 256
     control 256
+    dht_connections 160
+    dht_datagram 160
+    dht_lookup 160
+    dht_message 768
+    dht_rate 192
+    dht_state 512
+    dht_store 160
+    dht_table 128
     endpoint 384
     event_bus 128
     handshake 128
@@ -41,6 +49,7 @@ targets! {
     messages 256
     mux_hostile 160
     mux_pair 128
+    observed_address 192
     peer_id 64
     pem 256
     ping 192

@@ -54,7 +54,8 @@ impl<C: Contact> RegionLookup<C> {
         now: Instant,
     ) -> Self {
         let seeds: Vec<C> = seeds.into_iter().collect();
-        let current = Lookup::new(local, center, seeds.iter().cloned(), config.clone(), rtt, now);
+        let first = LookupConfig { max_queries: config.max_queries.min(config.region_queries), ..config.clone() };
+        let current = Lookup::new(local, center, seeds.iter().cloned(), first, rtt, now);
         Self {
             local,
             center,

@@ -8,6 +8,8 @@
 mod authenticate;
 mod client;
 mod connections;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod listen;
 mod rate;
 mod serve;

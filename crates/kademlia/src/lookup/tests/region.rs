@@ -108,3 +108,21 @@ fn a_quiet_region_costs_little() {
     }
     assert!(total / 20 < 100, "{} questions on average", total / 20);
 }
+
+#[test]
+fn its_first_part_keeps_to_the_bound_of_the_whole() {
+    let (mut random, now) = (Random(13), start());
+    let network = Network::new(100, &mut random);
+    let (local, center) = (network.keys()[0], random.key());
+    let config = LookupConfig { region_queries: 12, ..LookupConfig::writing() };
+    let seeds = network.answer(&local, &center, 2 * K);
+    let mut region = RegionLookup::new(local, center, Distance::MAX, seeds, config, RttEstimator::default(), now);
+    let mut asked = Vec::new();
+    while !region.is_finished() {
+        asked.extend(std::iter::from_fn(|| region.next(now)));
+        for (by, target) in asked.drain(..) {
+            region.on_answer(now, &by.key, &target, network.answer(&by.key, &target, K));
+        }
+    }
+    assert_eq!((region.stats().queries, region.stats().truncated), (12, true));
+}
