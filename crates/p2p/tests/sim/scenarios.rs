@@ -83,8 +83,15 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         name: "dht",
         about: "nodes with one bootstrap address; then three in ten are gone",
         every: 10,
-        play: dht::thirty_percent,
+        play: dht::crash,
     },
+    Scenario {
+        name: "dht-churn",
+        about: "nodes with a DHT crash and come back, again and again",
+        every: 5,
+        play: dht::churn,
+    },
+    Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
 ];
 
 impl Scenario {
