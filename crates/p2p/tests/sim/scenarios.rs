@@ -92,6 +92,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         play: dht::churn,
     },
     Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
+    Scenario {
+        name: "dht-hostile",
+        about: "nodes with a DHT, a quarter of them hostile",
+        every: 10,
+        play: dht::hostile,
+    },
 ];
 
 impl Scenario {

@@ -1,7 +1,9 @@
 //! Towns that know one address and find each other through the DHT.
 
+mod adversary;
 mod churn;
 mod crash;
+mod hostile;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use p2p_sim::Sim;
 
 pub(super) use self::churn::churn;
 pub(super) use self::crash::crash;
+pub(super) use self::hostile::hostile;
 
 use super::tell;
 use crate::components::components;
