@@ -103,6 +103,11 @@ impl Resident {
         *lock(&self.home.dials) = peers;
     }
 
+    /// From its next start on, its node is not told its own address.
+    pub(crate) fn listen_anywhere(&self) {
+        self.home.anywhere.store(true, Ordering::Relaxed);
+    }
+
     /// Starts its node, now and after each restart of its host.
     pub(crate) fn move_in(&self) {
         let this = (self.index, self.key.clone(), self.home.clone());

@@ -4,6 +4,7 @@ mod adversary;
 mod churn;
 mod crash;
 mod hostile;
+mod nat;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use p2p_sim::Sim;
 pub(super) use self::churn::churn;
 pub(super) use self::crash::crash;
 pub(super) use self::hostile::hostile;
+pub(super) use self::nat::nat;
 
 use super::tell;
 use crate::components::components;
