@@ -91,6 +91,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         every: 5,
         play: dht::churn,
     },
+    Scenario {
+        name: "dht-partition",
+        about: "a network with a DHT is cut in two until both halves have forgotten each other",
+        every: 5,
+        play: dht::partition,
+    },
     Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
     Scenario {
         name: "dht-hostile",

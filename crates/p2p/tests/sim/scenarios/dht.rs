@@ -5,6 +5,7 @@ mod churn;
 mod crash;
 mod hostile;
 mod nat;
+mod partition;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(super) use self::churn::churn;
 pub(super) use self::crash::crash;
 pub(super) use self::hostile::hostile;
 pub(super) use self::nat::nat;
+pub(super) use self::partition::partition;
 
 use super::tell;
 use crate::components::components;
