@@ -88,25 +88,37 @@ impl Shared {
         }
         let endpoints = self.allowed(expected, endpoints)?;
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
+        let mut before = None;
         loop {
             let failure = match self.connect_once(kind, expected, &endpoints).await {
                 Ok(peer) => return Ok(peer),
                 Err(failure) => failure,
             };
-            let (error, endpoint) = (failure.error, &endpoints[0]);
+            // If somebody else got the slot between two tries, what went wrong is what did before.
+            let error = match (failure.error, before.take()) {
+                (Error::SlotsFull, Some(before)) => return Err(self.connect_failed(before, &endpoints[0], expected)),
+                (error, _) => error,
+            };
+            let endpoint = &endpoints[0];
             let attempt = backoff.failures() as usize + 1;
             // Peers that are to be kept connected are dialled again anyway.
             let retries =
                 if matches!(kind, DialKind::Kept | DialKind::Again) { 0 } else { self.config.max_connect_retries };
             if !is_temporary(&error) || attempt > retries {
-                self.buses.connection(ConnectionEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
-                self.buses.pool(PeerPoolEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
-                return Err(error);
+                return Err(self.connect_failed(error, endpoint, expected));
             }
+            before = Some(error.clone());
             let after = backoff.next(&*self.runtime);
             self.buses.connection(ConnectionEventKind::ConnectRetried { attempt, after, error }, endpoint, expected);
             self.runtime.sleep(after).await;
         }
+    }
+
+    /// Tells that a dial is given up.
+    fn connect_failed(&self, error: Error, endpoint: &Endpoint, expected: Option<PeerId>) -> Error {
+        self.buses.connection(ConnectionEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
+        self.buses.pool(PeerPoolEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
+        error
     }
 
     /// The endpoints that access control lets us dial.

@@ -75,6 +75,7 @@ distributed with a median of 80 ms and σ 0.6; k = 20.
 
 \"Met\" says whether what the design requires is reached; a line without it is there for comparison. Every attack is
 measured a second time with its defence switched off. A small version of all of it is part of the test suite.
+Whole nodes with a DHT go through churn, partitions, NAT boxes and attacks in [the simulator](simulator.md).
 ";
 
 /// A share as a percentage, with as many digits as say something.

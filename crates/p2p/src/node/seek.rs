@@ -1,6 +1,7 @@
 //! Connects to whom the discoveries find, and tells them what became of it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -14,6 +15,10 @@ use super::{Node, lock};
 
 /// Dials of one discovery at the same time.
 const IN_FLIGHT: usize = 16;
+
+/// How long a discovery whose dial has ended lets the others go first: one that finds only the dead must not take every slot that
+/// is given back.
+const TURN: Duration = Duration::from_millis(10);
 
 impl Node {
     pub(super) fn seek_peers(&self) {
@@ -45,7 +50,7 @@ impl Seeker {
             };
             tokio::select! {
                 biased;
-                Some(()) = dials.next() => {}
+                Some(()) = dials.next() => self.pool.runtime().sleep(TURN).await,
                 peer = next, if !busy => {
                     lock(&self.addresses).learn(&peer);
                     dials.push(self.dial(peer, &*discovery));
@@ -56,7 +61,14 @@ impl Seeker {
 
     async fn dial(&self, peer: DiscoveredPeer, discovery: &dyn Discovery) {
         let Some(first) = peer.dial_order().into_iter().next() else { return };
-        match self.pool.connect_found(peer.peer_id, &peer.addrs).await {
+        let connected = loop {
+            match self.pool.connect_found(peer.peer_id, &peer.addrs).await {
+                // The slot was taken while the discovery looked for somebody, which says nothing of whom it found.
+                Err(Error::SlotsFull) => self.pool.outbound_slot_free().await,
+                connected => break connected,
+            }
+        };
+        match connected {
             // The peer's event tells, or it was connected before.
             Ok(_) => {}
             Err(Error::Banned(peer_id)) => discovery.on_event(PeerConnectionEvent::Banned { peer_id }),

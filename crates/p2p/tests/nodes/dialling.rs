@@ -1,12 +1,15 @@
 //! Dials that lead nowhere.
 
+use std::collections::VecDeque;
 use std::net::{TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use p2p::discovery::{DiscoveredPeer, Discovery, PeerConnectionEvent};
 use p2p::endpoint::{Endpoint, Transport};
-use p2p::{Config, Error};
+use p2p::{Config, Error, Node, Runtime, async_trait};
 
-use crate::common::{World, eventually, everywhere, in_time, shutdown};
+use crate::common::{World, eventually, everywhere, in_time, new_key, shutdown};
 
 /// Accepts whatever comes, in the kernel, and says nothing.
 enum Silent {
@@ -143,10 +146,8 @@ fn ten_thousand_dial_peers_at_once_delay_nobody() {
         dial_peers.push(kept.endpoint());
         // Where nobody is, UDP says nothing: each of those dials takes this long.
         let dial_timeout = Duration::from_millis(150);
-        let host = world.build(
-            &crate::common::new_key(),
-            Config { dial_peers, dial_timeout, max_connect_retries: 5, ..quick(&world) },
-        );
+        let host =
+            world.build(&new_key(), Config { dial_peers, dial_timeout, max_connect_retries: 5, ..quick(&world) });
         let started = world.runtime.now();
         in_time("run", host.run()).await.unwrap();
         let ran = world.runtime.now() - started;
@@ -176,8 +177,7 @@ fn ten_thousand_dial_peers_at_once_delay_nobody() {
 fn a_dial_peer_is_kept_connected() {
     everywhere(|world| async move {
         let mut kept = world.host().await;
-        let host =
-            world.build(&crate::common::new_key(), Config { dial_peers: vec![kept.endpoint()], ..quick(&world) });
+        let host = world.build(&new_key(), Config { dial_peers: vec![kept.endpoint()], ..quick(&world) });
         host.run().await.unwrap();
         for _ in 0..3 {
             assert_eq!(kept.added().await.peer_id, host.peer_id());
@@ -192,5 +192,92 @@ fn a_dial_peer_is_kept_connected() {
         back.run().await.unwrap();
         assert_eq!(back.added().await.peer_id, host.peer_id());
         shutdown([host, back]).await;
+    });
+}
+
+/// Finds these, in this order, and keeps what it is told of those that failed.
+struct Finds {
+    runtime: Arc<dyn Runtime>,
+    found: Mutex<VecDeque<Endpoint>>,
+    failed: Mutex<Vec<Endpoint>>,
+}
+
+impl Finds {
+    fn new(world: &World, found: impl IntoIterator<Item = Endpoint>) -> Arc<Self> {
+        let (runtime, found) = (world.runtime.clone(), Mutex::new(found.into_iter().collect()));
+        Arc::new(Self { runtime, found, failed: Mutex::default() })
+    }
+
+    fn find(&self, endpoint: Endpoint) {
+        self.found.lock().unwrap().push_back(endpoint);
+    }
+}
+
+#[async_trait]
+impl Discovery for Finds {
+    async fn start(self: Arc<Self>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn shutdown(&self) {}
+
+    async fn recv(&self) -> DiscoveredPeer {
+        loop {
+            let found = self.found.lock().unwrap().pop_front();
+            if let Some(endpoint) = found {
+                return endpoint.into();
+            }
+            self.runtime.sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn find_peers_with(&self, _: &[u8]) -> Vec<DiscoveredPeer> {
+        Vec::new()
+    }
+
+    fn on_event(&self, event: PeerConnectionEvent) {
+        if let PeerConnectionEvent::ConnectFailed { endpoint, .. } = event {
+            self.failed.lock().unwrap().push(endpoint);
+        }
+    }
+}
+
+#[test]
+fn a_silent_peer_costs_those_found_after_it_nothing_but_time() {
+    everywhere(|world| async move {
+        let (silent, honest) = (Silent::new(world.transport), world.host().await);
+        let dead = silent.endpoint(world.transport);
+        for max_connect_retries in [0, 3] {
+            let finds = Finds::new(&world, [dead.clone(), honest.endpoint()]);
+            let config = Config { outbound_slots: 1, max_connect_retries, ..quick(&world) };
+            let builder = Node::builder(&new_key()).config(config).runtime(world.runtime.clone());
+            let host = builder.discovery(finds.clone()).build().unwrap();
+            host.run().await.unwrap();
+            eventually("the next one has the slot", || host.peer(&honest.peer_id()).is_some()).await;
+            eventually("the silent one was given up", || !finds.failed.lock().unwrap().is_empty()).await;
+            assert_eq!(*finds.failed.lock().unwrap(), std::slice::from_ref(&dead));
+            host.shutdown().await;
+        }
+        shutdown([honest]).await;
+    });
+}
+
+#[test]
+fn a_discovery_that_finds_only_silent_peers_keeps_no_slot_from_another() {
+    everywhere(|world| async move {
+        let (silent, honest) = (Silent::new(world.transport), world.host().await);
+        let many = std::iter::repeat_n(silent.endpoint(world.transport), 100);
+        let (bad, good) = (Finds::new(&world, many), Finds::new(&world, []));
+        let config = Config { outbound_slots: 1, ..quick(&world) };
+        let builder = Node::builder(&new_key()).config(config).runtime(world.runtime.clone());
+        let host = builder.discovery(bad.clone()).add_discovery(good.clone()).build().unwrap();
+        host.run().await.unwrap();
+        eventually("the slot is taken", || bad.found.lock().unwrap().len() < 100).await;
+        good.find(honest.endpoint());
+        eventually("the other has its turn", || host.peer(&honest.peer_id()).is_some()).await;
+        let tried = 100 - bad.found.lock().unwrap().len();
+        assert!(tried <= 5, "{tried} silent peers had their turn before");
+        host.shutdown().await;
+        shutdown([honest]).await;
     });
 }

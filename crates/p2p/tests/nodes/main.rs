@@ -6,6 +6,8 @@
 )]
 
 mod common;
+#[path = "../shared/components.rs"]
+mod components;
 mod dht;
 
 mod access;

@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::disallowed_methods, reason = "a program of tests, which measures real time")]
 
 mod args;
+#[path = "../shared/components.rs"]
+mod components;
 mod memory;
 mod model;
 mod report;

@@ -126,6 +126,13 @@ impl Model {
         });
     }
 
+    /// A node is gone for good.
+    pub(crate) fn gone(&self, node: usize) {
+        self.with(|state| {
+            state.lives.remove(&node);
+        });
+    }
+
     /// A protocol's constructor ran.
     pub(crate) fn begin(&self, owner: Life, peer: PeerId, protocol: u8) -> SessionId {
         self.with(|state| {

@@ -95,7 +95,26 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         name: "dht",
         about: "nodes with one bootstrap address; then three in ten are gone",
         every: 10,
-        play: dht::thirty_percent,
+        play: dht::crash,
+    },
+    Scenario {
+        name: "dht-churn",
+        about: "nodes with a DHT crash and come back, again and again",
+        every: 5,
+        play: dht::churn,
+    },
+    Scenario {
+        name: "dht-partition",
+        about: "a network with a DHT is cut in two until both halves have forgotten each other",
+        every: 5,
+        play: dht::partition,
+    },
+    Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
+    Scenario {
+        name: "dht-hostile",
+        about: "nodes with a DHT, a quarter of them hostile",
+        every: 10,
+        play: dht::hostile,
     },
 ];
 

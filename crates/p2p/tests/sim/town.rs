@@ -1,6 +1,7 @@
 //! A world of nodes: hosts that run one each, know some of the others, and talk.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
 use p2p::layers::core::ByteBudget;
 use p2p::{Config, Node, PeerEvent, PeerId};
-use p2p_sim::{Host, HostConfig, HostState, NatConfig, Plan, Sim};
+use p2p_sim::{Host, HostConfig, HostState, Nat, Plan, Sim};
 use tokio::sync::watch;
 
 use crate::model::{Life, Model};
@@ -65,6 +66,8 @@ struct Home {
     lives: AtomicU32,
     /// Whom its node dials and keeps.
     dials: Mutex<Vec<Endpoint>>,
+    /// Whether its node listens on whatever address there is, and has to learn which.
+    anywhere: AtomicBool,
     style: Style,
     conversation: Conversation,
 }
@@ -100,6 +103,11 @@ impl Resident {
         *lock(&self.home.dials) = peers;
     }
 
+    /// From its next start on, its node is not told its own address.
+    pub(crate) fn listen_anywhere(&self) {
+        self.home.anywhere.store(true, Ordering::Relaxed);
+    }
+
     /// Starts its node, now and after each restart of its host.
     pub(crate) fn move_in(&self) {
         let this = (self.index, self.key.clone(), self.home.clone());
@@ -128,12 +136,14 @@ async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
     // Whatever is left of the life before.
     lock(&home.node).take();
     let listen = Transport::ALL.into_iter().filter(|transport| *transport != Transport::Udp);
+    let anywhere = home.anywhere.load(Ordering::Relaxed);
+    let ip = if anywhere { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { host.ipv4() };
     let config = Config {
-        listen_endpoints: listen.map(|transport| Endpoint::new(transport, host.ipv4(), port(transport))).collect(),
+        listen_endpoints: listen.map(|transport| Endpoint::new(transport, ip, port(transport))).collect(),
         dial_peers: lock(&home.dials).clone(),
         ..home.style.config.clone()
     };
-    let config = if home.style.dht { with_dht(config, &host, &home) } else { config };
+    let config = if home.style.dht { with_dht(config, ip, &home) } else { config };
     let Conversation { model, .. } = &home.conversation;
     let node = Node::builder(&key).config(config).runtime(host.runtime()).build();
     let node = node.unwrap_or_else(|error| panic!("{life:?} cannot be made: {error}"));
@@ -160,9 +170,9 @@ async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
 }
 
 /// The same, with a DHT whose lookups come in where peers do. What a node keeps is where it begins.
-fn with_dht(config: Config, host: &Host, home: &Home) -> Config {
+fn with_dht(config: Config, ip: IpAddr, home: &Home) -> Config {
     Config {
-        discovery_endpoints: vec![Endpoint::new(Transport::Udp, host.ipv4(), 4004)],
+        discovery_endpoints: vec![Endpoint::new(Transport::Udp, ip, 4004)],
         bootstrap_peers: lock(&home.dials).clone(),
         dial_peers: Vec::new(),
         ..config
@@ -206,8 +216,8 @@ impl Town {
         Self::behind(sim, size, style, |_, _| None)
     }
 
-    /// As [`new`](Self::new), with some hosts behind a NAT box of their own: `nat` is given a host's number and something drawn.
-    pub(crate) fn behind(sim: Sim, size: usize, style: &Style, nat: impl Fn(usize, u64) -> Option<NatConfig>) -> Self {
+    /// As [`new`](Self::new), with some hosts behind NAT boxes: `nat` is given a host's number and something drawn.
+    pub(crate) fn behind(sim: Sim, size: usize, style: &Style, nat: impl Fn(usize, u64) -> Option<Nat>) -> Self {
         let model = Model::default();
         let (speak, on) = watch::channel(true);
         let conversation = Conversation { model: model.clone(), manner: style.manner.clone(), on };
@@ -221,12 +231,13 @@ impl Town {
                 node: Mutex::new(None),
                 lives: AtomicU32::new(0),
                 dials: Mutex::new(Vec::new()),
+                anywhere: AtomicBool::new(false),
                 style: style.clone(),
                 conversation: conversation.clone(),
             };
             let host = HostConfig::new(format!("node{index}"));
             let host = match nat(index, sim.runtime().random_u64()) {
-                Some(config) => host.behind(&sim.nat(config)),
+                Some(nat) => host.behind(&nat),
                 None => host,
             };
             Resident { host: sim.add_host(host), key, index, home: Arc::new(home) }

@@ -181,9 +181,10 @@ impl PeerPool {
         self.shared.config.dial_peers.iter().cloned().for_each(|endpoint| self.keep_connected(endpoint));
     }
 
-    /// Waits until an outbound slot is free. Cancel-safe.
+    /// Waits until an outbound slot is free for a peer that was found: neither another peer nor a dial of another one that was
+    /// found holds it. Cancel-safe.
     pub async fn outbound_slot_free(&self) {
-        let free = || (self.shared.outbound_free() > 0).then_some(());
+        let free = || self.shared.may_dial(DialKind::Found).then_some(());
         self.shared.until(free).await;
     }
 

@@ -210,8 +210,8 @@ impl Shared {
         self.lock().peers.len()
     }
 
-    pub(super) fn outbound_free(&self) -> usize {
-        self.config.outbound_slots.saturating_sub(self.lock().registry.slots_taken().1)
+    pub(super) fn may_dial(&self, kind: DialKind) -> bool {
+        self.lock().registry.may_dial(kind)
     }
 
     /// The peers and a listener for what changes after that.

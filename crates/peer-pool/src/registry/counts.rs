@@ -59,9 +59,14 @@ impl<P> Default for Counts<P> {
 }
 
 impl<P: Ord + Copy> Counts<P> {
-    pub(super) fn begin_dial(&mut self, kind: DialKind, limit: usize) -> Option<Dial> {
+    /// Whether a dial of this kind gets a slot now.
+    pub(super) fn may_dial(&self, kind: DialKind, limit: usize) -> bool {
         let under_way = if kind.holds_slot() { self.by_kind[kind as usize] } else { 0 };
-        if self.outbound + under_way >= limit {
+        self.outbound + under_way < limit
+    }
+
+    pub(super) fn begin_dial(&mut self, kind: DialKind, limit: usize) -> Option<Dial> {
+        if !self.may_dial(kind, limit) {
             return None;
         }
         let dial = Dial(self.next_dial);

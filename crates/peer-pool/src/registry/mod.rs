@@ -134,6 +134,11 @@ impl<P: Ord + Copy> Registry<P> {
         self.counts.begin_dial(kind, self.limits.outbound)
     }
 
+    /// Whether [`begin_dial`](Self::begin_dial) would give a slot now.
+    pub fn may_dial(&self, kind: DialKind) -> bool {
+        self.counts.may_dial(kind, self.limits.outbound)
+    }
+
     /// The dial is over. Harmless when its connection has taken the slot over.
     pub fn end_dial(&mut self, dial: Dial) {
         self.counts.end_dial(dial);

@@ -108,12 +108,14 @@ fn dials_hold_outbound_slots_and_those_of_discovery_delay_nobody() {
     let (mut registry, now) = (registry(), crate::clock::now());
     let found: Vec<_> = std::iter::from_fn(|| registry.begin_dial(DialKind::Found)).collect();
     assert_eq!(found.len(), 3);
+    assert!(!registry.may_dial(DialKind::Found), "though no peer has a slot");
     let asked = registry.begin_dial(DialKind::Asked).unwrap();
     establish(&mut registry, now, Candidate { dial: Some(asked), ..candidate(1, 1, Direction::Outbound) });
     registry.end_dial(asked);
     assert_eq!(registry.slots_taken(), (0, 1));
     found.into_iter().for_each(|dial| registry.end_dial(dial));
     assert!(registry.begin_dial(DialKind::Found).is_some());
+    assert!(registry.may_dial(DialKind::Found));
     assert!(registry.begin_dial(DialKind::Found).is_some());
     assert!(registry.begin_dial(DialKind::Found).is_none(), "one of three slots is a live peer's");
     assert!((0..100).all(|_| registry.begin_dial(DialKind::Kept).is_some()), "those take a slot when they answer");

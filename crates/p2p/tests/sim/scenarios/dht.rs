@@ -1,111 +1,144 @@
 //! Towns that know one address and find each other through the DHT.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod adversary;
+mod churn;
+mod crash;
+mod hostile;
+mod nat;
+mod partition;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use p2p::kademlia::{KademliaConfig, Key};
-use p2p::{Config, PeerId};
-use p2p_sim::{Fault, Plan, Sim};
+use p2p::kademlia::{Dht, KademliaConfig, KademliaLimits, Key};
+use p2p::layers::kademlia::LookupConfig;
+use p2p::{Config, Node, PeerId};
+use p2p_sim::Sim;
+
+pub(super) use self::churn::churn;
+pub(super) use self::crash::crash;
+pub(super) use self::hostile::hostile;
+pub(super) use self::nat::nat;
+pub(super) use self::partition::partition;
 
 use super::tell;
-use crate::town::{Outcome, Resident, Style, Town};
+use crate::components::components;
+use crate::talk::Manner;
+use crate::town::{Outcome, RECOVERY, Resident, Style, Town};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// An unoptimized build has time for few.
-const NODES: usize = if cfg!(debug_assertions) { 14 } else { 40 };
-const OUTBOUND: usize = if cfg!(debug_assertions) { 2 } else { 8 };
-const INBOUND: usize = 2 * OUTBOUND;
 
 /// How long the nodes may take to find each other and fill their slots.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// How often a contact is asked for a sign of life. By default this takes twice as long, of which nothing more is learnt.
-const LIVENESS: Duration = Duration::from_secs(150);
+/// How often a contact is asked for a sign of life. One that is dead is asked twice more, half a minute after each failure, and so
+/// is forgotten within two of these periods, as it is by default.
+const LIVENESS: Duration = Duration::from_secs(120);
 
-pub(super) fn thirty_percent(sim: Sim) -> Outcome {
-    let config = Config {
-        outbound_slots: OUTBOUND,
-        inbound_slots: INBOUND,
-        kademlia: KademliaConfig { refresh_interval: LIVENESS, ..KademliaConfig::default() },
-        ..Style::default().config
+/// How often a node looks for its neighbours, about.
+const SEEDING: Duration = Duration::from_secs(30);
+
+/// Contacts of a bucket, and of an answer: less than there are nodes, so that finding one takes more than a look at a table.
+const K: usize = 8;
+
+/// Nodes with a DHT, a few slots and short periods, which say a word now and then.
+fn style(outbound: usize) -> Style {
+    let kademlia = KademliaConfig {
+        refresh_interval: LIVENESS,
+        lookup: LookupConfig { k: K, ..LookupConfig::default() },
+        // Most of the work is in handshakes.
+        limits: KademliaLimits { idle_timeout: LIVENESS, ..KademliaLimits::default() },
+        ..KademliaConfig::default()
     };
-    let town = Town::new(sim, NODES, &Style { protocols: 1, config, dht: true, ..Style::default() });
+    let config = Config {
+        outbound_slots: outbound,
+        inbound_slots: 16,
+        seeding_interval: SEEDING,
+        ping_interval: 10 * SECOND,
+        ping_timeout: 10 * SECOND,
+        kademlia,
+        ..Config::default()
+    };
+    let manner = Manner { pause: 2 * SECOND..8 * SECOND, size: 16..1000 };
+    Style { protocols: 1, manner, config, dht: true }
+}
+
+/// Has each node begin with the address of the first.
+fn introduce(town: &Town) {
     for resident in &town.residents[1..] {
         resident.keep(vec![town.residents[0].endpoint(town.transport())]);
     }
-    tell(town, |mut town| async move {
-        town.silence();
-        for resident in &town.residents {
-            resident.move_in();
-            town.sim.sleep(Duration::from_millis(20)).await;
-        }
-        whole(&town, &town.residents, SETTLED).await;
-        recall(&town.residents).await;
-
-        let gone = 3 * NODES / 10;
-        // The oldest, with the bootstrap node among them, or some of those that came later.
-        let first = if town.draw(2) == 0 { 0 } else { 1 + town.draw((NODES - gone) as u64) as usize };
-        let dead: Vec<Resident> = town.residents.drain(first..first + gone).collect();
-        let plan = dead.iter().fold(Plan::new(), |plan, resident| plan.at(SECOND, Fault::Crash(resident.host.id())));
-        town.endure(&plan).await;
-        whole(&town, &town.residents, SETTLED + LIVENESS).await;
-        town.sim.sleep(2 * LIVENESS).await;
-        town.model.check();
-        let dead: BTreeSet<PeerId> = dead.iter().map(Resident::peer_id).collect();
-        for resident in &town.residents {
-            let dht = resident.node().and_then(|node| node.dht()).expect("it has a DHT");
-            let known = dht.contacts();
-            assert!(
-                known.iter().all(|record| !dead.contains(&record.peer_id())),
-                "node {} knows the dead",
-                resident.index
-            );
-        }
-        recall(&town.residents).await;
-        whole(&town, &town.residents, SETTLED).await;
-        town.dissolve().await
-    })
 }
 
-/// Waits until all are one network and every outbound slot is taken.
-async fn whole(town: &Town, residents: &[Resident], limit: Duration) {
-    let full = || {
-        residents.iter().all(|it| it.node().is_some_and(|node| node.outbound_peers().len() == OUTBOUND))
-            && components(residents) == 1
-    };
-    let done = town.sim.eventually(limit, full).await;
-    town.model.check();
-    let slots: Vec<_> = residents.iter().filter_map(Resident::node).map(|node| node.outbound_peers().len()).collect();
-    assert!(done, "{} networks; outbound slots taken: {slots:?}", components(residents));
-}
-
-fn components(residents: &[Resident]) -> usize {
-    let peers = |it: &Resident| it.node().map(|node| node.peer_ids()).unwrap_or_default();
-    let neighbours: BTreeMap<PeerId, Vec<PeerId>> = residents.iter().map(|it| (it.peer_id(), peers(it))).collect();
-    let mut left: BTreeSet<PeerId> = neighbours.keys().copied().collect();
-    let mut count = 0;
-    while let Some(first) = left.pop_first() {
-        count += 1;
-        let mut open = vec![first];
-        while let Some(next) = open.pop() {
-            open.extend(neighbours.get(&next).into_iter().flatten().filter(|peer| left.remove(peer)));
-        }
+/// Starts one node after the other.
+async fn move_in(town: &Town) {
+    for resident in &town.residents {
+        resident.move_in();
+        town.sim.sleep(Duration::from_millis(20)).await;
     }
-    count
 }
 
-/// The lookups of a few nodes find exactly the closest of all.
-async fn recall(residents: &[Resident]) {
-    for (n, resident) in residents.iter().enumerate().step_by(7) {
-        let dht = resident.node().and_then(|node| node.dht()).expect("it has a DHT");
+/// Waits until `nodes` are one network and have taken every outbound slot for which there is a server left.
+async fn whole(town: &Town, nodes: &[Resident], servers: &[Resident], limit: Duration) {
+    let peers = |it: &Resident| it.node().map(|node| node.peer_ids()).unwrap_or_default();
+    let networks = || components(nodes.iter().map(|it| (it.peer_id(), peers(it))));
+    let hungry = || nodes.iter().filter(|it| !left(it, servers).is_empty());
+    let done = town.sim.eventually(limit, || hungry().count() == 0 && networks() == 1).await;
+    town.model.check();
+    let hungry: Vec<_> = hungry().map(|it| (it.index, left(it, servers))).collect();
+    assert!(done, "{} networks after {limit:?}; who could connect to whom: {hungry:?}", networks());
+}
+
+/// The servers to which a node that has a free slot could connect; its own number if it does not run.
+fn left(resident: &Resident, servers: &[Resident]) -> Vec<usize> {
+    let Some(node) = resident.node() else { return vec![resident.index] };
+    if node.outbound_peers().len() >= node.config().outbound_slots {
+        return Vec::new();
+    }
+    let others = servers.iter().filter(|it| it.index != resident.index);
+    others.filter(|it| node.peer(&it.peer_id()).is_none()).map(|it| it.index).collect()
+}
+
+fn node(resident: &Resident) -> Arc<Node> {
+    resident.node().unwrap_or_else(|| panic!("node {} does not run", resident.index))
+}
+
+fn dht(resident: &Resident) -> Dht {
+    node(resident).dht().expect("it has a DHT").clone()
+}
+
+/// The nodes closest to a target, closest first, but for the one who asks.
+fn closest(dht: &Dht, target: &Key, nodes: &[Resident]) -> Vec<PeerId> {
+    let network = &dht.config().network;
+    let mut all: Vec<PeerId> = nodes.iter().map(Resident::peer_id).filter(|id| *id != dht.peer_id()).collect();
+    all.sort_by_key(|id| Key::of_peer(network, id).distance(target));
+    all.truncate(dht.config().lookup.k);
+    all
+}
+
+/// Lookups of each node find exactly the closest of all servers, and one of them by its name.
+async fn recall(nodes: &[Resident], servers: &[Resident]) {
+    for resident in nodes {
+        let (dht, n) = (dht(resident), resident.index);
         let target = Key::of_value(&[n as u8]);
         let found = dht.closest(&target).await.expect("the DHT runs");
-        let network = &dht.config().network;
-        let mut all: Vec<PeerId> = residents.iter().map(Resident::peer_id).filter(|id| *id != dht.peer_id()).collect();
-        all.sort_by_key(|id| Key::of_peer(network, id).distance(&target));
-        let found: BTreeSet<PeerId> = found.iter().map(|record| record.peer_id()).collect();
-        let missed = all.iter().take(20).filter(|id| !found.contains(id)).count();
-        assert_eq!(missed, 0, "node {} misses {missed} of the 20 closest nodes", resident.index);
+        let found: Vec<PeerId> = found.iter().map(|record| record.peer_id()).collect();
+        let expected = closest(&dht, &target, servers);
+        assert_eq!(found, expected, "node {n} finds other nodes than the closest");
+
+        let other = &servers[(n + 1) % servers.len()];
+        let found = dht.find_peer(&other.peer_id()).await.expect("the DHT runs");
+        let found = found.map(|record| record.peer_id());
+        assert_eq!(found, Some(other.peer_id()), "node {n} does not find node {}", other.index);
+    }
+}
+
+/// Nobody has any of these in its table.
+fn forgotten(nodes: &[Resident], gone: &[Resident]) {
+    for resident in nodes {
+        let known = dht(resident).contacts();
+        let is_known = |it: &&Resident| known.iter().any(|record| record.peer_id() == it.peer_id());
+        let known: Vec<_> = gone.iter().filter(is_known).map(|it| it.index).collect();
+        assert!(known.is_empty(), "node {} has contacts that are gone: {known:?}", resident.index);
     }
 }

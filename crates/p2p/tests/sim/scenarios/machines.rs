@@ -67,10 +67,10 @@ pub(super) fn machines(sim: Sim) -> Outcome {
 }
 
 pub(super) fn nat(sim: Sim) -> Outcome {
-    let town = Town::behind(sim, 5, &Style::default(), |index, draw| {
+    let town = Town::behind(sim.clone(), 5, &Style::default(), |index, draw| {
         let kinds = [NatConfig::default(), NatConfig::symmetric(), NatConfig::open()];
         // The first two can be reached; the others are behind boxes and dial them.
-        (index >= 2).then(|| kinds[draw as usize % kinds.len()].clone())
+        (index >= 2).then(|| sim.nat(kinds[draw as usize % kinds.len()].clone()))
     });
     town.acquaint_with_public(2);
     tell(town, |town| async move {
