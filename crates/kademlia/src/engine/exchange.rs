@@ -204,8 +204,14 @@ impl Engine {
         Some(peer)
     }
 
+    /// Whatever an answer says, only the one who gave it comes or goes, and at most one other makes room for it: what
+    /// watchers are told is bounded by what we ask.
     fn alive(&mut self, now: Instant, peer: Peer, ip: IpAddr) {
+        let was_there = self.table.get(&peer.key()).is_some();
         let inserted = self.table.on_alive(now, peer.clone(), Some(ip));
+        if inserted == Insert::PrefixFull && was_there {
+            self.emit(KademliaEvent::ContactRemoved(peer.peer_id()));
+        }
         if let Insert::Replaced(key) = inserted {
             // It made room, and waits; one that was dead has gone before.
             let left = self.table.replacements().find(|left| left.key() == key).map(Peer::peer_id);

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod churn;
+mod events;
 mod join;
 mod net;
 mod rules;
