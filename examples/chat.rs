@@ -111,7 +111,6 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
         network: "chat".into(),
         discovery_endpoints: p2p_examples::dht_beside(&listen),
-        public_ip: p2p_examples::own_ip(&listen),
         listen_endpoints: listen,
         bootstrap_peers: dial.clone(),
         ..Config::default()

@@ -79,12 +79,6 @@ pub fn dht_beside(listen: &[Endpoint]) -> Vec<Endpoint> {
     beside
 }
 
-/// What to tell others in place of `0.0.0.0` or `::`, where a node listens there: an address of this machine. Without it, the
-/// node waits until enough others have said where they see it, which in a small or private network never happens.
-pub fn own_ip(listen: &[Endpoint]) -> Option<IpAddr> {
-    listen.iter().filter_map(|at| at.addr().ip()).find(IpAddr::is_unspecified).map(outgoing_ip)
-}
-
 /// The address that packets to the outside leave from, or loopback. Connecting a UDP socket sends nothing; the addresses are
 /// those of documentation (RFC 5737, RFC 3849).
 #[expect(clippy::disallowed_methods, reason = "a program may ask the system; no packet is sent")]

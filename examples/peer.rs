@@ -73,7 +73,6 @@ async fn run(flags: Flags) -> Result<(), Error> {
     };
     let config = Config {
         discovery_endpoints: p2p_examples::dht_beside(&flags.listen),
-        public_ip: p2p_examples::own_ip(&flags.listen),
         listen_endpoints: flags.listen,
         bootstrap_peers: flags.bootstrap,
         dial_peers: flags.peers,

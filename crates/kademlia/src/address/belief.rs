@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use p2p_identity::RecordBuilder;
+use p2p_identity::{PeerRecord, RecordBuilder};
 use p2p_net::{Endpoint, PeerAddr};
 
 use super::Scope;
@@ -33,21 +33,32 @@ pub fn believed(addrs: &[PeerAddr], reached: IpAddr) -> impl Iterator<Item = &Pe
     addrs.iter().filter(move |addr| addr.endpoint.addr().ip().is_some_and(|told| is_believed(told, reached)))
 }
 
-/// Where others reach a node that listens on `listening` and is seen from outside at `external` (at most one address of
-/// each family): there at the external address, in place of its own, except on loopback and link-local addresses, which
-/// nobody reaches from outside. Endpoints that no record may have are left out.
-pub fn advertised(listening: &[Endpoint], external: &[IpAddr]) -> Vec<Endpoint> {
-    let reached_at = |endpoint: &Endpoint| {
-        let here = endpoint.addr().ip()?;
-        let inside = matches!(Scope::of(here), Scope::Loopback | Scope::LinkLocal);
-        let outside = external.iter().find(|outside| outside.is_ipv4() == here.is_ipv4() && !inside);
-        let endpoint = Endpoint::new(endpoint.transport(), *outside.unwrap_or(&here), endpoint.port());
-        RecordBuilder::accepts(&endpoint).then_some(endpoint)
-    };
+/// Whether whoever is at `ip`, and told of a record by us, has a reason to believe one of its addresses.
+pub fn is_of_use(record: &PeerRecord, ip: IpAddr) -> bool {
+    let addrs = record.discovery_addrs().iter().chain(record.addrs());
+    addrs.filter_map(|addr| addr.endpoint.addr().ip()).any(|told| is_believed(told, ip))
+}
+
+/// Where others reach a node that listens on `listening`, is seen from outside at `external` (at most one address of
+/// each family), and was reached at `reached`: at the external address, in place of its own, except on loopback and
+/// link-local addresses, which nobody reaches from outside. Without one, listening on all addresses (`0.0.0.0` or `::`) is
+/// listening where it was reached. Endpoints that no record may have are left out.
+pub fn advertised(listening: &[Endpoint], external: &[IpAddr], reached: &[IpAddr]) -> Vec<Endpoint> {
     let mut advertised = Vec::new();
-    for endpoint in listening.iter().filter_map(reached_at) {
-        if !advertised.contains(&endpoint) {
-            advertised.push(endpoint);
+    for endpoint in listening {
+        let Some(here) = endpoint.addr().ip() else { continue };
+        let same_family = |ip: &&IpAddr| ip.is_ipv4() == here.is_ipv4();
+        let inside = matches!(Scope::of(here), Scope::Loopback | Scope::LinkLocal);
+        let there: Vec<IpAddr> = match external.iter().find(same_family) {
+            Some(outside) if !inside => vec![*outside],
+            None if here.is_unspecified() => reached.iter().filter(same_family).copied().collect(),
+            _ => vec![here],
+        };
+        for ip in there {
+            let endpoint = Endpoint::new(endpoint.transport(), ip, endpoint.port());
+            if RecordBuilder::accepts(&endpoint) && !advertised.contains(&endpoint) {
+                advertised.push(endpoint);
+            }
         }
     }
     advertised
@@ -55,7 +66,7 @@ pub fn advertised(listening: &[Endpoint], external: &[IpAddr]) -> Vec<Endpoint> 
 
 #[cfg(test)]
 mod tests {
-    use p2p_identity::{KeyPair, PeerRecord};
+    use p2p_identity::KeyPair;
 
     use super::*;
 
@@ -118,14 +129,28 @@ mod tests {
             "udp://0.0.0.0:0",
             "tls://169.254.0.1:5",
         ]);
-        assert_eq!(advertised(&listening, &[]), endpoints(&["tls://192.168.0.5:3", "tcp://127.0.0.1:4"]));
+        assert_eq!(advertised(&listening, &[], &[]), endpoints(&["tls://192.168.0.5:3", "tcp://127.0.0.1:4"]));
         assert_eq!(
-            advertised(&listening, &[ip("8.8.8.8")]),
+            advertised(&listening, &[ip("8.8.8.8")], &[]),
             endpoints(&["quic://8.8.8.8:1", "tls://8.8.8.8:3", "tcp://127.0.0.1:4"])
         );
-        let both = advertised(&listening, &[ip("8.8.8.8"), ip("2606:4700::1")]);
+        let both = advertised(&listening, &[ip("8.8.8.8"), ip("2606:4700::1")], &[ip("10.0.0.1")]);
         assert!(both.contains(&"quic://[2606:4700::1]:2".parse().unwrap()));
         let twice = endpoints(&["quic://0.0.0.0:1", "quic://10.0.0.1:1"]);
-        assert_eq!(advertised(&twice, &[ip("8.8.8.8")]), endpoints(&["quic://8.8.8.8:1"]));
+        assert_eq!(advertised(&twice, &[ip("8.8.8.8")], &[]), endpoints(&["quic://8.8.8.8:1"]));
+    }
+    #[test]
+    fn where_it_was_reached_is_where_a_node_on_all_addresses_is() {
+        let endpoints = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Endpoint>>();
+        let listening = endpoints(&["quic://0.0.0.0:1", "quic://[::]:2", "tls://192.168.0.5:3"]);
+        let reached = [ip("10.0.0.9"), ip("127.0.0.1")];
+        assert_eq!(
+            advertised(&listening, &[], &reached),
+            endpoints(&["quic://10.0.0.9:1", "quic://127.0.0.1:1", "tls://192.168.0.5:3"])
+        );
+        assert_eq!(
+            advertised(&listening, &[ip("8.8.8.8")], &[ip("fd00::1")]),
+            endpoints(&["quic://8.8.8.8:1", "quic://[fd00::1]:2", "tls://8.8.8.8:3"])
+        );
     }
 }

@@ -74,9 +74,14 @@ impl ObservedAddresses {
         let set = self.config.public_ip.map(|ip| ip.to_canonical());
         let found = [(true, &self.v4), (false, &self.v6)].into_iter().filter_map(|(is_v4, votes)| match set {
             Some(set) if set.is_ipv4() == is_v4 => Some(set),
-            _ => self.winner(now, votes),
+            _ => self.winner(now, votes, self.config.min_prefixes),
         });
         found.collect()
+    }
+
+    /// The address of one family that more than half of all prefixes see this node at, however few they are.
+    pub fn seen_most(&self, now: Instant, is_v4: bool) -> Option<IpAddr> {
+        self.winner(now, if is_v4 { &self.v4 } else { &self.v6 }, 1)
     }
 
     /// How many prefixes have a say, in both families.
@@ -84,7 +89,7 @@ impl ObservedAddresses {
         self.v4.len() + self.v6.len()
     }
 
-    fn winner(&self, now: Instant, votes: &Votes) -> Option<IpAddr> {
+    fn winner(&self, now: Instant, votes: &Votes, min_prefixes: usize) -> Option<IpAddr> {
         let is_live = |at: Instant| now.saturating_duration_since(at) < self.config.lifetime;
         let mut counts = BTreeMap::<IpAddr, usize>::new();
         for (ip, _) in votes.values().filter(|(_, at)| is_live(*at)) {
@@ -92,7 +97,7 @@ impl ObservedAddresses {
         }
         let all: usize = counts.values().sum();
         let (ip, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-        (count >= self.config.min_prefixes && 2 * count > all).then_some(ip)
+        (count >= min_prefixes && 2 * count > all).then_some(ip)
     }
 }
 

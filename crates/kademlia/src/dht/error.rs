@@ -18,7 +18,9 @@ pub enum DhtError {
     #[error("the value has not been replaced: {0}")]
     Conflict(Refused),
     /// Others could not be told where this node is: it has no address that they could reach.
-    #[error("this node has no address that others could reach: set `discovery_endpoints`, and `public_ip` if need be")]
+    #[error(
+        "this node has no address that others could reach: set `discovery_endpoints`, and `public_ip` if others cannot see it"
+    )]
     NoRecord,
 }
 

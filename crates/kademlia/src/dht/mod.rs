@@ -4,6 +4,7 @@ mod builder;
 mod calls;
 mod error;
 mod providing;
+mod questions;
 mod shared;
 
 use std::fmt;

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use p2p_core::{EventBus, PeerId, Runtime, TaskGroup};
-use p2p_identity::{Error, KeyPair, PeerRecord, RejectReason, Result};
+use p2p_identity::{Error, KeyPair, PeerRecord, Result};
 use p2p_net::Transports;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-use crate::engine::{
-    Action, Answered, Asker, Command, Engine, Failure, KademliaEvent, OperationId, Outcome, QuestionId, ReplyId,
-};
-use crate::lookup_service::{Answerer, Authenticator, LookupClient, LookupServer, ServerParts, Target};
+use super::questions::Later;
+use crate::engine::{Action, Asker, Command, Engine, KademliaEvent, OperationId, Outcome, ReplyId};
+use crate::lookup_service::{Answerer, Authenticator, LookupClient, LookupServer, ServerParts};
 use crate::refresh_service::{Known, RefreshService};
 use crate::state::StateFiles;
 use crate::{Contact, KademliaConfig, Key, Refused, Request, Response};
@@ -51,14 +50,14 @@ pub(crate) struct Shared {
     sooner: Notify,
 }
 
-struct Core {
-    engine: Engine,
+pub(super) struct Core {
+    pub(super) engine: Engine,
     replies: BTreeMap<ReplyId, oneshot::Sender<Response>>,
     next_reply: u64,
     operations: BTreeMap<OperationId, Waiter>,
     /// When the clock will call.
     wakes: Option<Instant>,
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 /// Who waits for an operation.
@@ -202,7 +201,7 @@ impl Shared {
         drop((operations, replies));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         // Should the engine have panicked, what it was asked to do is lost, and the rest goes on.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,58 +237,14 @@ impl Shared {
                     self.authenticator.set_record(record);
                     later.push(Later::Reintroduce);
                 }
+                Action::Seq(seq) => self.state.iter().for_each(|state| state.save_seq(seq)),
                 Action::Event(event) => self.events.emit(event),
                 Action::Ask { id, target, request } => later.push(Later::Ask(id, target, request)),
                 Action::Ping { id, peer_id, address } => later.push(Later::Ping(id, peer_id, address)),
             }
         }
         drop(core);
-        for later in later {
-            match later {
-                Later::Ask(id, target, request) => {
-                    self.tasks.spawn("dht question", self.clone().ask(id, target, request));
-                }
-                Later::Ping(id, peer_id, address) => {
-                    self.tasks.spawn("dht ping", self.clone().ping(id, peer_id, address));
-                }
-                Later::Reintroduce => self.client.close_idle(),
-            }
-        }
-    }
-
-    async fn ask(self: Arc<Self>, id: QuestionId, target: Target, request: Request) {
-        let mut waiting = Waiting { shared: &self, id, over: false };
-        let connected = || self.engine(|engine, now| engine.on_connected(now, id));
-        let answer = match request.encode() {
-            Ok(bytes) => self.client.ask(&target, &bytes, connected).await,
-            Err(error) => Err(error),
-        };
-        let answer = answer.map_err(|error| {
-            tracing::debug!(?target, %error, "a question was not answered");
-            failure(&error)
-        });
-        let answered = answer.and_then(|answer| {
-            let response = Response::decode(&answer.response).map_err(|error| {
-                tracing::debug!(peer = %answer.peer_id, %error, "an answer cannot be read");
-                Failure::Malformed
-            })?;
-            Ok(Answered { peer_id: answer.peer_id, endpoint: answer.endpoint, record: answer.record, response })
-        });
-        waiting.over = true;
-        self.engine(|engine, now| match answered {
-            Ok(answered) => engine.on_answer(now, id, answered),
-            Err(failure) => engine.on_failure(now, id, failure),
-        });
-    }
-
-    async fn ping(self: Arc<Self>, id: QuestionId, peer_id: PeerId, address: std::net::SocketAddr) {
-        let mut waiting = Waiting { shared: &self, id, over: false };
-        let pong = self.refresh.ping(peer_id, address).await;
-        waiting.over = true;
-        self.engine(|engine, now| match pong {
-            Ok(alive) => engine.on_pong(now, id, alive.seq),
-            Err(error) => engine.on_failure(now, id, failure(&error)),
-        });
+        later.into_iter().for_each(|later| self.do_later(later));
     }
 
     /// Wakes the engine when it wants to be woken.
@@ -335,42 +290,6 @@ impl Shared {
         if !contacts.is_empty() {
             state.save_contacts(&contacts);
         }
-    }
-}
-
-/// What is done without the lock.
-enum Later {
-    Ask(QuestionId, Target, Request),
-    Ping(QuestionId, PeerId, std::net::SocketAddr),
-    /// Those who know us by an older record, or by none, learn of the new one with the next handshake.
-    Reintroduce,
-}
-
-/// Tells the engine that a question has failed, however its task ends.
-struct Waiting<'a> {
-    shared: &'a Arc<Shared>,
-    id: QuestionId,
-    over: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if !self.over {
-            let mut core = self.shared.lock();
-            if !core.closed {
-                let now = self.shared.runtime.now();
-                core.engine.on_failure(now, self.id, Failure::Unreachable);
-                // What follows from it waits for the next turn.
-            }
-        }
-    }
-}
-
-fn failure(error: &Error) -> Failure {
-    match error {
-        Error::Denied(_) => Failure::Denied,
-        Error::Handshake(error) if error.reason() == Some(&RejectReason::Denied) => Failure::Denied,
-        _ => Failure::Unreachable,
     }
 }
 

@@ -171,7 +171,12 @@ impl Candidates {
             }),
             PeerConnectionEvent::Disconnected { peer_id, .. } => self.change(*peer_id, retry),
             PeerConnectionEvent::ConnectFailed { peer_id, endpoint } => {
-                if let Some(peer_id) = peer_id.or(endpoint.peer_id()) {
+                let peer_id = peer_id.or(endpoint.peer_id());
+                let is_there = |peer_id: &PeerId| {
+                    self.peers.peek(peer_id).is_some_and(|known| known.standing == Standing::Connected)
+                };
+                // Of two connections that crossed only one stays: that the other failed is no failure.
+                if let Some(peer_id) = peer_id.filter(|peer_id| !is_there(peer_id)) {
                     self.change(peer_id, retry);
                 }
             }
@@ -307,6 +312,8 @@ mod tests {
         let connected = PeerConnectionEvent::Connected { peer_id: id(2), endpoint: at(2), outbound: false };
         candidates.on_event(now, &connected, |_| Duration::ZERO);
         assert_eq!(choose(&mut candidates, now, &all), Err(None), "it is there");
+        candidates.on_event(now, &failed, |backoff| backoff.next_wait(u64::MAX));
+        assert_eq!(choose(&mut candidates, now, &all), Err(None), "it is there, however a dial that it crossed ended");
         let reason = DisconnectReason::RemoteShutdown;
         let gone = PeerConnectionEvent::Disconnected { peer_id: id(2), endpoint: at(2), reason };
         candidates.on_event(now, &gone, |backoff| backoff.next_wait(u64::MAX));

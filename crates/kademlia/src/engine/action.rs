@@ -76,6 +76,8 @@ pub enum Action {
         /// What to say in handshakes; `None` in client mode.
         record: Option<PeerRecord>,
     },
+    /// A number has been used for a record that only one node is told of. Keep it before that.
+    Seq(u64),
     /// For those who watch.
     Event(KademliaEvent),
 }
@@ -140,6 +142,8 @@ pub struct Asker {
     pub peer_id: PeerId,
     /// Where its connection came from.
     pub address: SocketAddr,
+    /// At which of our addresses that arrived; `None` where it is not known.
+    pub arrived: Option<IpAddr>,
     /// What it said of itself in the handshake. Not verified.
     pub record: Option<PeerRecord>,
 }

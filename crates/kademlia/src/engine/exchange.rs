@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use p2p_identity::PeerRecord;
 
-use super::{Action, Answered, Engine, Failure, KademliaEvent, OperationId, Peer, QuestionId, ReplyId};
+use super::{Action, Answered, Asker, Engine, Failure, KademliaEvent, OperationId, Peer, QuestionId, ReplyId};
 use crate::lookup_service::Target;
 use crate::message::{Closer, DialBackOutcome};
 use crate::{Contact, Insert, Key, Refused, Request, Response};
@@ -36,8 +36,10 @@ pub(super) enum About {
     Bootstrap,
     /// Somebody wants to be reached; it waits for a reply, or is a candidate for the table.
     DialBack(Option<ReplyId>),
-    /// Can it reach us?
-    Reachable,
+    /// Can it reach us: where it saw us, or at an address of our record? And has it come, and where to?
+    Reachable { at: Option<IpAddr>, came: bool, arrived: Option<IpAddr> },
+    /// Where does it see us?
+    Where,
     /// It has a newer record.
     Record,
 }
@@ -105,12 +107,21 @@ impl Engine {
                 }
                 self.checked(true);
             }
-            About::Bootstrap => self.bootstrapped(now, Some((question.target, contacts))),
-            About::DialBack(reply) => self.dialled_back(reply, true),
-            About::Reachable if answered.response == Response::DialBack(DialBackOutcome::Reached) => {
-                self.was_reached();
+            About::Bootstrap => {
+                let target = Target { peer_id: Some(answered.peer_id), ..question.target };
+                self.bootstrapped(now, Some((target, contacts)));
             }
-            About::Reachable | About::Record => {}
+            About::DialBack(reply) => {
+                self.dialled_back(reply, true);
+                self.ask_where(now, met);
+            }
+            // Its word alone says little: we have seen it come.
+            About::Reachable { at, came: true, arrived }
+                if answered.response == Response::DialBack(DialBackOutcome::Reached) =>
+            {
+                self.was_reached(now, at, arrived);
+            }
+            About::Reachable { .. } | About::Where | About::Record => {}
         }
     }
 
@@ -160,7 +171,7 @@ impl Engine {
             About::Check => self.checked(false),
             About::Bootstrap => self.bootstrapped(now, None),
             About::DialBack(reply) => self.dialled_back(reply, false),
-            About::Reachable | About::Record => {}
+            About::Reachable { .. } | About::Where | About::Record => {}
         }
     }
 
@@ -193,8 +204,14 @@ impl Engine {
         Some(peer)
     }
 
+    /// Whatever an answer says, only the one who gave it comes or goes, and at most one other makes room for it: what
+    /// watchers are told is bounded by what we ask.
     fn alive(&mut self, now: Instant, peer: Peer, ip: IpAddr) {
+        let was_there = self.table.get(&peer.key()).is_some();
         let inserted = self.table.on_alive(now, peer.clone(), Some(ip));
+        if inserted == Insert::PrefixFull && was_there {
+            self.emit(KademliaEvent::ContactRemoved(peer.peer_id()));
+        }
         if let Insert::Replaced(key) = inserted {
             // It made room, and waits; one that was dead has gone before.
             let left = self.table.replacements().find(|left| left.key() == key).map(Peer::peer_id);
@@ -215,12 +232,22 @@ impl Engine {
 
     /// What every answer with contacts says beside them.
     fn listen(&mut self, now: Instant, closer: &Closer, met: Option<&Peer>, answered: &Answered, ip: IpAddr) {
+        let target = || Target { peer_id: Some(answered.peer_id), endpoints: vec![answered.endpoint.clone()] };
         if let Some(observed) = closer.observed {
             self.observe(now, ip, observed.ip());
+            self.try_address(now, target(), (ip, observed.ip()));
         }
         if closer.seq > met.map_or(0, Peer::seq) {
-            let target = Target { peer_id: Some(answered.peer_id), endpoints: vec![answered.endpoint.clone()] };
-            self.fetch_record(now, met.cloned(), target);
+            self.fetch_record(now, met.cloned(), target());
+        }
+    }
+
+    /// Somebody asks for our record, as those do who dial back.
+    pub(super) fn came_to_us(&mut self, asker: &Asker) {
+        for question in self.questions.values_mut().filter(|one| one.target.peer_id == Some(asker.peer_id)) {
+            if let About::Reachable { came, arrived, .. } = &mut question.about {
+                (*came, *arrived) = (true, asker.arrived);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use p2p_net::Endpoint;
 
 use super::{Action, Engine, KademliaEvent, Mode};
 use crate::Key;
-use crate::address::{ObservedAddresses, ObservedConfig, Scope, advertised};
+use crate::address::{ObservedAddresses, ObservedConfig, ReachedAddresses, Scope, advertised, is_seen_from};
 use crate::lookup_service::Target;
 
 /// The node itself.
@@ -26,8 +26,11 @@ pub(super) struct Local {
     observed: ObservedAddresses,
     /// What came of that so far.
     external: Vec<IpAddr>,
+    reached: ReachedAddresses,
     /// What would be said of the node in server mode.
     candidate: Option<PeerRecord>,
+    /// What was said of it to somebody who was to try an address.
+    trial: Option<PeerRecord>,
     mode: Mode,
 }
 
@@ -43,7 +46,9 @@ impl Local {
             items: BTreeSet::new(),
             observed,
             external: Vec::new(),
+            reached: ReachedAddresses::default(),
             candidate: None,
+            trial: None,
             mode: Mode::Client,
         }
     }
@@ -73,33 +78,59 @@ impl Local {
     /// Signs a new record if what it would say has changed; whether it has.
     fn renew(&mut self, now: Instant, force: bool) -> bool {
         self.external = self.observed.external(now);
-        let items: Bloom = self.items.iter().collect();
-        let [discovery, addrs] = [&self.discovery, &self.addrs].map(|listening| {
-            let mut endpoints = advertised(listening, &self.external);
-            endpoints.truncate(MAX_ADDRS);
-            endpoints.into_iter().map(|endpoint| endpoint.with_peer_id(self.key_pair.peer_id())).collect::<Vec<_>>()
-        });
-        let same = self.candidate.as_ref().is_some_and(|record| {
-            record.items() == items
-                && record.addrs().iter().map(|addr| &addr.endpoint).eq(&addrs)
-                && record.discovery_addrs().iter().map(|addr| &addr.endpoint).eq(&discovery)
-        });
-        if same && !force {
+        let content = self.content(&self.reached.told());
+        if !force && self.candidate.as_ref().is_some_and(|record| content.is_in(record)) {
             return false;
         }
-        let mut builder = PeerRecord::builder().items(items);
-        builder = addrs.into_iter().fold(builder, |builder, endpoint| builder.addr(endpoint));
-        builder = discovery.into_iter().fold(builder, |builder, endpoint| builder.discovery_addr(endpoint));
-        let record = builder.sign(&self.key_pair, self.seq.saturating_add(1));
-        let record = record.inspect_err(|error| tracing::warn!(%error, "the node's own record cannot be made")).ok();
-        // A record that nobody can ask is of no use to anybody.
-        let record = record.filter(|record| !Target::of(record, IpAddr::from([127, 0, 0, 1])).endpoints.is_empty());
+        // A number is left for a trial: whoever is told of one must not be able to replace this record by it.
+        let seq = self.seq.saturating_add(if self.listens_everywhere() { 2 } else { 1 });
+        let record = content.sign(&self.key_pair, seq);
         if record.is_none() && self.candidate.is_none() {
             return false;
         }
-        self.seq = self.seq.saturating_add(1);
+        self.seq = seq;
         self.candidate = record;
         true
+    }
+
+    /// What would be said of the node were it reached at `ip`: for somebody who is to try that, and nobody else.
+    fn trial(&mut self, ip: IpAddr) -> Option<PeerRecord> {
+        let content = self.content(&self.reached.told_with(Some(ip)));
+        let told = self.candidate.as_ref().map(PeerRecord::seq);
+        let last = told.map_or(self.seq, |told| told.saturating_sub(1));
+        let same = self.trial.as_ref().filter(|trial| trial.seq() == last && content.is_in(trial));
+        if same.is_none() {
+            let seq = if told.is_some() { last } else { self.seq.saturating_add(1) };
+            self.trial = content.sign(&self.key_pair, seq);
+            self.seq = self.seq.max(seq);
+        }
+        self.trial.clone()
+    }
+
+    /// What a record says of a node that was reached at `reached`.
+    fn content(&self, reached: &[IpAddr]) -> Content {
+        let [discovery, addrs] = [&self.discovery, &self.addrs].map(|listening| {
+            let mut endpoints = advertised(listening, &self.external, reached);
+            endpoints.truncate(MAX_ADDRS);
+            endpoints.into_iter().map(|endpoint| endpoint.with_peer_id(self.key_pair.peer_id())).collect()
+        });
+        Content { items: self.items.iter().collect(), discovery, addrs }
+    }
+
+    /// Whether it listens on all addresses of one family, and nobody has said which those are.
+    fn listens_everywhere(&self) -> bool {
+        self.listens_everywhere_of(true) || self.listens_everywhere_of(false)
+    }
+
+    fn listens_everywhere_of(&self, is_v4: bool) -> bool {
+        let is_everywhere = |ip: IpAddr| ip.is_unspecified() && ip.is_ipv4() == is_v4;
+        let listens = self.discovery.iter().chain(&self.addrs).filter_map(|endpoint| endpoint.addr().ip());
+        !self.external.iter().any(|ip| ip.is_ipv4() == is_v4) && listens.into_iter().any(is_everywhere)
+    }
+
+    /// Whether it has nothing to say of itself before it knows where it is reached.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.candidate.is_none() && self.listens_everywhere()
     }
 
     /// Whether all that is listened at is the loopback, where nothing stands between this node and those who know of
@@ -108,6 +139,31 @@ impl Local {
         let Some(record) = &self.candidate else { return false };
         let ip = |endpoint: &Endpoint| endpoint.addr().ip().map(Scope::of);
         record.discovery_addrs().iter().chain(record.addrs()).all(|addr| ip(&addr.endpoint) == Some(Scope::Loopback))
+    }
+}
+
+/// What a record says, unsigned.
+struct Content {
+    items: Bloom,
+    discovery: Vec<Endpoint>,
+    addrs: Vec<Endpoint>,
+}
+
+impl Content {
+    fn is_in(&self, record: &PeerRecord) -> bool {
+        record.items() == self.items
+            && record.addrs().iter().map(|addr| &addr.endpoint).eq(&self.addrs)
+            && record.discovery_addrs().iter().map(|addr| &addr.endpoint).eq(&self.discovery)
+    }
+
+    /// `None` if nobody could ask the node: such a record is of no use to anybody.
+    fn sign(self, key_pair: &KeyPair, seq: u64) -> Option<PeerRecord> {
+        let mut builder = PeerRecord::builder().items(self.items);
+        builder = self.addrs.into_iter().fold(builder, |builder, endpoint| builder.addr(endpoint));
+        builder = self.discovery.into_iter().fold(builder, |builder, endpoint| builder.discovery_addr(endpoint));
+        let record = builder.sign(key_pair, seq);
+        let record = record.inspect_err(|error| tracing::warn!(%error, "the node's own record cannot be made")).ok();
+        record.filter(|record| !Target::of(record, IpAddr::from([127, 0, 0, 1])).endpoints.is_empty())
     }
 }
 
@@ -134,11 +190,33 @@ impl Engine {
 
     /// A node that we asked, and that answered at `responder`, saw us at `observed`.
     pub(super) fn observe(&mut self, now: Instant, responder: IpAddr, observed: IpAddr) {
-        self.local.observed.observe(now, responder, observed);
+        let local = &mut self.local;
+        let told = local.reached.told();
+        local.observed.observe(now, responder, observed);
+        if is_seen_from(observed, responder) {
+            local.reached.seen(now, observed, &local.observed);
+        }
         // Nearly always nothing comes of it.
-        if self.local.observed.external(now) != self.local.external {
+        if local.observed.external(now) != local.external || local.reached.told() != told {
             self.renew_record(now);
         }
+    }
+
+    /// Whether it would be of use to be reached at `observed`, where a node saw us that answered at `responder`.
+    pub(super) fn is_to_be_tried(&self, responder: IpAddr, observed: IpAddr) -> bool {
+        let local = &self.local;
+        let is_open = local.listens_everywhere_of(observed.is_ipv4()) && local.reached.wants(observed);
+        is_open && is_seen_from(observed, responder)
+    }
+
+    /// What to tell a node so that it tries to reach us at `observed`.
+    pub(super) fn record_to_try(&mut self, observed: IpAddr) -> Option<PeerRecord> {
+        let before = self.local.seq;
+        let record = self.local.trial(observed)?;
+        if self.local.seq != before {
+            self.act(Action::Seq(self.local.seq));
+        }
+        Some(record)
     }
 
     /// Somebody passed a record of our own on. One that is newer than what we know of was signed in an earlier life of
@@ -152,10 +230,20 @@ impl Engine {
         }
     }
 
-    /// Somebody has reached us at an address of our record.
-    pub(super) fn was_reached(&mut self) {
-        if self.local.mode == Mode::Client && self.local.candidate.is_some() {
+    /// Somebody has reached us: at an address of our record, or `at` the one where it had seen us. It came in at
+    /// `arrived`, where that is known.
+    pub(super) fn was_reached(&mut self, now: Instant, at: Option<IpAddr>, arrived: Option<IpAddr>) {
+        let local = &mut self.local;
+        if at.is_some_and(|at| !local.reached.reached(now, at, arrived, &local.observed)) {
+            return;
+        }
+        let changed = at.is_some() && local.renew(now, false);
+        let first = local.mode == Mode::Client && local.candidate.is_some();
+        if first {
             self.set_mode(Mode::Server);
+            self.provide_again(now);
+        }
+        if first || changed {
             self.tell_record();
         }
     }

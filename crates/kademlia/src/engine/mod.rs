@@ -12,7 +12,9 @@ mod get;
 mod local;
 mod operation;
 mod peer;
+mod provide;
 mod put;
+mod reach;
 mod recent;
 mod search;
 mod serve;
@@ -37,6 +39,8 @@ use self::dial_back::DialBacks;
 use self::exchange::Question;
 use self::local::Local;
 use self::operation::Operation;
+use self::provide::Provided;
+use self::reach::Reach;
 use self::recent::Recent;
 use self::upkeep::Upkeep;
 use self::verified::Verified;
@@ -58,6 +62,8 @@ pub struct Engine {
     operations: BTreeMap<OperationId, Operation>,
     questions: BTreeMap<QuestionId, Question>,
     dial_backs: DialBacks,
+    reach: Reach,
+    provided: Provided,
     /// Records that were fetched.
     fetches: Recent,
     upkeep: Upkeep,
@@ -84,8 +90,10 @@ impl Engine {
             operations: BTreeMap::new(),
             questions: BTreeMap::new(),
             dial_backs: DialBacks::new(now),
+            reach: Reach::new(now),
+            provided: Provided::default(),
             fetches: Recent::new(dial_back::AGAIN),
-            upkeep: Upkeep::new(config, now),
+            upkeep: Upkeep::new(config),
             actions: VecDeque::new(),
             random,
             next_id: 0,

@@ -318,7 +318,8 @@ impl Engine {
         self.rtt = search.rtt();
         let (found, center) = (search.found(), search.center());
         let dense = self.estimator.is_too_dense(&center, keys(&found));
-        if !search.is_region() && !search.stats().truncated && !dense {
+        // One that is too dense too: where all are, it is the network that has grown. The estimate leaves out what is rare.
+        if !search.is_region() && !search.stats().truncated {
             self.estimator.add(&center, keys(&found));
         }
         tracing::debug!(target = ?center, found = found.len(), stats = ?search.stats(), "a lookup has ended");

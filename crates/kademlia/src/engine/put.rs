@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::exchange::About;
 use super::operation::{Operation, Purpose, Stage};
 use super::{Action, Engine, Mode, OperationId, Outcome, Peer, QuestionId};
+use crate::address::is_of_use;
 use crate::{Contact, Refused, Request, Response, Source};
 
 /// Nodes that one operation writes to. Honest regions have about k.
@@ -24,7 +25,11 @@ impl Engine {
             count(&mut operation.purpose, Some(kept.map_or_else(Response::from, |()| Response::Stored)));
         }
         let mut waiting = BTreeSet::new();
-        for peer in found.into_iter().take(MAX_WRITES) {
+        let can_use = |peer: &Peer| match (&request, peer.ip()) {
+            (Request::PutProvider { record, .. }, Some(ip)) => is_of_use(record, ip),
+            _ => true,
+        };
+        for peer in found.into_iter().filter(can_use).take(MAX_WRITES) {
             waiting.insert(self.ask(About::Write(id), Some(peer.clone()), peer.target(), request.clone()));
         }
         if waiting.is_empty() {

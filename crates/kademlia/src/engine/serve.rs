@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use p2p_identity::PeerRecord;
 
 use super::{Action, Asker, Engine, Peer, ReplyId};
-use crate::address::is_believed;
+use crate::address::is_of_use;
 use crate::message::{Closer, MAX_CONTACTS, MAX_PROVIDERS};
 use crate::{Key, Refused, Request, Response, Source};
 
@@ -26,7 +26,7 @@ impl Engine {
             }
             Request::GetProviders { key } => {
                 let mut providers = self.store.providers(now, &key, MAX_PROVIDERS);
-                providers.retain(|record| is_of_use(record, asker));
+                providers.retain(|record| is_of_use(record, asker.address.ip()));
                 Response::Providers { providers, closer: self.closer(asker, &key) }
             }
             Request::PutValue { value, expected_seq, ttl } => {
@@ -36,7 +36,8 @@ impl Engine {
                 stored(self.store.put_provider(now, key, record, seconds(ttl), from))
             }
             Request::GetRecord => {
-                self.local.record().map_or(Refused::NoRecord.into(), |record| Response::Record(record.clone()))
+                self.came_to_us(asker);
+                self.record_for(asker).map_or(Refused::NoRecord.into(), |record| Response::Record(record.clone()))
             }
             Request::DialBack { record } => {
                 self.asked_to_dial_back(now, asker, &record, id);
@@ -49,19 +50,17 @@ impl Engine {
 
     /// The contacts closest to `target` that the asker can use, itself aside.
     fn closer(&self, asker: &Asker, target: &Key) -> Closer {
-        let usable = |peer: &&Peer| peer.peer_id() != asker.peer_id && is_of_use(peer.record(), asker);
+        let usable = |peer: &&Peer| peer.peer_id() != asker.peer_id && is_of_use(peer.record(), asker.address.ip());
         let contacts = self.table.closest(target, CHOICE).filter(usable).take(MAX_CONTACTS);
         Closer {
             contacts: contacts.map(|peer| peer.record().clone()).collect(),
-            seq: self.local.record().map_or(0, PeerRecord::seq),
+            seq: self.record_for(asker).map_or(0, PeerRecord::seq),
             observed: Some(asker.address),
         }
     }
-}
 
-/// Whether the asker has a reason to believe an address of this record: then we were reached from its own network, or
-/// it is public.
-fn is_of_use(record: &PeerRecord, asker: &Asker) -> bool {
-    let addrs = record.discovery_addrs().iter().chain(record.addrs());
-    addrs.filter_map(|addr| addr.endpoint.addr().ip()).any(|ip| is_believed(ip, asker.address.ip()))
+    /// Our own record, if the asker can use it: whoever is not in our network is not told what addresses that has.
+    fn record_for(&self, asker: &Asker) -> Option<&PeerRecord> {
+        self.local.record().filter(|record| is_of_use(record, asker.address.ip()))
+    }
 }

@@ -1,17 +1,14 @@
 //! What the engine does by itself: joining, looking for its neighbours, checking who lives, refreshing, republishing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use p2p_core::TokenBucket;
 use p2p_identity::PeerRecord;
 use p2p_net::Endpoint;
 
 use super::exchange::About;
 use super::operation::{Purpose, Tally};
-use super::recent::Recent;
-use super::{Engine, KademliaEvent, Mode, Peer};
+use super::{Engine, KademliaEvent, Peer};
 use crate::key::BITS;
 use crate::lookup_service::Target;
 use crate::{Contact, KademliaConfig, Key, Request};
@@ -31,13 +28,6 @@ const BOOTSTRAP_EVERY: u32 = 10;
 const MAX_CHECKS: usize = 16;
 const MAX_REFRESHES: usize = 2;
 const MAX_REPUBLISHES: usize = 2;
-
-/// In client mode, how often contacts are asked whether they reach us, and how many at a time.
-const REACH_INTERVAL: Duration = Duration::from_secs(30);
-const REACH_WIDTH: usize = 3;
-
-/// How soon a provider record that nobody took is offered again.
-const PROVIDE_AGAIN: Duration = Duration::from_secs(60);
 
 /// Contacts that are kept between runs.
 pub const MAX_REMEMBERED: usize = 512;
@@ -62,10 +52,6 @@ pub(super) struct Upkeep {
     seeding: usize,
     joined: bool,
     checks: Checks,
-    providing: BTreeMap<Key, Providing>,
-    reach_at: Instant,
-    reach: TokenBucket,
-    reach_recent: Recent,
 }
 
 /// A round of liveness checks.
@@ -76,15 +62,8 @@ struct Checks {
     checked: usize,
 }
 
-struct Providing {
-    due: Instant,
-    running: bool,
-    /// The numbers of those who want it.
-    wanted: BTreeSet<u64>,
-}
-
 impl Upkeep {
-    pub(super) fn new(config: &KademliaConfig, now: Instant) -> Self {
+    pub(super) fn new(config: &KademliaConfig) -> Self {
         Self {
             pings: false,
             value_ttl: config.store.value_ttl,
@@ -101,10 +80,6 @@ impl Upkeep {
             seeding: 0,
             joined: false,
             checks: Checks::default(),
-            providing: BTreeMap::new(),
-            reach_at: now,
-            reach: TokenBucket::new(4, 1, now),
-            reach_recent: Recent::new(Duration::from_secs(60)),
         }
     }
 }
@@ -143,28 +118,6 @@ impl Engine {
         self.keep_up(now);
     }
 
-    /// Tells others, and tells them again before they forget, that this node provides `key`: from now on if `at_once`,
-    /// else after [`Command::Provide`](super::Command::Provide) has done so. Gives a number that ends it.
-    pub fn provide(&mut self, now: Instant, key: Key, at_once: bool) -> u64 {
-        let due = if at_once { now } else { self.renewal_at(now) };
-        let number = self.id();
-        let one =
-            self.upkeep.providing.entry(key).or_insert(Providing { due, running: false, wanted: BTreeSet::new() });
-        one.wanted.insert(number);
-        number
-    }
-
-    /// Ends what [`provide`](Self::provide) began with this number. When that was the last one for this key, others
-    /// forget when the time is over.
-    pub fn unprovide(&mut self, key: &Key, number: u64) {
-        if let Some(one) = self.upkeep.providing.get_mut(key) {
-            one.wanted.remove(&number);
-            if one.wanted.is_empty() {
-                self.upkeep.providing.remove(key);
-            }
-        }
-    }
-
     /// Looks for neighbours now, and not only when it is time: somebody needs contacts.
     pub fn seed_now(&mut self, now: Instant) {
         if self.upkeep.next_seeding.is_some() && self.upkeep.seeding == 0 && self.upkeep.bootstraps == 0 {
@@ -184,9 +137,7 @@ impl Engine {
         let busy = upkeep.checks.running >= MAX_CHECKS || upkeep.refreshes >= MAX_REFRESHES;
         let table = self.table.next_due(now).filter(|_| !busy);
         let store = self.store.next_due().filter(|_| upkeep.republishes < MAX_REPUBLISHES);
-        let providing = upkeep.providing.values().filter(|one| !one.running).map(|one| one.due).min();
-        let reach = self.wants_reach().then_some(upkeep.reach_at);
-        let all = [started, table, store, providing, reach];
+        let all = [started, table, store, self.provided.due(), self.reach_due()];
         all.into_iter().flatten().filter(move |_| started.is_some())
     }
 
@@ -215,9 +166,7 @@ impl Engine {
             }
         }
         self.renew_providing(now);
-        if self.wants_reach() && self.upkeep.reach_at <= now {
-            self.ask_whether_reachable(now);
-        }
+        self.keep_asking(now);
     }
 
     /// Looks for our own neighbours, and for anybody at all while there is nobody.
@@ -334,68 +283,5 @@ impl Engine {
     fn is_holder(&self, key: &Key) -> bool {
         let own = key.distance(&self.key());
         self.table.closest(key, self.lookup.k).filter(|peer| key.distance(&peer.key()) < own).count() < self.lookup.k
-    }
-
-    fn renew_providing(&mut self, now: Instant) {
-        let due = |one: &Providing| !one.running && one.due <= now;
-        let due: Vec<Key> = self.upkeep.providing.iter().filter(|(_, one)| due(one)).map(|(key, _)| *key).collect();
-        for key in due {
-            if self.local.candidate().is_none() {
-                self.renewed(now, key, 0);
-                continue;
-            }
-            if let Some(one) = self.upkeep.providing.get_mut(&key) {
-                one.running = true;
-            }
-            self.begin_with(now, Purpose::Provide { key, tally: Tally::default(), renewal: true }, Vec::new());
-        }
-    }
-
-    /// A provider record was renewed with so many nodes.
-    pub(super) fn renewed(&mut self, now: Instant, key: Key, stored: usize) {
-        let due = if stored == 0 { now + PROVIDE_AGAIN } else { self.renewal_at(now) };
-        if let Some(one) = self.upkeep.providing.get_mut(&key) {
-            (one.due, one.running) = (due, false);
-        }
-    }
-
-    /// At about half the time for which others remember it.
-    fn renewal_at(&mut self, now: Instant) -> Instant {
-        let jitter = self.random_below(1024) as f64 / 10240.0;
-        now + self.upkeep.provider_ttl.mul_f64(0.4 + jitter)
-    }
-
-    fn wants_reach(&self) -> bool {
-        self.mode() == Mode::Client && self.local.candidate().is_some() && !self.table.is_empty()
-    }
-
-    /// A contact got a place in the table.
-    pub(super) fn met_somebody(&mut self, now: Instant, peer: &Peer) {
-        if self.wants_reach() {
-            self.ask_to_be_reached(now, peer.target());
-        }
-    }
-
-    fn ask_whether_reachable(&mut self, now: Instant) {
-        self.upkeep.reach_at = now + REACH_INTERVAL;
-        let contacts: Vec<Target> = self.table.iter().map(Peer::target).collect();
-        for _ in 0..REACH_WIDTH.min(contacts.len()) {
-            let target = contacts[self.random_below(contacts.len())].clone();
-            self.ask_to_be_reached(now, target);
-        }
-    }
-
-    /// In client mode, asks somebody whether it can reach us.
-    fn ask_to_be_reached(&mut self, now: Instant, target: Target) {
-        let Some(record) = self.local.candidate().filter(|_| self.local.mode() == Mode::Client).cloned() else {
-            return;
-        };
-        let admitted = match target.peer_id {
-            Some(peer_id) => self.upkeep.reach_recent.admit(now, peer_id),
-            None => true,
-        };
-        if admitted && self.upkeep.reach.take(now) {
-            self.ask(About::Reachable, None, target, Request::DialBack { record });
-        }
     }
 }

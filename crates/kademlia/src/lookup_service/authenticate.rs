@@ -13,6 +13,7 @@ use p2p_identity::{
 use p2p_net::{Connection, MessageReceiver, MessageSender, Stream};
 
 use super::MESSAGE_LIMITS;
+use crate::address::is_of_use;
 use crate::message::MAX_RESPONSE_LEN;
 
 /// Proves who we are, and asks who others are.
@@ -74,7 +75,8 @@ impl Authenticator {
     ) -> Result<Authenticated> {
         let channel = channel(&connection)?;
         let stream = connection.open_stream().await?;
-        let handshake = Handshake::dial(self.params(), channel, expected, Purpose::Lookup, self.nonce(), payload)?;
+        let handshake =
+            Handshake::dial(self.params(&connection), channel, expected, Purpose::Lookup, self.nonce(), payload)?;
         self.run(handshake, connection, stream, self.runtime.now() + timeout, &|| ()).await
     }
 
@@ -93,7 +95,7 @@ impl Authenticator {
         let stream = self.runtime.timeout(left, connection.accept_stream()).await;
         let stream = stream.map_err(|_| HandshakeError::Refused(RejectReason::Timeout))??;
         progress();
-        let handshake = Handshake::listen(self.params(), channel, self.nonce())?;
+        let handshake = Handshake::listen(self.params(&connection), channel, self.nonce())?;
         self.run(handshake, connection, stream, deadline, progress).await
     }
 
@@ -124,8 +126,16 @@ impl Authenticator {
         Ok(Authenticated { connection, remote, sender, receiver })
     }
 
-    fn params(&self) -> Arc<HandshakeParams> {
-        self.params.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What to say to whoever is at the other side: our record only if one of its addresses is of use there.
+    fn params(&self, connection: &Connection) -> Arc<HandshakeParams> {
+        let mut params = self.params.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ip = connection.remote_endpoint().addr().ip();
+        if let (Some(record), Some(ip)) = (&params.record, ip)
+            && !is_of_use(record, ip)
+        {
+            Arc::make_mut(&mut params).record = None;
+        }
+        params
     }
 
     fn nonce(&self) -> [u8; NONCE_LEN] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use p2p_core::{EventBus, PeerId};
 use p2p_discovery::{Discovery, DiscoveryContext, DiscoveryEventKind, PeerConnectionEvent};
-use p2p_identity::{AllowAll, Error, ProtocolKind};
+use p2p_identity::{AllowAll, DisconnectReason, Error, ProtocolKind};
 use p2p_kademlia::{Dht, KademliaDiscovery};
 
 use crate::common::{alone, key_pair, tcp, until, within};
@@ -65,10 +65,10 @@ async fn peers_that_have_what_is_wanted_are_handed_out_once_and_promptly() {
     let runtime = seeker.dht().runtime().clone();
     assert!(runtime.timeout(Duration::from_secs(1), seeker.recv()).await.is_err(), "there is nobody else");
 
-    // Who could not be connected to comes again, later.
+    // Who went comes again, later.
     let peer_id = nodes[4].dht().peer_id();
     let endpoint: p2p_net::Endpoint = "tcp://127.0.0.1:20004".parse().unwrap();
-    seeker.on_event(PeerConnectionEvent::ConnectFailed { peer_id: Some(peer_id), endpoint });
+    seeker.on_event(PeerConnectionEvent::Disconnected { peer_id, endpoint, reason: DisconnectReason::RemoteShutdown });
     assert_eq!(within("again", seeker.recv()).await.peer_id, Some(peer_id));
 
     // From the table, at once.

@@ -20,6 +20,11 @@ fn two_hundred_nodes_become_one_network() {
     // Of the last to come: the others' first samples are from when the network was smaller.
     let size = net.engine(199).estimate().unwrap();
     assert!(size.low <= 199.0 && size.high >= 199.0, "{size:?}");
+    // These go with time, from the first ones too, who saw a network of a few.
+    net.run(Duration::from_secs(300));
+    let sizes: Vec<f64> = (0..200).map(|n| net.engine(n).estimate().unwrap().nodes).collect();
+    let close = sizes.iter().filter(|size| (100.0..400.0).contains(*size)).count();
+    assert!(close >= 190, "{sizes:?}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod addresses;
 mod churn;
+mod events;
 mod join;
 mod net;
 mod rules;

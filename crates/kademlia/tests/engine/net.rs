@@ -1,17 +1,19 @@
 //! A network of engines: messages take time, links can be cut, nodes can die, and the same seed gives the same run.
 
+mod lies;
+mod measure;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use p2p_core::PeerId;
-use p2p_identity::KeyPair;
+use p2p_identity::{KeyPair, PeerRecord};
 use p2p_kademlia::engine::{
     Action, Answered, Asker, Command, Engine, Failure, KademliaEvent, OperationId, Outcome, QuestionId, ReplyId,
 };
-use p2p_kademlia::message::{Closer, MAX_CONTACTS};
-use p2p_kademlia::{KademliaConfig, Key, Request, Response, Target};
+use p2p_kademlia::{KademliaConfig, Request, Response, Target};
 use p2p_net::{Endpoint, Transport};
 
 use self::random::Random;
@@ -39,6 +41,14 @@ pub(crate) struct Net {
     pub(crate) unreachable: BTreeSet<usize>,
     /// Nodes that pretend to keep what they are given, have nothing, and know nobody but each other.
     pub(crate) sybils: BTreeSet<usize>,
+    /// Nodes that listen on all their addresses and do not know which those are.
+    pub(crate) everywhere: BTreeSet<usize>,
+    /// Nodes behind a translation that lets everybody in.
+    pub(crate) translated: BTreeSet<usize>,
+    /// Nodes that tell others that they see them there, and that they reach them.
+    pub(crate) liars: BTreeMap<usize, IpAddr>,
+    /// Who asked to be dialled back, and what it told of itself.
+    pub(crate) tried: Vec<(usize, PeerRecord)>,
     /// Messages delivered.
     pub(crate) messages: u64,
     replies: BTreeMap<u64, Pending>,
@@ -92,8 +102,14 @@ pub(crate) fn key_pair(n: usize) -> KeyPair {
     KeyPair::from_seed(seed)
 }
 
-/// A public address in a /24 of its own.
+/// The first of the nodes in a private network.
+pub(crate) const PRIVATE: usize = 1_000_000;
+
+/// A public address in a /24 of its own; that of a node in the private network.
 pub(crate) fn address(n: usize) -> SocketAddr {
+    if n >= PRIVATE {
+        return SocketAddr::new(IpAddr::from([192, 168, 0, (n - PRIVATE) as u8]), 4000);
+    }
     SocketAddr::new(IpAddr::from([11 + (n / 65536) as u8, (n / 256) as u8, n as u8, 7]), 4000)
 }
 
@@ -116,6 +132,10 @@ impl Net {
             part: BTreeMap::new(),
             unreachable: BTreeSet::new(),
             sybils: BTreeSet::new(),
+            everywhere: BTreeSet::new(),
+            translated: BTreeSet::new(),
+            liars: BTreeMap::new(),
+            tried: Vec::new(),
             messages: 0,
             replies: BTreeMap::new(),
             next_reply: 0,
@@ -140,7 +160,11 @@ impl Net {
         let mut engine = Engine::new(&key_pair(n), &config, 0, self.now, random);
         engine.set_pings(true);
         let udp = Endpoint::from_socket_addr(Transport::Udp, address(n));
-        engine.set_endpoints(self.now, vec![endpoint(n), udp], Vec::new());
+        let everywhere = self.everywhere.contains(&n);
+        let listening = |at: Endpoint| {
+            if everywhere { Endpoint::new(at.transport(), IpAddr::from([0; 4]), at.port()) } else { at }
+        };
+        engine.set_endpoints(self.now, vec![listening(endpoint(n)), listening(udp)], Vec::new());
         engine.start(self.now);
         let (outcomes, providers, seen) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         self.nodes.insert(n, Node { engine, address: address(n), outcomes, providers, seen });
@@ -266,12 +290,18 @@ impl Net {
             return self.after(NO_ANSWER, n, Event::Failed(question));
         };
         let (peer_id, record) = (asker.engine.peer_id(), asker.engine.record().cloned());
-        let asker = Asker { peer_id, address: asker.address, record };
+        let asker = Asker { peer_id, address: asker.address, arrived: Some(self.arrival(to)), record };
         self.messages += 1;
         self.with(n, |engine, now| engine.on_connected(now, question));
         if let Some(lie) = self.sybils.contains(&to).then(|| self.lie(&request)).flatten() {
             let delay = self.delay();
             return self.after(delay, n, Event::Reply(question, to, Box::new(lie)));
+        }
+        if let Request::DialBack { record } = &request {
+            self.tried.push((n, record.clone()));
+        }
+        if self.liars.contains_key(&to) && matches!(request, Request::DialBack { .. }) {
+            return self.come_and_lie(n, question, to);
         }
         let reply = self.next_reply;
         self.next_reply += 1;
@@ -279,21 +309,6 @@ impl Net {
         // What is written can be read.
         let request = Request::decode(&request.encode().expect("within bounds")).expect("what is written can be read");
         self.with(to, |engine, now| engine.on_request(now, ReplyId(reply), &asker, request));
-    }
-
-    fn lie(&self, request: &Request) -> Option<Response> {
-        let mut sybils: Vec<usize> = self.sybils.iter().copied().collect();
-        let target = request.target()?;
-        sybils.sort_by_key(|n| target.distance(&self.engine(*n).key()));
-        let contacts = sybils.iter().take(MAX_CONTACTS).filter_map(|n| self.engine(*n).record().cloned()).collect();
-        let closer = Closer { contacts, seq: 0, observed: None };
-        match request {
-            Request::FindNode { .. } => Some(Response::Contacts(closer)),
-            Request::GetValue { .. } => Some(Response::Value { value: None, closer }),
-            Request::GetProviders { .. } => Some(Response::Providers { providers: Vec::new(), closer }),
-            Request::PutValue { .. } | Request::PutProvider { .. } => Some(Response::Stored),
-            _ => None,
-        }
     }
 
     /// Who is at an address, if `from` gets there.
@@ -318,7 +333,10 @@ impl Net {
                     if let Some(Pending { from, question, to }) = self.replies.remove(&id.0) {
                         let delay = self.delay();
                         let response = Response::decode(&response.encode().expect("within bounds"));
-                        let response = Box::new(response.expect("what is written can be read"));
+                        let mut response = Box::new(response.expect("what is written can be read"));
+                        if let (Some(lie), Response::Contacts(closer)) = (self.liars.get(&n), &mut *response) {
+                            closer.observed = Some(SocketAddr::new(*lie, 4000));
+                        }
                         self.after(delay, from, Event::Reply(question, to, response));
                     }
                 }
@@ -358,40 +376,6 @@ impl Net {
     fn push(&mut self, at: Instant, n: usize, event: Event) {
         self.next += 1;
         self.events.push(Reverse((at, self.next, n, event)));
-    }
-
-    /// The `count` live nodes closest to a key, closest first, `except` left out.
-    pub(crate) fn closest(&self, key: &Key, count: usize, except: usize) -> Vec<usize> {
-        let mut all: Vec<usize> = self.nodes.keys().copied().filter(|n| *n != except).collect();
-        all.sort_by_key(|n| key.distance(&self.engine(*n).key()));
-        all.truncate(count);
-        all
-    }
-
-    /// Of the `k` closest live nodes, the share that a lookup by `n` finds.
-    pub(crate) fn recall(&mut self, n: usize, key: Key, k: usize) -> f64 {
-        let Outcome::Closest(found) = self.outcome(n, Command::Closest(key)) else { panic!("another outcome") };
-        let expected = self.closest(&key, k, n);
-        let ids: BTreeSet<PeerId> = found.iter().map(|peer| peer.peer_id()).collect();
-        let hits = expected.iter().filter(|n| ids.contains(&key_pair(**n).peer_id())).count();
-        hits as f64 / expected.len() as f64
-    }
-
-    /// How many nodes are in the component of the first one: links are the contacts of the tables.
-    pub(crate) fn component(&self) -> usize {
-        let Some(first) = self.nodes.keys().next() else { return 0 };
-        let by_id: BTreeMap<PeerId, usize> = self.nodes.keys().map(|n| (key_pair(*n).peer_id(), *n)).collect();
-        let (mut seen, mut next) = (BTreeSet::from([*first]), vec![*first]);
-        while let Some(n) = next.pop() {
-            for peer in self.engine(n).table().iter() {
-                if let Some(n) = by_id.get(&peer.peer_id())
-                    && seen.insert(*n)
-                {
-                    next.push(*n);
-                }
-            }
-        }
-        seen.len()
     }
 }
 

@@ -19,7 +19,8 @@ fn record(n: usize, seq: u64) -> PeerRecord {
 }
 
 fn asker(n: usize) -> Asker {
-    Asker { peer_id: key_pair(n).peer_id(), address: address(n), record: Some(record(n, 1)) }
+    let (peer_id, record) = (key_pair(n).peer_id(), Some(record(n, 1)));
+    Asker { peer_id, address: address(n), arrived: Some(address(0).ip()), record }
 }
 
 /// An engine that has been told where it is, and the start of time.

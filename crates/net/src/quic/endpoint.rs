@@ -25,6 +25,10 @@ const VALIDATE_ABOVE: usize = 128;
 /// What diallers name the other side to TLS, which wants a name; it is neither sent nor checked.
 const SERVER_NAME: &str = "peer.invalid";
 
+/// How long the remotes of connections that were closed are told so, whenever they send something. The first time is at
+/// once; RFC 9000 §10.2 would have three probe time-outs, which on a slow path are longer than anybody wants to wait.
+pub(super) const CLOSE_WAIT: Duration = Duration::from_millis(250);
+
 /// A handle to a QUIC endpoint. The socket is closed when the last handle and the last connection are gone.
 #[derive(Debug, Clone)]
 pub(crate) struct QuicEndpoint(Arc<Inner>);
@@ -46,6 +50,19 @@ struct Inner {
     setup: Arc<Setup>,
     handshakes: Arc<AtomicUsize>,
     dead: AtomicBool,
+}
+
+/// quinn sends what closes a connection some time after the connection was closed: were the transports to shut down before
+/// that, the remote would never hear of it.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let (endpoint, runtime) = (self.endpoint.clone(), self.setup.runtime().clone());
+        if endpoint.open_connections() > 0 {
+            self.setup.closing.spawn("quic closing", async move {
+                let _ = runtime.timeout(CLOSE_WAIT, endpoint.wait_idle()).await;
+            });
+        }
+    }
 }
 
 impl QuicEndpoint {

@@ -3,15 +3,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use super::connection::QuicConnection;
-use super::endpoint::{QuicEndpoint, WeakEndpoint};
+use super::endpoint::{CLOSE_WAIT, QuicEndpoint, WeakEndpoint};
 use super::setup::Setup;
 use crate::DialError;
-
-/// How long shutting down waits for the remotes of all connections to be told.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Dials leave from a listening socket where one fits, so that a node is seen at one port; otherwise from one socket for
 /// each address family, made when it is first needed.
@@ -104,6 +100,9 @@ impl QuicRegistry {
         for endpoint in &endpoints {
             endpoint.wait_idle(deadline.saturating_duration_since(runtime.now())).await;
         }
+        let left = deadline.saturating_duration_since(runtime.now());
+        let _ = runtime.timeout(left, self.setup.closing.wait()).await;
+        self.setup.closing.shutdown().await;
         endpoints.iter().for_each(QuicEndpoint::close_socket);
     }
 

@@ -41,6 +41,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(super) tasks: Arc<TaskGroup>,
+    /// Endpoints that nobody has any more, and that tell their last remotes of the end.
+    pub(super) closing: TaskGroup,
     config: NetConfig,
     client: quinn::ClientConfig,
     server: quinn::ServerConfig,
@@ -67,7 +69,8 @@ impl Setup {
         server.incoming_buffer_size(INCOMING_BUFFER);
         server.incoming_buffer_size_total(INCOMING_BUFFERS);
         server.time_source(Arc::new(Clock(runtime.clone())));
-        Ok(Self { config: config.clone(), client, server, tasks })
+        let closing = TaskGroup::new(runtime.clone());
+        Ok(Self { config: config.clone(), client, server, tasks, closing })
     }
 
     pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {

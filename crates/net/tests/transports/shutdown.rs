@@ -1,5 +1,7 @@
 //! After a shutdown nothing is left.
 
+use std::time::Duration;
+
 use p2p_net::{CloseReason, Error};
 use tokio::io::AsyncReadExt;
 
@@ -45,6 +47,17 @@ fn the_remote_notices() {
     for_each_transport(async |net| {
         let pair = net.pair().await;
         let ((), reason) = tokio::join!(pair.acceptor.shutdown(), pair.a.closed());
+        assert!(matches!(reason, CloseReason::Remote { .. } | CloseReason::Lost(_)), "{reason:?}");
+    });
+}
+
+#[test]
+fn the_remote_notices_though_the_last_handle_went_just_before() {
+    for_each_transport(async |net| {
+        let pair = net.pair().await;
+        drop((pair.listener, pair.b));
+        pair.acceptor.shutdown().await;
+        let reason = net.runtime.timeout(Duration::from_secs(5), pair.a.closed()).await.expect("it is told");
         assert!(matches!(reason, CloseReason::Remote { .. } | CloseReason::Lost(_)), "{reason:?}");
     });
 }

@@ -47,7 +47,8 @@ pub struct Config {
     pub bootstrap_peers: Vec<Endpoint>,
     /// Peers to connect to and to stay connected with.
     pub dial_peers: Vec<Endpoint>,
-    /// The address under which others reach this node, where that is not the one it listens on.
+    /// The address under which others reach this node, where that is not the one it listens on. A node that listens on all
+    /// addresses (`0.0.0.0`, `::`) and is reached at one of them learns it from others.
     pub public_ip: Option<IpAddr>,
     /// Where to remember peers from one run to the next; `None` remembers nothing.
     pub state_dir: Option<PathBuf>,

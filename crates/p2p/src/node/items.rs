@@ -12,7 +12,8 @@ use p2p_net::Endpoint;
 /// The longest list of addresses in a record.
 const ADDRESSES: usize = 8;
 
-/// The advertised items and addresses, and the signed record made of them.
+/// The advertised items and addresses, and the record made of them, which is signed when somebody wants it: a node with a
+/// DHT tells that one's record, and never wants this.
 pub(super) struct Items {
     key_pair: KeyPair,
     runtime: Arc<dyn Runtime>,
@@ -20,33 +21,35 @@ pub(super) struct Items {
     endpoints: Vec<Endpoint>,
     items: BTreeSet<Vec<u8>>,
     record: Option<PeerRecord>,
+    /// Something has changed since that was signed.
+    stale: bool,
 }
 
 impl Items {
     pub(super) fn new(key_pair: KeyPair, runtime: Arc<dyn Runtime>, public_ip: Option<IpAddr>) -> Self {
-        Self { key_pair, runtime, public_ip, endpoints: Vec::new(), items: BTreeSet::new(), record: None }
+        let (endpoints, items) = (Vec::new(), BTreeSet::new());
+        Self { key_pair, runtime, public_ip, endpoints, items, record: None, stale: false }
     }
 
     /// Tells where the node listens.
     pub(super) fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
         self.endpoints = endpoints.to_vec();
-        self.renew();
+        self.stale = true;
     }
 
     pub(super) fn insert(&mut self, item: &[u8]) {
-        if self.items.insert(item.to_vec()) {
-            self.renew();
-        }
+        self.stale |= self.items.insert(item.to_vec());
     }
 
     pub(super) fn remove(&mut self, item: &[u8]) {
-        if self.items.remove(item) {
-            self.renew();
-        }
+        self.stale |= self.items.remove(item);
     }
 
     /// The record as it is now; `None` while the node has no address that others could reach.
-    pub(super) fn record(&self) -> Option<PeerRecord> {
+    pub(super) fn record(&mut self) -> Option<PeerRecord> {
+        if std::mem::take(&mut self.stale) {
+            self.renew();
+        }
         self.record.clone()
     }
 
@@ -80,5 +83,34 @@ impl Items {
         };
         let endpoint = Endpoint::new(endpoint.transport(), there, endpoint.port());
         RecordBuilder::accepts(&endpoint).then_some(endpoint)
+    }
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_record_is_signed_when_it_is_wanted_and_something_has_changed() {
+        let key_pair = KeyPair::from_seed([1; 32]);
+        let mut items = Items::new(key_pair, p2p_core::runtime::current().unwrap(), None);
+        items.insert(b"before");
+        assert_eq!(items.record(), None, "there is no address");
+        items.set_endpoints(&["tcp://127.0.0.1:1".parse().unwrap()]);
+        items.insert(b"x");
+        assert!(items.stale && items.record.is_none());
+        let first = items.record().unwrap();
+        assert!(first.items().may_contain(b"before") && first.items().may_contain(b"x"));
+        // What changes nothing signs nothing.
+        items.insert(b"x");
+        items.remove(b"y");
+        assert!(!items.stale);
+        assert_eq!(items.record().as_ref(), Some(&first));
+        items.remove(b"x");
+        items.insert(b"z");
+        let second = items.record().unwrap();
+        assert!(second.is_newer_than(&first) && second.items().may_contain(b"z"));
+        items.set_endpoints(&[]);
+        assert_eq!(items.record(), None);
     }
 }

@@ -84,6 +84,34 @@ fn a_peer_is_found_by_its_name_alone() {
 }
 
 #[test]
+fn nodes_on_all_addresses_are_found_though_nobody_told_them_which_those_are() {
+    everywhere(|world| async move {
+        let everywhere = |transport| Endpoint::new(transport, std::net::IpAddr::from([0; 4]), 0);
+        let on_all = |begin: &[Endpoint]| Config {
+            listen_endpoints: vec![everywhere(world.transport)],
+            discovery_endpoints: vec![everywhere(Transport::Udp)],
+            ..world.dht(begin)
+        };
+        let first = world.host_with(on_all(&[])).await;
+        let at = Endpoint::new(world.transport, std::net::IpAddr::from([127, 0, 0, 1]), first.endpoint().port());
+        let begin = vec![at.with_peer_id(first.peer_id())];
+        let second = world.host_with(on_all(&begin)).await;
+        let third = world.host_with(Config { bootstrap_peers: begin, ..world.config() }).await;
+        let found = third.dht().unwrap();
+        eventually("both are found", || {
+            let contacts: BTreeSet<PeerId> = found.contacts().iter().map(|record| record.peer_id()).collect();
+            contacts == BTreeSet::from([first.peer_id(), second.peer_id()])
+        })
+        .await;
+        for host in [&first, &second] {
+            let record = host.dht().unwrap().record().unwrap();
+            assert!(record.addrs().iter().all(|addr| addr.endpoint.addr().ip().unwrap().is_loopback()), "{record:?}");
+        }
+        shutdown([first, second, third]).await;
+    });
+}
+
+#[test]
 fn a_node_with_its_state_rejoins_without_any_bootstrap() {
     over_tcp(|world| async move {
         let folder = tempfile::tempdir().unwrap();

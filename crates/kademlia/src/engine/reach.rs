@@ -1,0 +1,124 @@
+//! Asking others whether they reach us: before somebody has, nobody is told of us.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use p2p_core::TokenBucket;
+
+use super::exchange::About;
+use super::recent::Recent;
+use super::{Engine, Mode, Peer};
+use crate::Request;
+use crate::address::is_of_use;
+use crate::lookup_service::Target;
+
+/// In client mode, how often contacts are asked whether they reach us, and how many at a time. As many are asked in that
+/// time to try an address at which they saw us.
+const INTERVAL: Duration = Duration::from_secs(30);
+const WIDTH: usize = 3;
+
+/// How long after one of these questions a peer is asked the next.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What was asked a moment ago.
+pub(super) struct Reach {
+    due: Instant,
+    bucket: TokenBucket,
+    recent: Recent,
+    /// Trials that are left until then.
+    trials: usize,
+    trials_until: Instant,
+}
+
+impl Reach {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            due: now,
+            bucket: TokenBucket::new(4, 1, now),
+            recent: Recent::new(AGAIN),
+            trials: WIDTH,
+            trials_until: now,
+        }
+    }
+
+    /// Whether a peer may be asked, if it is known who that is.
+    fn admit(&mut self, now: Instant, target: &Target) -> bool {
+        let admitted = target.peer_id.is_none_or(|peer_id| self.recent.admit(now, peer_id));
+        admitted && self.bucket.take(now)
+    }
+
+    /// Whether one more peer may be asked to try an address.
+    fn admit_trial(&mut self, now: Instant, target: &Target) -> bool {
+        if self.trials_until <= now {
+            (self.trials, self.trials_until) = (WIDTH, now + INTERVAL);
+        }
+        let admitted = self.trials > 0 && self.admit(now, target);
+        self.trials -= usize::from(admitted);
+        admitted
+    }
+}
+
+impl Engine {
+    /// When contacts are to be asked again, if at all.
+    pub(super) fn reach_due(&self) -> Option<Instant> {
+        self.wants_reach().then_some(self.reach.due)
+    }
+
+    fn wants_reach(&self) -> bool {
+        let has_question = self.local.candidate().is_some() || self.local.is_nowhere();
+        self.mode() == Mode::Client && has_question && !self.table.is_empty()
+    }
+
+    /// Asks some contacts when it is time.
+    pub(super) fn keep_asking(&mut self, now: Instant) {
+        if self.reach_due().is_none_or(|due| now < due) {
+            return;
+        }
+        self.reach.due = now + INTERVAL;
+        let contacts: Vec<Peer> = self.table.iter().cloned().collect();
+        for _ in 0..WIDTH.min(contacts.len()) {
+            let contact = &contacts[self.random_below(contacts.len())];
+            self.ask_to_be_reached(now, contact.target());
+            self.ask_where(now, Some(contact.clone()));
+        }
+    }
+
+    /// A contact got a place in the table.
+    pub(super) fn met_somebody(&mut self, now: Instant, peer: &Peer) {
+        self.ask_to_be_reached(now, peer.target());
+    }
+
+    /// In client mode, asks somebody whether it reaches us at an address of our record.
+    pub(super) fn ask_to_be_reached(&mut self, now: Instant, target: Target) {
+        let Some(record) = self.local.candidate().filter(|_| self.local.mode() == Mode::Client).cloned() else {
+            return;
+        };
+        let ip = target.endpoints.first().and_then(|endpoint| endpoint.addr().ip());
+        if ip.is_none_or(|ip| is_of_use(&record, ip)) && self.reach.admit(now, &target) {
+            let about = About::Reachable { at: None, came: false, arrived: None };
+            self.ask(about, None, target, Request::DialBack { record });
+        }
+    }
+
+    /// Listening on all addresses, and known at none of them: asks where a contact sees us.
+    pub(super) fn ask_where(&mut self, now: Instant, contact: Option<Peer>) {
+        if let Some(contact) = contact
+            && self.local.is_nowhere()
+            && self.reach.bucket.take(now)
+        {
+            let (target, request) = (contact.target(), Request::FindNode { target: self.key() });
+            self.ask(About::Where, Some(contact), target, request);
+        }
+    }
+
+    /// Asks somebody who answered at `responder`, and saw us at `observed`, whether it reaches us there.
+    pub(super) fn try_address(&mut self, now: Instant, target: Target, (responder, observed): (IpAddr, IpAddr)) {
+        if self.is_to_be_tried(responder, observed)
+            && self.reach.admit_trial(now, &target)
+            && let Some(record) = self.record_to_try(observed)
+        {
+            let about = About::Reachable { at: Some(observed), came: false, arrived: None };
+            self.ask(about, None, target, Request::DialBack { record });
+        }
+    }
+}
