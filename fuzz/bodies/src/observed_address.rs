@@ -1,6 +1,6 @@
 //! Finding out the own address from what others see, against a plain list: one say for each prefix, and a majority wins.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use p2p_identity::Prefix;
@@ -40,7 +40,9 @@ pub fn run(data: &[u8]) {
         });
         assert_eq!(external, expected.collect::<Vec<_>>());
         check_belief(responder, saw);
-        check_advertised([responder, saw], &external);
+        check_advertised([responder, saw], &external, &[]);
+        let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        check_advertised(everywhere, &external, &[responder, saw]);
     }
 }
 
@@ -81,14 +83,20 @@ fn check_belief(told: IpAddr, reached: IpAddr) {
     assert_eq!(is_believed(told.to_canonical(), reached.to_canonical()), believed);
 }
 
-/// What is advertised is either listened on or seen from outside, can be reached by somebody, and comes once.
-fn check_advertised(listening: [IpAddr; 2], external: &[IpAddr]) {
+/// What is advertised is listened on, seen from outside, or, where all addresses are listened on, reached; it can be
+/// reached by somebody, and comes once.
+fn check_advertised(listening: [IpAddr; 2], external: &[IpAddr], reached: &[IpAddr]) {
     let listening = listening.map(|ip| Endpoint::new(Transport::Quic, ip, 9000));
-    let advertised = advertised(&listening, external);
-    assert!(advertised.len() <= listening.len());
+    let advertised = advertised(&listening, external, reached);
+    let most = |endpoint: &Endpoint| match endpoint.addr().ip() {
+        Some(ip) if ip.is_unspecified() => reached.len().max(1),
+        _ => 1,
+    };
+    assert!(advertised.len() <= listening.iter().map(most).sum());
     for (n, endpoint) in advertised.iter().enumerate() {
         let ip = endpoint.addr().ip().expect("an address and no name");
-        assert!(external.contains(&ip) || listening.contains(endpoint));
+        let everywhere = listening.iter().filter_map(|it| it.addr().ip()).any(|ip| ip.is_unspecified());
+        assert!(external.contains(&ip) || listening.contains(endpoint) || everywhere && reached.contains(&ip));
         assert!(!matches!(Scope::of(ip), Scope::Unspecified | Scope::LinkLocal | Scope::Multicast), "{endpoint}");
         assert!(!advertised[..n].contains(endpoint));
     }

@@ -1,10 +1,11 @@
 //! Nodes that find each other through the DHT, from one address.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use p2p::Config;
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::protocol::ProtocolKind;
+use p2p::{Config, PeerId};
 
 use crate::common::{Host, World, eventually, everywhere, in_time, new_key, over_tcp, shutdown};
 use crate::components::components;
