@@ -13,7 +13,7 @@ use p2p_identity::{KeyPair, PeerRecord};
 use p2p_kademlia::engine::{
     Action, Answered, Asker, Command, Engine, Failure, KademliaEvent, OperationId, Outcome, QuestionId, ReplyId,
 };
-use p2p_kademlia::{KademliaConfig, Request, Response, Target};
+use p2p_kademlia::{KademliaConfig, Key, Request, Response, Target};
 use p2p_net::{Endpoint, Transport};
 
 use self::random::Random;
