@@ -42,7 +42,7 @@ pub fn run(data: &[u8]) {
         check_belief(responder, saw);
         check_advertised([responder, saw], &external, &[]);
         let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        check_advertised(everywhere, &external, &[responder, saw]);
+        check_advertised(everywhere, &external, &[responder, saw].map(|ip| ip.to_canonical()));
     }
 }
 

@@ -1,8 +1,8 @@
 //! A DHT node without anything else: stores and finds values among those that run the same program.
 //!
 //! ```text
-//! cargo run -p p2p-kademlia --example dht_only -- quic://0.0.0.0:9001
-//! cargo run -p p2p-kademlia --example dht_only -- quic://0.0.0.0:9002 quic://127.0.0.1:9001
+//! cargo run -p p2p-kademlia --example interactive -- quic://0.0.0.0:9001
+//! cargo run -p p2p-kademlia --example interactive -- quic://0.0.0.0:9002 quic://127.0.0.1:9001
 //! ```
 //!
 //! Then type `put WORDS`, `get KEY`, `peers` or `quit`.
