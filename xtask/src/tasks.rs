@@ -95,8 +95,9 @@ pub(crate) fn features(run: &Runner) -> Result {
     }
     // The examples ask for every feature, which would be turned on for the crates as well.
     let crates: Vec<_> = layers(&metadata).map(|package| format!("-p {}", package.name)).collect();
-    for features in ["", " --features tokio", " --features smol"] {
-        let args = format!("test --quiet --no-fail-fast {} --no-default-features{features}", crates.join(" "));
+    for runtime in ["tokio", "smol"] {
+        let args =
+            format!("test --quiet --no-fail-fast {} --no-default-features --features {runtime}", crates.join(" "));
         failed.extend(run.cargo_step(&args, &[]).err());
     }
     match failed.as_slice() {
