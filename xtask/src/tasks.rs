@@ -78,7 +78,7 @@ pub(crate) fn dht_sim(run: &Runner, args: &[String]) -> Result {
     if let Some(at) = args.iter().position(|arg| arg == "--write") {
         args.insert(at + 1, run.root().join(DHT_FIGURES).display().to_string());
     }
-    run.cargo_step("run --release --quiet -p p2p-kademlia --example dht_sim --", &args)
+    run.cargo_step("run --release --quiet -p p2p-kademlia --all-features --example dht_sim --", &args)
 }
 
 /// Each crate compiles with any one feature, its tests too, and both runtimes pass alone. (All features together are
