@@ -24,9 +24,7 @@ pub(super) fn day(sim: Sim) -> Outcome {
     let manner = Manner { pause: 20 * SECOND..90 * SECOND, size: 16..10_000 };
     let config = Config { ping_interval: 30 * SECOND, seeding_interval: 300 * SECOND, ..Style::default().config };
     let town = Town::new(sim, 5, &Style { protocols: 1, manner, config, dht: true });
-    for resident in &town.residents[1..] {
-        resident.keep(vec![town.residents[0].endpoint(town.transport())]);
-    }
+    town.acquaint_with_public(1);
     tell(town, |town| async move {
         town.move_in();
         town.connected(RECOVERY).await;

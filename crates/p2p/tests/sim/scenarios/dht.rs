@@ -63,19 +63,19 @@ fn style(outbound: usize) -> Style {
     Style { protocols: 1, manner, config, dht: true }
 }
 
-/// Has each node begin with the address of the first.
-fn introduce(town: &Town) {
-    for resident in &town.residents[1..] {
-        resident.keep(vec![town.residents[0].endpoint(town.transport())]);
-    }
-}
-
 /// Starts one node after the other.
 async fn move_in(town: &Town) {
     for resident in &town.residents {
         resident.move_in();
         town.sim.sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Starts all nodes, of which each can be reached, and waits until they are one network that knows itself.
+async fn settle(town: &Town) {
+    move_in(town).await;
+    whole(town, &town.residents, &town.residents, SETTLED).await;
+    recall(&town.residents, &town.residents).await;
 }
 
 /// Waits until `nodes` are one network and have taken every outbound slot for which there is a server left.

@@ -17,11 +17,9 @@ pub(crate) fn churn(sim: Sim) -> Outcome {
     let mut style = style(OUTBOUND);
     style.config.state_dir = Some("/var/lib/p2p".into());
     let town = Town::new(sim, NODES, &style);
-    introduce(&town);
+    town.acquaint_with_public(1);
     tell(town, |mut town| async move {
-        move_in(&town).await;
-        whole(&town, &town.residents, &town.residents, SETTLED).await;
-        recall(&town.residents, &town.residents).await;
+        settle(&town).await;
 
         town.sim.runtime().shuffle(&mut town.residents);
         let plan = town.residents[..NODES / 2]

@@ -13,12 +13,10 @@ pub(crate) fn crash(sim: Sim) -> Outcome {
     style.config.kademlia.lookup = LookupConfig::default();
     style.config.seeding_interval = 2 * SEEDING;
     let town = Town::new(sim, NODES, &style);
-    introduce(&town);
+    town.acquaint_with_public(1);
     tell(town, |mut town| async move {
         town.silence();
-        move_in(&town).await;
-        whole(&town, &town.residents, &town.residents, SETTLED).await;
-        recall(&town.residents, &town.residents).await;
+        settle(&town).await;
 
         let gone = 3 * NODES / 10;
         // The oldest, with the bootstrap node among them, or some of those that came later.

@@ -18,7 +18,7 @@ const LOOKUPS: u8 = 3;
 
 pub(crate) fn hostile(sim: Sim) -> Outcome {
     let town = Town::new(sim.clone(), HONEST, &style(OUTBOUND));
-    introduce(&town);
+    town.acquaint_with_public(1);
     let kinds = Kind::ALL.into_iter().cycle().skip(sim.seed() as usize % Kind::ALL.len());
     let gang: Vec<Adversary> = kinds.take(HOSTILE).map(|kind| Adversary::new(&sim, kind)).collect();
     tell(town, |town| async move {

@@ -23,7 +23,7 @@ pub(crate) fn nat(sim: Sim) -> Outcome {
     let boxes = boxes(&sim);
     let behind = |index: usize, _| index.checked_sub(PUBLIC).map(|n| boxes[n % boxes.len()].clone());
     let town = Town::behind(sim.clone(), NODES, &style(OUTBOUND), behind);
-    introduce(&town);
+    town.acquaint_with_public(1);
     town.residents[LEARNER].listen_anywhere();
     tell(town, |town| async move {
         let (public, hidden) = town.residents.split_at(PUBLIC);

@@ -19,11 +19,9 @@ const HEALED: Duration = SEEDING.saturating_mul(13 + 10);
 
 pub(crate) fn partition(sim: Sim) -> Outcome {
     let town = Town::new(sim, 2 * HALF, &style(OUTBOUND));
-    introduce(&town);
+    town.acquaint_with_public(1);
     tell(town, |mut town| async move {
-        move_in(&town).await;
-        whole(&town, &town.residents, &town.residents, SETTLED).await;
-        recall(&town.residents, &town.residents).await;
+        settle(&town).await;
 
         town.sim.runtime().shuffle(&mut town.residents);
         // The node that all begin with is in one of them.
