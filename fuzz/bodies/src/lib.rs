@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "the documentation of a module says what its `run` checks and its `seeds` are about")]
 
+mod contact;
 mod input;
 
 pub mod backoff;

@@ -168,7 +168,7 @@ impl Drive {
         if which >= 0xe0 {
             return self.network.node(which);
         }
-        self.pending[usize::from(which) % self.pending.len()].node.clone()
+        self.pending[usize::from(which) % self.pending.len()].node
     }
 
     fn no_longer_pending(&mut self, key: &Key) -> Option<Asked> {

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use p2p_kademlia::{Contact, Key};
+use p2p_kademlia::Key;
 
+pub(super) use crate::contact::Node;
 use crate::input::Input;
 
 pub(super) const LOCAL: Key = Key::from_bytes([0xee; 32]);
@@ -12,30 +13,9 @@ pub(super) const TARGET: Key = Key::from_bytes([0; 32]);
 /// Sequence numbers from here on are of descriptions that their nodes did not give.
 const FORGED: u64 = 100;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) key: Key,
-    pub(super) ip: Option<IpAddr>,
-    pub(super) seq: u64,
-}
-
 impl Node {
     pub(super) fn is_forged(&self) -> bool {
         self.seq >= FORGED
-    }
-}
-
-impl Contact for Node {
-    fn key(&self) -> Key {
-        self.key
-    }
-
-    fn ip(&self) -> Option<IpAddr> {
-        self.ip
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq
     }
 }
 

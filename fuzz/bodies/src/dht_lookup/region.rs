@@ -37,7 +37,7 @@ pub(super) fn run(mut input: Input<'_>, config: LookupConfig) {
         let Some(deadline) = region.deadline(now) else { break };
         assert!(deadline > now && !pending.is_empty(), "nobody is asked, and it does not end");
         let at = input.below(256) % pending.len();
-        let (node, target) = pending[at].clone();
+        let (node, target) = pending[at];
         match input.below(8) {
             0 => now = deadline,
             1 => assert!(!region.on_answer(now, &node.key, &LOCAL, []), "an answer to another question"),

@@ -6,30 +6,11 @@ use std::time::{Duration, Instant};
 
 use p2p_identity::Prefix;
 use p2p_identity::prefix::is_local;
-use p2p_kademlia::{Contact, Insert, Key, TableConfig};
+use p2p_kademlia::{Insert, Key, TableConfig};
+
+pub(super) use crate::contact::Node;
 
 pub(super) const LOCAL: Key = Key::from_bytes([0x5a; 32]);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) key: Key,
-    pub(super) ip: Option<IpAddr>,
-    pub(super) seq: u64,
-}
-
-impl Contact for Node {
-    fn key(&self) -> Key {
-        self.key
-    }
-
-    fn ip(&self) -> Option<IpAddr> {
-        self.ip
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
