@@ -7,7 +7,7 @@ use p2p_identity::Prefix;
 
 use super::Table;
 use super::bucket::Bucket;
-use super::entry::{Entry, later};
+use super::entry::{Entry, Failure, later};
 use crate::{Contact, Key};
 
 /// What became of a contact that answered.
@@ -60,6 +60,7 @@ impl<C: Contact> Table<C> {
     }
 
     /// A contact did not answer a question of ours. Gives it back if it left the table: it is dead, and others are not.
+    /// Whether others are alive is found out at once: another contact becomes due for a check.
     pub fn on_failed(&mut self, now: Instant, key: &Key) -> Option<C> {
         let index = self.index(key)?;
         let bucket = self.buckets.get_mut(index)?;
@@ -68,8 +69,14 @@ impl<C: Contact> Table<C> {
             bucket.take_replacement(key);
             return None;
         };
-        let leaves = bucket.member_mut(at).failed(now, &self.config, self.answers);
-        leaves.then(|| self.take(index, at).contact)
+        match bucket.member_mut(at).failed(now, &self.config, self.answers) {
+            Failure::Same => None,
+            Failure::Another => {
+                self.call_witness(now);
+                None
+            }
+            Failure::Last => Some(self.take(index, at).contact),
+        }
     }
 
     /// Takes a newer record of a contact that is there, or waits; its signature must have been verified. Says whether it

@@ -36,6 +36,10 @@ impl<C: Contact> Bucket<C> {
         &self.members
     }
 
+    pub(super) fn members_mut(&mut self) -> &mut [Entry<C>] {
+        &mut self.members
+    }
+
     pub(super) fn replacements(&self) -> &[Entry<C>] {
         &self.replacements
     }

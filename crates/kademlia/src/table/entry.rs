@@ -26,6 +26,18 @@ pub(super) struct Entry<C> {
     pub(super) heard: u64,
 }
 
+/// What a failure is of a contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The one that was counted a moment ago.
+    Same,
+    /// One more, after which it stays.
+    Another,
+    /// The one after which it leaves: it is dead, and somebody else answered since the failure before, so that it is not
+    /// we who are cut off.
+    Last,
+}
+
 impl<C: Contact> Entry<C> {
     /// It answered.
     pub(super) fn answered(&mut self, now: Instant, check_at: Instant, heard: u64) {
@@ -39,17 +51,16 @@ impl<C: Contact> Entry<C> {
         }
     }
 
-    /// Counts a failure. Whether it is to leave: dead, and somebody else answered since the failure before, so that it is
-    /// not we who are cut off.
-    pub(super) fn failed(&mut self, now: Instant, config: &TableConfig, heard: u64) -> bool {
+    /// Counts a failure.
+    pub(super) fn failed(&mut self, now: Instant, config: &TableConfig, heard: u64) -> Failure {
         let again = self.failures > 0;
         if again && now.checked_duration_since(self.last).is_some_and(|since| since < config.retry_interval) {
-            return false;
+            return Failure::Same;
         }
         self.failures = self.failures.saturating_add(1);
         let others_answer = heard != self.heard;
         (self.last, self.check_at, self.heard) = (now, later(now, config.retry_interval), heard);
-        self.is_dead(config) && others_answer
+        if self.is_dead(config) && others_answer { Failure::Last } else { Failure::Another }
     }
 
     pub(super) fn is_dead(&self, config: &TableConfig) -> bool {

@@ -24,7 +24,9 @@
 //!    itself: the newcomer waits, is checked when that time is over, and comes in if it answers again.
 //! 5. **The dead leave** after 3 failures in a row, at least the retry interval apart. While nobody at all answers they
 //!    stay: then it is more likely that we are cut off than that everybody died, and the paper's advice is not to throw the
-//!    table away. A replacement is checked before it gets a place that has become free.
+//!    table away. So that a quiet node knows which it is, each failure makes another contact due for a check, and the
+//!    failure of that one the next, until one answers. A replacement is checked before it gets a place that has become
+//!    free.
 //! 6. **Nobody is told**: a newer record ([`Table::update`]) changes what is known of a contact, not who is in.
 
 mod admission;

@@ -58,6 +58,15 @@ impl<C: Contact> Table<C> {
         checks.chain(self.refreshes(now).map(|(at, _)| at)).min()
     }
 
+    /// Makes that contact due which is to be checked next of those that have not failed. A failure is held against who failed
+    /// only if somebody else answers, and on a quiet node nobody might for a check interval.
+    pub(super) fn call_witness(&mut self, now: Instant) {
+        let members = self.buckets.iter_mut().flat_map(Bucket::members_mut);
+        if let Some(witness) = members.filter(|entry| entry.failures == 0).min_by_key(|entry| entry.check_at) {
+            witness.check_at = witness.check_at.min(now);
+        }
+    }
+
     fn checks(&self, now: Instant) -> impl Iterator<Item = (Instant, Place)> + '_ {
         let longest = self.config.check_interval.max(self.config.retry_interval);
         self.buckets.iter().enumerate().flat_map(move |(index, bucket)| {

@@ -39,6 +39,70 @@ fn everybody_is_checked_every_five_minutes_and_nobody_twice() {
     assert!(!all_due(&mut table, now + secs(601)).is_empty());
 }
 
+/// Asks whoever is due for as long as it takes; `dead` says who does not answer. Says when those had all left.
+fn check_until_gone(table: &mut Table<Node>, began: Instant, dead: &dyn Fn(&Node) -> bool) -> Instant {
+    let mut now = began;
+    while table.iter().any(dead) {
+        now = now.max(table.next_due(now).expect("somebody is there"));
+        while let Some(node) = table.due_check(now) {
+            if dead(&node) {
+                table.on_failed(now, &node.key);
+            } else {
+                alive(table, now, node);
+            }
+        }
+        while table.due_refresh(now, &mut || 1).is_some() {}
+        assert!(now < began + secs(DAY), "{} dead contacts stay for a day", table.iter().filter(|it| dead(it)).count());
+    }
+    now
+}
+
+#[test]
+fn the_dead_leave_after_three_checks_however_quiet_it_is() {
+    // Everybody answered at the same moment, so nobody is due while the retries go on.
+    let now = start();
+    for seed in 0..200 {
+        let mut random = Random(100 + seed);
+        let mut table = network(&mut random, now, 8);
+        let dead: Vec<Node> = table.iter().copied().filter(|_| random.below(3) == 0).collect();
+        if dead.len() == table.len() {
+            continue;
+        }
+        let gone = check_until_gone(&mut table, now, &|node| dead.contains(node));
+        let (check, retry) = (table.config().check_interval, table.config().retry_interval);
+        assert!(dead.is_empty() || gone == now + check + 2 * retry, "{seed}: {:?}", gone - now);
+    }
+}
+
+#[test]
+fn a_failure_is_held_against_a_quiet_contact_once_another_answers() {
+    let now = start();
+    let mut table = network(&mut Random(7), now, 4);
+    let [dead, silent, witness, other] = table.iter().copied().collect::<Vec<_>>()[..] else { panic!("four contacts") };
+    alive(&mut table, now + secs(1), witness);
+    alive(&mut table, now + secs(2), other);
+    // A failure in between asks another, whose failure asks the next, until one answers.
+    assert_eq!((table.on_failed(now + secs(10), &dead.key), table.next_due(now)), (None, Some(now)));
+    while table.due_refresh(now, &mut || 1).is_some() {}
+    assert_eq!(table.due_check(now + secs(10)), Some(silent));
+    assert_eq!(table.due_check(now + secs(10)), None);
+    assert_eq!(table.on_failed(now + secs(11), &silent.key), None);
+    assert_eq!(table.due_check(now + secs(11)), Some(witness));
+    alive(&mut table, now + secs(12), witness);
+    assert_eq!(table.due_check(now + secs(12)), None);
+    // Cut off, with none left to ask, the retries go on and nobody leaves.
+    for node in [witness, other, dead, silent].repeat(4) {
+        assert_eq!(table.on_failed(now + secs(12), &node.key), None);
+    }
+    for round in 1..20 {
+        for node in [dead, silent, witness, other] {
+            let left = table.on_failed(now + secs(12 + 30 * round), &node.key);
+            // Of the answer of the witness they knew nothing until then.
+            assert_eq!(left, None, "{round}");
+        }
+    }
+}
+
 #[test]
 fn idle_buckets_are_refreshed_hourly() {
     let now = start();

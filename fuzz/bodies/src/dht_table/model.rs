@@ -106,8 +106,16 @@ impl Model {
         let others_answered = known.heard != self.answers;
         (known.last, known.check_at, known.heard) = (now, now + self.config.retry_interval, self.answers);
         known.failures += 1;
-        let leaves = known.failures >= self.config.max_failures && others_answered;
-        leaves.then(|| self.members.remove(at).node)
+        if known.failures >= self.config.max_failures && others_answered {
+            return Some(self.members.remove(at).node);
+        }
+        // Whether anybody is alive is asked of another. Stable: of those due at the same time, the first in the table.
+        let mut others: Vec<&mut Known> = self.members.iter_mut().filter(|known| known.failures == 0).collect();
+        others.sort_by_key(|known| (known.check_at, known.bucket));
+        if let Some(other) = others.first_mut() {
+            other.check_at = other.check_at.min(now);
+        }
+        None
     }
 
     pub(super) fn update(&mut self, node: Node) -> bool {

@@ -5,8 +5,8 @@ use p2p_sim::{Fault, Plan};
 use super::*;
 
 /// An unoptimized build has time for few.
-const NODES: usize = if cfg!(debug_assertions) { 14 } else { 30 };
-const OUTBOUND: usize = if cfg!(debug_assertions) { 2 } else { 6 };
+const NODES: usize = if cfg!(debug_assertions) { 14 } else { 40 };
+const OUTBOUND: usize = if cfg!(debug_assertions) { 2 } else { 8 };
 
 pub(crate) fn crash(sim: Sim) -> Outcome {
     let mut style = style(OUTBOUND);
