@@ -267,6 +267,15 @@ async fn several_receivers_share_the_messages() {
 }
 
 #[tokio::test]
+async fn calls_that_need_not_wait_are_small() {
+    let world = World::new(64 << 10);
+    let (sender, receiver, _rest) = world.messages(SendLimits::default()).await;
+    // A call is moved several times before it is polled: its size is time.
+    assert!(size_of_val(&sender.send(Bytes::new())) <= 192, "{}", size_of_val(&sender.send(Bytes::new())));
+    assert!(size_of_val(&receiver.recv()) <= 64, "{}", size_of_val(&receiver.recv()));
+}
+
+#[tokio::test]
 async fn what_waits_is_within_the_budget_and_goes_on_when_there_is_room() {
     let world = World::new(1 << 10);
     let budget = ByteBudget::new(100_000);

@@ -150,7 +150,7 @@ impl Link {
                 end => self.receive_ended(end.err()),
             }
         }
-        self.recv_rest().await
+        Box::pin(self.recv_rest()).await
     }
 
     #[cold]

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use crate::{Error, Result};
 
 /// The most bytes a length takes.
-pub(super) const MAX_LEN: usize = 8;
+pub(crate) const MAX_LEN: usize = 8;
 
 /// The largest number the encoding can express.
 const MAX_VALUE: u64 = (1 << 62) - 1;

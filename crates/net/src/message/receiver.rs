@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use p2p_core::ByteBudget;
-use tokio::sync::Mutex;
 
 use super::Flusher;
 use super::assembler::Assembler;
@@ -18,7 +17,14 @@ use crate::{Error, RecvStream, Result};
 /// Dropping it tells the remote to stop sending.
 pub struct MessageReceiver {
     state: Mutex<State>,
+    callers: Arc<Callers>,
+    /// Wakes the callers. What `state` waits for has room for one waker, and there may be several callers.
+    waker: Waker,
 }
+
+/// The calls of `recv` that wait. Nothing else is locked while this is.
+#[derive(Default)]
+struct Callers(Mutex<Vec<Waker>>);
 
 struct State {
     stream: RecvStream,
@@ -36,7 +42,9 @@ impl MessageReceiver {
     pub fn new(stream: RecvStream, max_message: usize, budget: &ByteBudget) -> Self {
         let flusher = stream.flusher().clone();
         let assembler = Assembler::new(max_message, budget.clone());
-        Self { state: Mutex::new(State { stream, flusher, assembler, waited: false, end: None }) }
+        let callers = Arc::<Callers>::default();
+        let waker = callers.clone().into();
+        Self { state: Mutex::new(State { stream, flusher, assembler, waited: false, end: None }), callers, waker }
     }
 
     /// The next message; `None` when the remote has finished the stream. Cancel-safe: a message is returned whole or
@@ -45,28 +53,48 @@ impl MessageReceiver {
     /// # Errors
     /// [`Error::MessageTooLarge`], [`Error::LengthEncoding`], [`Error::Truncated`], or why the stream has ended; the same
     /// again at later calls.
+    #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>> {
-        let mut state = self.state.lock().await;
-        poll_fn(|cx| state.poll_recv(cx)).await
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// As [`recv`](Self::recv). Any number of tasks may call it: all that wait are woken when there is something.
+    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        let mut state = lock(&self.state);
+        let message = state.poll_recv(&mut Context::from_waker(&self.waker));
+        if message.is_ready() {
+            return message;
+        }
+        self.callers.register(cx.waker());
+        // It may have come before the caller was on the list.
+        state.poll_recv(&mut Context::from_waker(&self.waker))
     }
 
     /// The limit for messages whose length has not been read yet.
     pub fn set_max_message(&mut self, max_message: usize) {
-        self.state.get_mut().assembler.set_max_message(max_message);
+        self.state_mut().assembler.set_max_message(max_message);
+    }
+
+    fn state_mut(&mut self) -> &mut State {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads no more; the remote's sends fail with `code`.
     pub fn stop(self, code: u32) {
-        self.state.into_inner().stream.stop(code);
+        self.into_state().stream.stop(code);
     }
 
     /// The rest of the stream as bytes, after the messages that were received. Bytes of a message that has only begun to
     /// arrive are lost.
     pub fn into_inner(self) -> RecvStream {
-        let state = self.state.into_inner();
+        let state = self.into_state();
         let mut stream = state.stream;
         stream.put_back(state.assembler.into_rest());
         stream
+    }
+
+    fn into_state(self) -> State {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,7 +104,33 @@ impl fmt::Debug for MessageReceiver {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The state is valid after each statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Callers {
+    fn register(&self, waker: &Waker) {
+        let mut waiting = lock(&self.0);
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+}
+
+impl Wake for Callers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let waiting = std::mem::take(&mut *lock(&self.0));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
 impl State {
+    #[inline]
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         loop {
             match self.assembler.poll_message(cx) {

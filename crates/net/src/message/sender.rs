@@ -97,14 +97,21 @@ impl MessageSender {
     ///
     /// # Errors
     /// [`Error::MessageTooLarge`] (the stream lives on), or why the stream has ended.
+    #[inline]
     pub async fn send(&self, message: impl Into<Bytes>) -> Result<()> {
         let message = message.into();
+        match self.shared.push(&message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Failed(error)) => Err(error),
+            // On the heap, so that the future of a call that need not wait, which is most, is a few words long.
+            Err(TrySendError::Busy) => Box::pin(self.send_later(message)).await,
+        }
+    }
+
+    /// Waits for room.
+    #[cold]
+    async fn send_later(&self, message: Bytes) -> Result<()> {
         loop {
-            match self.shared.push(&message) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Failed(error)) => return Err(error),
-                Err(TrySendError::Busy) => {}
-            }
             let mut moved = pin!(self.shared.moved.notified());
             let mut freed = pin!(self.shared.budget.freed());
             let mut ended = pin!(self.shared.flusher.ended());
@@ -213,8 +220,10 @@ impl Shared {
     fn flush(&self, mut state: MutexGuard<'_, State>, cx: &mut Context<'_>) -> (usize, bool) {
         let (moved, blocked) = state.flush(cx);
         state.scheduled = blocked;
-        // What was set aside is not in the count; an empty queue is news all the same.
-        let changed = moved > 0 || !blocked;
+        // A sender that waits is woken for many messages at a time, not for each.
+        let limits = &self.limits;
+        let changed =
+            state.queue.messages() <= limits.queue_messages / 2 && state.queue.waiting() <= limits.queue_bytes / 2;
         drop(state);
         if changed {
             self.moved.notify_waiters();
@@ -227,7 +236,9 @@ impl Shared {
     fn make_room(&self, state: &mut State) {
         self.flusher.set_busy();
         let before = state.queue.waiting();
+        let many = state.queue.messages() >= self.limits.queue_messages;
         if !state.queue.set_aside()
+            && many
             && let Some(waker) = self.flusher.driver_waker()
         {
             state.flush(&mut Context::from_waker(&waker));

@@ -1,6 +1,6 @@
 //! Cuts what a socket delivers into frames.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 use super::core::{Core, Delivery};
 use super::frame::{HEADER_LEN, Header, Kind, Violation};
@@ -15,12 +15,17 @@ pub(super) struct Decoder {
     header: [u8; HEADER_LEN],
     have: usize,
     body: Body,
+    /// The payload of the last data frame if that had a buffer of its own: the next one may be as long. 0 if it had none.
+    large: u32,
 }
 
 #[derive(Debug)]
 enum Body {
     /// The header is not complete.
     Header,
+    /// The socket is being read into a buffer for a whole frame as large as the one before, with room for the next header
+    /// behind it. It lives for one read: an idle connection holds none.
+    Ahead(BytesMut),
     Control {
         header: Header,
         payload: Vec<u8>,
@@ -39,32 +44,85 @@ enum Body {
 
 impl Decoder {
     pub(super) fn new() -> Self {
-        Self { header: [0; HEADER_LEN], have: 0, body: Body::Header }
+        Self { header: [0; HEADER_LEN], have: 0, body: Body::Header, large: 0 }
     }
 
     /// The buffer that the socket is to be read into, and the most to read; `None` when [`decode`](Self::decode) wants
-    /// the bytes.
+    /// the bytes. After a read say [`on_target`](Self::on_target) or, if nothing was there, [`not_read`](Self::not_read).
     pub(super) fn target(&mut self) -> Option<bytes::buf::Limit<&mut BytesMut>> {
+        if matches!(self.body, Body::Header) && self.have == 0 && self.large > 0 {
+            self.body = Body::Ahead(BytesMut::with_capacity(self.large as usize + 2 * HEADER_LEN));
+        }
         match &mut self.body {
             Body::Owned { header, bytes } => {
                 let limit = header.len as usize + HEADER_LEN - bytes.len();
+                Some(bytes.limit(limit))
+            }
+            Body::Ahead(bytes) => {
+                let limit = bytes.capacity();
                 Some(bytes.limit(limit))
             }
             _ => None,
         }
     }
 
+    /// Bytes of buffers that it holds.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        match &self.body {
+            Body::Ahead(bytes) | Body::Owned { bytes, .. } => bytes.capacity(),
+            _ => 0,
+        }
+    }
+
+    /// Nothing was there to be read into [`target`](Self::target).
+    pub(super) fn not_read(&mut self) {
+        if let Body::Ahead(_) = self.body {
+            self.body = Body::Header;
+        }
+    }
+
     /// Bytes were read into [`target`](Self::target).
     pub(super) fn on_target(&mut self, core: &mut Core) -> Result<(), Violation> {
-        let Body::Owned { header, bytes } = &mut self.body else { return Ok(()) };
-        let (header, len) = (*header, header.len as usize);
+        match std::mem::replace(&mut self.body, Body::Header) {
+            Body::Ahead(bytes) => self.on_ahead(core, bytes),
+            Body::Owned { header, bytes } => self.on_owned(core, header, bytes),
+            body => {
+                self.body = body;
+                Ok(())
+            }
+        }
+    }
+
+    /// A read that began where a header begins.
+    fn on_ahead(&mut self, core: &mut Core, mut bytes: BytesMut) -> Result<(), Violation> {
+        let Some(header) = bytes.first_chunk() else { return self.decode(core, &bytes) };
+        let header = Header::decode(*header)?;
+        // What is received counts with its length: it must not keep alive a buffer that is much larger.
+        let likely = (self.large / 2).max(OWN_BUFFER_MIN)..=self.large;
+        if !header.is_data() || !likely.contains(&header.len) {
+            return self.decode(core, &bytes);
+        }
+        bytes.advance(HEADER_LEN);
+        match core.on_data_header(header)? {
+            Delivery::Deliver => self.on_owned(core, header, bytes),
+            delivery @ Delivery::Discard => {
+                self.body = Body::Data { header, left: header.len, delivery };
+                self.decode(core, &bytes)
+            }
+        }
+    }
+
+    /// More of a payload has come; all of it, and what follows, or not.
+    fn on_owned(&mut self, core: &mut Core, header: Header, mut bytes: BytesMut) -> Result<(), Violation> {
+        let len = header.len as usize;
         if bytes.len() < len {
+            self.body = Body::Owned { header, bytes };
             return Ok(());
         }
-        let mut payload = std::mem::take(bytes);
-        let next = payload.split_off(len);
-        self.body = Body::Header;
-        core.on_data_owned(header.stream, payload.freeze());
+        let next = bytes.split_off(len);
+        self.large = header.len;
+        core.on_data_owned(header.stream, bytes.freeze());
         if header.kind == Kind::DataFin {
             core.on_fin(header.stream);
         }
@@ -84,7 +142,7 @@ impl Decoder {
                         return Ok(());
                     }
                     self.have = 0;
-                    self.body = Self::begin(core, Header::decode(self.header)?, input.len())?;
+                    self.begin(core, Header::decode(self.header)?, input.len())?;
                 }
                 Body::Control { header, payload } => {
                     let part = input.len().min(header.len as usize - payload.len());
@@ -121,6 +179,7 @@ impl Decoder {
                     }
                     self.on_target(core)?;
                 }
+                Body::Ahead(_) => self.body = Body::Header,
             }
             if core.end().is_some() {
                 // Nothing counts after the remote's CLOSE.
@@ -130,16 +189,18 @@ impl Decoder {
     }
 
     /// Decides what becomes of the payload of a frame, of which `present` bytes (or more than all) have arrived.
-    fn begin(core: &mut Core, header: Header, present: usize) -> Result<Body, Violation> {
-        if !matches!(header.kind, Kind::Data | Kind::DataFin) {
-            return Ok(Body::Control { header, payload: Vec::new() });
+    fn begin(&mut self, core: &mut Core, header: Header, present: usize) -> Result<(), Violation> {
+        if !header.is_data() {
+            self.body = Body::Control { header, payload: Vec::new() };
+            return Ok(());
         }
         let delivery = core.on_data_header(header)?;
-        let missing = header.len.saturating_sub(u32::try_from(present).unwrap_or(u32::MAX));
-        if delivery == Delivery::Deliver && missing >= OWN_BUFFER_MIN {
-            let bytes = BytesMut::with_capacity(header.len as usize + HEADER_LEN);
-            return Ok(Body::Owned { header, bytes });
-        }
-        Ok(Body::Data { header, left: header.len, delivery })
+        self.large = if header.len >= OWN_BUFFER_MIN { header.len } else { 0 };
+        self.body = if delivery == Delivery::Deliver && self.large as usize > present {
+            Body::Owned { header, bytes: BytesMut::with_capacity(header.len as usize + HEADER_LEN) }
+        } else {
+            Body::Data { header, left: header.len, delivery }
+        };
+        Ok(())
     }
 }

@@ -56,6 +56,11 @@ impl Header {
         bytes
     }
 
+    /// Whether it stands before bytes of a stream.
+    pub(super) fn is_data(self) -> bool {
+        matches!(self.kind, Kind::Data | Kind::DataFin)
+    }
+
     /// Reads a header, refusing kinds that do not exist and lengths that do not fit the kind.
     pub(super) fn decode(bytes: [u8; HEADER_LEN]) -> Result<Self, Violation> {
         let [kind, l2, l1, l0, s3, s2, s1, s0] = bytes;

@@ -86,8 +86,13 @@ impl Peer {
         Self { core: Core::new(side, limits), decoder: Decoder::new(), incoming: BytesMut::new() }
     }
 
+    #[cfg(test)]
+    pub(super) fn decoder(&mut self) -> &mut Decoder {
+        &mut self.decoder
+    }
+
     /// Takes what this side has to send.
-    fn output(&mut self) -> VecDeque<Bytes> {
+    pub(super) fn output(&mut self) -> VecDeque<Bytes> {
         let mut batch = VecDeque::new();
         self.core.out.take(&mut batch);
         self.core.on_room();

@@ -2,9 +2,13 @@
 
 use std::task::Waker;
 
+use super::frame::MAX_DATA;
 use super::inbox::Inbox;
 use super::out::Out;
 use crate::{Error, Result};
+
+/// A window in which both sides are always busy: while the reader works on half of it, the other half is on its way.
+const FRAMES_UNDER_WAY: u32 = 8 * MAX_DATA as u32;
 
 /// The direction from this side to the remote.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub(super) struct Recv {
     pub(super) credit: u32,
     /// Bytes read since credit was last granted.
     read: u32,
+    /// The reader found nothing since then: it keeps up.
+    pub(super) waited: bool,
     /// The remote's end of the stream: a code if it was reset.
     pub(super) end: Option<Option<u32>>,
     /// This side has seen the end, or dropped its handle.
@@ -77,6 +83,7 @@ impl Recv {
             borrowed: 0,
             credit: window,
             read: 0,
+            waited: false,
             end: None,
             done: false,
             refused: false,
@@ -86,9 +93,9 @@ impl Recv {
 
     /// `len` bytes were read: the credit to grant now, if it is worth a frame.
     ///
-    /// Where the remote had used most of the window while the reader kept up with it, the window limits the speed:
-    /// it grows, by its own size, out of `shared`. It takes half of what is left at most, so that streams which then
-    /// stall never use all of it up.
+    /// Where the reader keeps up, and the remote had used most of the window or that is smaller than what keeps a few
+    /// frames under way, the window limits the speed: it grows, by its own size, out of `shared`. It takes half of what is
+    /// left at most, so that streams which then stall never use all of it up.
     pub(super) fn on_read(&mut self, len: usize, shared: &mut u32) -> Option<u32> {
         // What is read was within the window, which is a u32.
         self.read += len as u32;
@@ -96,7 +103,8 @@ impl Recv {
             return None;
         }
         let mut grant = std::mem::take(&mut self.read);
-        if self.inbox.bytes() == 0 && self.credit < self.window / 4 {
+        let limits = self.credit < self.window / 4 || self.window < FRAMES_UNDER_WAY;
+        if std::mem::take(&mut self.waited) && limits {
             let growth = self.window.min(*shared / 2).min(u32::MAX - self.window);
             *shared -= growth;
             self.borrowed += growth;

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::Side;
@@ -12,6 +12,10 @@ use crate::{CloseReason, Error};
 
 const BOUNDS: Bounds =
     Bounds { inbound_streams: 4, initial_credit: 1 << 10, stream_window: 1 << 10, shared_window: 8 << 10 };
+
+/// Windows for whole frames.
+const LARGE: Bounds =
+    Bounds { inbound_streams: 4, initial_credit: 64 << 10, stream_window: 64 << 10, shared_window: 16 << 20 };
 
 fn world() -> World {
     World::new([BOUNDS; 2])
@@ -50,6 +54,26 @@ proptest! {
     fn every_byte_arrives_once_in_order_on_its_stream(ops in proptest::collection::vec(op(), 1..200)) {
         let mut world = world();
         ops.iter().for_each(|(side, op)| world.step(*side, op));
+        world.finish();
+    }
+
+    #[test]
+    fn frames_of_any_size_follow_each_other(
+        ops in proptest::collection::vec((0usize..2, 0usize..2, 1usize..70_000, 1u32..8, 1usize..90_000), 1..60),
+    ) {
+        let mut world = World::new([LARGE; 2]);
+        for side in 0..2 {
+            world.step(side, &Op::Open);
+            world.step(side, &Op::Open);
+        }
+        world.settle();
+        for (side, stream, len, scale, arrive) in ops {
+            // From a few bytes to more than a frame.
+            world.step(side, &Op::Write { stream, len: len >> (2 * (scale - 1)) });
+            world.step(side, &Op::Transmit);
+            world.step(1 - side, &Op::Arrive { len: arrive });
+            world.step(1 - side, &Op::Read { stream });
+        }
         world.finish();
     }
 
@@ -224,4 +248,73 @@ fn a_large_frame_is_delivered_in_one_piece() {
         let Poll::Ready(Ok(Some(chunk))) = peer.core.read(&mut cx(), 1) else { panic!("a frame is missing") };
         assert_eq!(chunk.len(), MAX_DATA);
     }
+}
+
+#[test]
+fn a_frame_ends_where_a_message_ends() {
+    let mut peer = Peer::new(Side::Dialer, LARGE);
+    let id = peer.core.open().unwrap();
+    peer.core.grant(id, 1 << 20);
+    let chunk = |len: usize| Bytes::from(vec![7; len]);
+    let message = |len: usize| [chunk(4), chunk(len)];
+    let mut taken = |mut chunks: Vec<Bytes>| {
+        let mut taken = Vec::new();
+        while chunks.iter().any(|chunk| !chunk.is_empty()) {
+            let Poll::Ready(Ok(len)) = peer.core.write(&mut cx(), id, &mut chunks) else { panic!("there is credit") };
+            taken.push(len);
+            peer.output();
+        }
+        taken
+    };
+    let whole = (64 << 10) + 4;
+    assert_eq!(taken([message(64 << 10), message(64 << 10), message(64 << 10)].concat()), [whole; 3]);
+    assert_eq!(taken([message(30_000), message(30_000), message(30_000)].concat()), [60_008, 30_004]);
+    // The rest of one that is longer than a frame goes on with those that follow.
+    assert_eq!(taken([message(100_000), message(10_000)].concat()), [MAX_DATA, 100_004 - MAX_DATA + 10_004]);
+    assert_eq!(taken(vec![chunk(MAX_DATA)]), [MAX_DATA]);
+    assert_eq!(taken(vec![chunk(0), chunk(MAX_DATA + 1), chunk(0)]), [MAX_DATA, 1]);
+    assert_eq!(taken(vec![chunk(8), chunk(8)]), [16]);
+}
+
+#[test]
+fn a_window_grows_for_whoever_reads_all_there_is_each_time() {
+    let mut world = World::new([LARGE; 2]);
+    world.step(0, &Op::Open);
+    world.settle();
+    for _ in 0..20 {
+        // As much as there is credit for, in pieces that do not divide it.
+        for _ in 0..200 {
+            world.step(0, &Op::Write { stream: 0, len: 65_540 });
+            world.step(0, &Op::Transmit);
+        }
+        world.settle();
+    }
+    let before = world.seen[0][&1].written;
+    for _ in 0..200 {
+        world.step(0, &Op::Write { stream: 0, len: 65_540 });
+        world.step(0, &Op::Transmit);
+    }
+    let unread = world.seen[0][&1].written - before;
+    assert!(unread >= 512 << 10, "{unread} bytes under way at most");
+}
+
+#[test]
+fn a_reader_that_waits_holds_no_buffer() {
+    let mut peer = Peer::new(Side::Listener, LARGE);
+    peer.incoming.extend_from_slice(&Header { kind: Kind::Open, len: 0, stream: 1 }.encode());
+    peer.incoming.extend_from_slice(&Header { kind: Kind::Data, len: 60_000, stream: 1 }.encode());
+    peer.incoming.extend_from_slice(&[5; 60_000]);
+    peer.arrive(usize::MAX).unwrap();
+    peer.arrive(usize::MAX).unwrap();
+    let decoder = peer.decoder();
+    assert!(decoder.target().is_some_and(|target| target.limit() >= 60_000), "the next may be as large");
+    decoder.not_read();
+    assert_eq!(decoder.held(), 0);
+    assert!(decoder.target().is_some());
+    decoder.not_read();
+    // A small frame, and the guess is given up.
+    peer.incoming.extend_from_slice(&Header { kind: Kind::Data, len: 1, stream: 1 }.encode());
+    peer.incoming.extend_from_slice(&[6]);
+    peer.arrive(usize::MAX).unwrap();
+    assert!(peer.decoder().target().is_none());
 }

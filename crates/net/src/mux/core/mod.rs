@@ -15,6 +15,7 @@ use super::frame::{Kind, MAX_DATA, Violation};
 use super::out::Out;
 use super::stream::{Recv, Send};
 use crate::error::VIOLATION_CODE;
+use crate::message::MAX_LENGTH_BYTES;
 use crate::{CloseReason, Error, Result};
 
 /// Bounds of one connection.
@@ -104,8 +105,7 @@ impl Core {
         let Some(State { send, .. }) = self.streams.get_mut(&id) else { return Poll::Ready(Err(Error::Finished)) };
         send.check()?;
         let ahead = send.goes_ahead(&self.out);
-        let len = chunks.iter().map(Bytes::len).sum::<usize>();
-        if len == 0 {
+        if chunks.iter().all(Bytes::is_empty) {
             return Poll::Ready(Ok(0));
         }
         let full = if ahead { self.out.is_urgent_full() } else { self.out.is_full() };
@@ -115,7 +115,7 @@ impl Core {
             }
             return Poll::Pending;
         }
-        let len = len.min(MAX_DATA).min(send.credit as usize);
+        let len = frame_len(chunks).min(send.credit as usize);
         if len == 0 {
             send.waker = Some(cx.waker().clone());
             return Poll::Pending;
@@ -181,6 +181,7 @@ impl Core {
         if let Some(end) = &self.end {
             return Poll::Ready(Err(Error::Closed(end.clone())));
         }
+        recv.waited = true;
         recv.waker = Some(cx.waker().clone());
         Poll::Pending
     }
@@ -234,9 +235,16 @@ impl Core {
         std::mem::take(&mut self.wake)
     }
 
-    /// `out` was taken: writers that waited for room may go on.
-    pub(super) fn on_room(&mut self) {
+    /// `out` was taken: writers that waited for room may go on. Whether there are any.
+    pub(super) fn on_room(&mut self) -> bool {
+        let any = !self.blocked.is_empty();
         self.wake.append(&mut self.blocked);
+        any
+    }
+
+    #[cfg(test)]
+    pub(super) fn grant(&mut self, id: u32, credit: u32) {
+        self.streams.get_mut(&id).expect("a stream").send.credit += credit;
     }
 
     // --- helpers ---
@@ -294,4 +302,23 @@ impl Core {
         }
         self.wake.append(&mut self.blocked);
     }
+}
+
+/// How much of the start of `chunks` goes into one frame: all that fits, but cut where a chunk ends if one ends there at
+/// all. Messages are made of whole chunks, and one that lies in one frame is received without a copy; its length goes
+/// with it.
+fn frame_len(chunks: &[Bytes]) -> usize {
+    let (mut len, mut before) = (0, 0);
+    for chunk in chunks {
+        if len + chunk.len() > MAX_DATA {
+            // What was taken last may be the length of what does not fit.
+            let cut = if len - before <= MAX_LENGTH_BYTES { before } else { len };
+            return if cut > 0 { cut } else { MAX_DATA };
+        }
+        if !chunk.is_empty() {
+            before = len;
+            len += chunk.len();
+        }
+    }
+    len
 }

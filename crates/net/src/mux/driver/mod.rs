@@ -62,6 +62,8 @@ struct Io {
     stream: Option<Box<dyn MuxIo>>,
     /// Frames that were taken from the core and not yet written.
     batch: VecDeque<Bytes>,
+    /// Somebody waited for room in the core when its frames were taken.
+    made_room: bool,
     /// The stream may hold written bytes back (TLS records).
     needs_flush: bool,
     decoder: Decoder,
@@ -84,6 +86,7 @@ impl Shared {
         let io = Io {
             stream: Some(io),
             batch: VecDeque::new(),
+            made_room: false,
             needs_flush: false,
             decoder: Decoder::new(),
             reserved: None,
@@ -138,17 +141,18 @@ impl Shared {
 
     /// Writes until nothing is left.
     fn poll_write(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(stream) = &mut io.stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        let Io { stream, batch, made_room, .. } = io;
+        let Some(stream) = stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let mut stream = Pin::new(stream);
         loop {
-            if io.batch.is_empty() && !self.with_core(|core| take_output(core, &mut io.batch)) {
+            if batch.is_empty() && !self.with_core(|core| take_output(core, batch, made_room)) {
                 if io.needs_flush {
                     std::task::ready!(stream.as_mut().poll_flush(cx))?;
                     io.needs_flush = false;
                 }
                 return Poll::Ready(Ok(()));
             }
-            let written = match io.batch.make_contiguous() {
+            let written = match batch.make_contiguous() {
                 [one] => stream.as_mut().poll_write(cx, one),
                 many if stream.is_write_vectored() => {
                     let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
@@ -160,22 +164,23 @@ impl Shared {
                 }
                 many => stream.as_mut().poll_write(cx, &many[0]),
             };
+
             let mut written = std::task::ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             io.needs_flush = true;
-            while let Some(chunk) = io.batch.front_mut() {
+            while let Some(chunk) = batch.front_mut() {
                 if chunk.len() > written {
                     chunk.advance(written);
                     break;
                 }
                 written -= chunk.len();
-                io.batch.pop_front();
+                batch.pop_front();
             }
-            if io.batch.is_empty() {
+            if batch.is_empty() {
                 // An idle connection keeps no memory for its queue.
-                io.batch = VecDeque::new();
+                *batch = VecDeque::new();
             }
         }
     }
@@ -185,7 +190,10 @@ impl Shared {
         let Some(stream) = &mut io.stream else { return Poll::Ready(Ok(false)) };
         let mut stream = Pin::new(stream);
         if let Some(mut target) = io.decoder.target() {
-            let read = std::task::ready!(tokio_util::io::poll_read_buf(stream, cx, &mut target));
+            let Poll::Ready(read) = tokio_util::io::poll_read_buf(stream, cx, &mut target) else {
+                io.decoder.not_read();
+                return Poll::Pending;
+            };
             let read = read.map_err(lost)?;
             self.received.fetch_add(read as u64, Ordering::Relaxed);
             let decoder = &mut io.decoder;
@@ -243,6 +251,8 @@ impl Shared {
             self.flusher.turn(cx);
             let mut io = lock(&self.io);
             let written = self.poll_write(&mut io, cx);
+            // Queues that the core had no room for have more, and now it has.
+            let more = std::mem::take(&mut io.made_room) && written.is_ready();
             let ended = self.with_core(|core| core.end().is_some());
             let may_read = self.may_read(&mut io);
             let read = match written {
@@ -270,6 +280,7 @@ impl Shared {
                     self.fail(reason);
                     return Poll::Ready(());
                 }
+                Poll::Pending if more => {}
                 Poll::Pending if may_read => return Poll::Pending,
                 Poll::Pending => {
                     let registered = freed.is_some();
@@ -303,12 +314,13 @@ impl Shared {
 
 type Freed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn take_output(core: &mut Core, batch: &mut VecDeque<Bytes>) -> bool {
+/// Takes what the core has to send; `false` when that is nothing.
+fn take_output(core: &mut Core, batch: &mut VecDeque<Bytes>, made_room: &mut bool) -> bool {
     if core.out.is_empty() {
         return false;
     }
     core.out.take(batch);
-    core.on_room();
+    *made_room |= core.on_room();
     true
 }
 
