@@ -6,5 +6,5 @@ mod scenario;
 pub mod silent;
 
 pub use self::figure::{Figure, Outcome};
-pub use self::measure::{Measured, median_us, rate, resident, run};
+pub use self::measure::{Measured, cpu_time, median_us, rate, resident, run};
 pub use self::scenario::{Scenario, Transport};

@@ -54,7 +54,7 @@ pub fn run<F: Future<Output = Result<Measured, String>>>(measure: impl FnOnce(Sc
 }
 
 /// User and system time of this process.
-fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     // Fields 14 and 15, counted from behind the command, which may contain anything, in hundredths of a second.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
