@@ -7,4 +7,4 @@ pub mod silent;
 
 pub use self::figure::{Figure, Outcome};
 pub use self::measure::{Measured, cpu_time, median_us, rate, resident, run};
-pub use self::scenario::{Scenario, Transport};
+pub use self::scenario::{Against, Scenario, Transport};

@@ -20,6 +20,8 @@ const LIMITS: SendLimits =
 pub struct Asker {
     transports: Transports,
     connection: Connection,
+    /// The stream of the handshake: dropped, its last message might not get there.
+    _handshake: (MessageSender, MessageReceiver),
 }
 
 impl Asker {
@@ -46,7 +48,7 @@ impl Asker {
         let deadline = runtime.now() + Duration::from_secs(5);
         handshake::run(shake, &sender, &receiver, &*runtime, deadline, &|| {}, |_| Ok(())).await.unwrap();
         sender.finish();
-        Self { transports, connection }
+        Self { transports, connection, _handshake: (sender, receiver) }
     }
 
     /// One question, on a stream of its own; the answer as it came.

@@ -8,6 +8,7 @@ use bench_common::{Measured, Transport, cpu_time, rate};
 use p2p::kademlia::{Dht, KademliaConfig, KademliaLimits, Key};
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::layers::kademlia::Request;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::asker::Asker;
 
@@ -17,9 +18,8 @@ const NODES: usize = 50;
 /// Whole lookups, for what one of them costs.
 const LOOKUPS: usize = 200;
 
-/// Connections that questions come over, and questions in flight over all of them.
-const ASKERS: usize = 4;
-const IN_FLIGHT: usize = 32;
+/// Connections that questions come over, one at a time over each.
+const ASKERS: usize = 32;
 
 /// Longer than any of this takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,21 +29,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// network together.
 pub async fn lookup(count: usize, transport: Transport) -> Measured {
     let nodes = network(transport).await;
-    let mut askers = Vec::new();
+    let (back, askers) = mpsc::channel(ASKERS);
     for _ in 0..ASKERS {
-        askers.push(Arc::new(Asker::connect(&nodes[0].endpoints()[0]).await));
+        let asker = Asker::connect(&nodes[0].endpoints()[0]).await;
+        let answer = asker.ask(&find(0)).await;
+        assert_eq!(answer.closer().unwrap().contacts.len(), 20, "the table fills an answer");
+        back.send(asker).await.unwrap();
     }
-    let contacts = askers[0].ask(&find(0)).await;
-    assert_eq!(contacts.closer().unwrap().contacts.len(), 20, "the table fills an answer");
-
+    let askers = Arc::new(Mutex::new(askers));
     let next = Arc::new(AtomicUsize::new(0));
     let cpu = cpu_time();
-    let answers = rate(count, IN_FLIGHT, move || {
-        let n = next.fetch_add(1, Ordering::Relaxed);
-        let asker = askers[n % ASKERS].clone();
+    let answers = rate(count, ASKERS, move || {
+        let (askers, back, next) = (askers.clone(), back.clone(), next.clone());
         async move {
-            let answer = asker.ask_raw(&find(n)).await;
+            let asker = askers.lock().await.recv().await.unwrap();
+            let answer = asker.ask_raw(&find(next.fetch_add(1, Ordering::Relaxed))).await;
             assert!(answer.len() > 1_000, "twenty contacts are longer");
+            back.send(asker).await.unwrap();
         }
     })
     .await;
