@@ -33,10 +33,11 @@ enum Task {
     Tidy,
     Fuzz,
     DhtSim,
+    Bench,
 }
 
 impl Task {
-    const ALL: [Task; 12] = [
+    const ALL: [Task; 13] = [
         Task::Ci,
         Task::Test,
         Task::Fmt,
@@ -49,6 +50,7 @@ impl Task {
         Task::Tidy,
         Task::Fuzz,
         Task::DhtSim,
+        Task::Bench,
     ];
 
     fn name(self) -> &'static str {
@@ -65,6 +67,7 @@ impl Task {
             Task::Tidy => "tidy",
             Task::Fuzz => "fuzz",
             Task::DhtSim => "dht-sim",
+            Task::Bench => "bench",
         }
     }
 
@@ -84,6 +87,7 @@ impl Task {
             Task::DhtSim => {
                 "figures of the DHT; --nodes 1000 --rows static,dead --seed 1 --quick; --write: into the book"
             }
+            Task::Bench => "what it costs, against raw sockets and other stacks; see bench --help",
         }
     }
 }
@@ -107,7 +111,7 @@ impl Invocation {
                 Arg::Value(name) if task.is_none() => {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
-                    if matches!(task, Some(Task::Fuzz | Task::Sim | Task::DhtSim)) {
+                    if matches!(task, Some(Task::Fuzz | Task::Sim | Task::DhtSim | Task::Bench)) {
                         // They have options of their own.
                         let rest =
                             args.raw_args()?.map(|arg| arg.into_string().map_err(|_| "an argument is not UTF-8"));
@@ -156,6 +160,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::Tidy => tidy::tidy(&run),
         Task::Fuzz => fuzz::fuzz(&run, passed_on),
         Task::DhtSim => tasks::dht_sim(&run, passed_on),
+        Task::Bench => tasks::bench(&run, passed_on),
     }
 }
 
@@ -210,6 +215,8 @@ mod tests {
         assert_eq!(parse(&[&["fuzz"][..], &fuzz].concat()).unwrap(), run(Task::Fuzz, false, &fuzz));
         let sim = ["--nodes", "1000", "--write"];
         assert_eq!(parse(&[&["dht-sim"], &sim[..]].concat()).unwrap(), run(Task::DhtSim, false, &sim));
+        let bench = ["rtt", "--stack", "raw,p2p", "--help"];
+        assert_eq!(parse(&[&["bench"], &bench[..]].concat()).unwrap(), run(Task::Bench, false, &bench));
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

@@ -32,16 +32,40 @@ impl Runner {
 
     /// As [`cargo_step`](Self::cargo_step), with variables in its environment.
     pub(crate) fn cargo_step_with(&self, args: &str, more: &[String], env: &[(&str, &str)]) -> Result {
+        let mut command = self.cargo_command(args, more);
+        command.envs(env.iter().copied());
+        let variables: String = env.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
+        self.step(command, &format!("{variables}cargo {args} {}", more.join(" ")))
+    }
+
+    /// As [`cargo_step`](Self::cargo_step), in place of this program where the system can do that: Ctrl-C is then for what
+    /// runs to deal with. Returns only if that is not so or fails.
+    pub(crate) fn cargo_instead(&self, args: &str, more: &[String]) -> Result {
+        let shown = format!("cargo {args} {}", more.join(" "));
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt;
+
+            println!("$ {}", shown.trim_end());
+            let error = self.cargo_command(args, more).current_dir(&self.root).exec();
+            Err(format!("cannot run `{}`: {error}", shown.trim_end()).into())
+        }
+        #[cfg(not(unix))]
+        {
+            self.step(self.cargo_command(args, more), &shown)
+        }
+    }
+
+    fn cargo_command(&self, args: &str, more: &[String]) -> Command {
         let mut command = Command::new(self.cargo());
-        command.args(args.split_whitespace()).args(more).envs(env.iter().copied());
+        command.args(args.split_whitespace()).args(more);
         // What the cargo around us says of this package. Build scripts that watch these variables, such as ring's, would
         // run again each time a developer goes from `cargo` to `cargo xtask` and back.
         let ours = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
             command.env_remove(name);
         }
-        let variables: String = env.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
-        self.step(command, &format!("{variables}cargo {args} {}", more.join(" ")))
+        command
     }
 
     /// Runs `command`, shown as `shown`; an error if it fails.

@@ -81,6 +81,11 @@ pub(crate) fn dht_sim(run: &Runner, args: &[String]) -> Result {
     run.cargo_step("run --release --quiet -p p2p-kademlia --all-features --example dht_sim --", &args)
 }
 
+/// The benchmarks, which are a workspace of their own and have a runner of their own.
+pub(crate) fn bench(run: &Runner, args: &[String]) -> Result {
+    run.cargo_instead("run --release --quiet --manifest-path bench/Cargo.toml --package bench-run --", args)
+}
+
 /// Each crate compiles with any one feature, its tests too, and both runtimes pass alone. (All features together are
 /// what `lint` and `test` build.)
 pub(crate) fn features(run: &Runner) -> Result {

@@ -1,0 +1,176 @@
+//! What can be measured, over what, and how much of it.
+
+use serde::{Deserialize, Serialize};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scenario {
+    /// 64 B there and back, one in flight: p50 in µs.
+    Rtt,
+    /// 64 B one way: messages/s.
+    Small,
+    /// 64 KiB one way: MiB/s.
+    Bulk,
+    /// Connect, first message, close, one after another: per second.
+    Connect,
+    /// The same, 64 in flight.
+    Connect64,
+    /// A hub sends messages of 1 KiB to each of 50 peers: delivered/s.
+    Fanout,
+    /// The same to 500 peers.
+    Fanout500,
+    /// The same to 2,000 peers.
+    Fanout2000,
+    /// 1,000 idle connections, both ends in this process: KiB of memory for each pair.
+    Conns,
+    /// The same with 5,000.
+    Conns5000,
+    /// One protocol stops reading: the rate of another on the same connection, in % of its rate alone.
+    Hol,
+    /// One of 50 peers stops reading: what a hub delivers to the others, in % of before.
+    Stalled,
+    /// 1,000 connections that say nothing: what an honest connect takes, against none of them.
+    SlowHandshake,
+    /// Questions of the DHT that one node answers, per second.
+    Lookup,
+}
+
+/// What a figure is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Against {
+    /// The same over raw sockets.
+    Raw,
+    /// Itself, without what is in the way: raw sockets have nothing to show.
+    Itself,
+}
+
+impl Scenario {
+    pub const ALL: [Self; 14] = [
+        Self::Rtt,
+        Self::Small,
+        Self::Bulk,
+        Self::Connect,
+        Self::Connect64,
+        Self::Fanout,
+        Self::Fanout500,
+        Self::Fanout2000,
+        Self::Conns,
+        Self::Conns5000,
+        Self::Hol,
+        Self::Stalled,
+        Self::SlowHandshake,
+        Self::Lookup,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rtt => "rtt",
+            Self::Small => "small",
+            Self::Bulk => "bulk",
+            Self::Connect => "connect",
+            Self::Connect64 => "connect64",
+            Self::Fanout => "fanout",
+            Self::Fanout500 => "fanout500",
+            Self::Fanout2000 => "fanout2000",
+            Self::Conns => "conns",
+            Self::Conns5000 => "conns5000",
+            Self::Hol => "hol",
+            Self::Stalled => "stalled",
+            Self::SlowHandshake => "slowhandshake",
+            Self::Lookup => "lookup",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Rtt => "µs",
+            Self::Small => "messages/s",
+            Self::Bulk => "MiB/s",
+            Self::Connect | Self::Connect64 => "connections/s",
+            Self::Fanout | Self::Fanout500 | Self::Fanout2000 => "delivered/s",
+            Self::Conns | Self::Conns5000 => "KiB/pair",
+            Self::Hol | Self::Stalled => "%",
+            Self::SlowHandshake => "×",
+            Self::Lookup => "answers/s",
+        }
+    }
+
+    pub fn against(self) -> Against {
+        match self {
+            Self::Hol | Self::Stalled | Self::SlowHandshake | Self::Lookup => Against::Itself,
+            _ => Against::Raw,
+        }
+    }
+
+    /// Whether a smaller figure is the better one.
+    pub fn less_is_better(self) -> bool {
+        matches!(self, Self::Rtt | Self::Conns | Self::Conns5000 | Self::SlowHandshake)
+    }
+
+    /// Peers of a hub, connections held, or connections in flight.
+    pub fn width(self) -> usize {
+        match self {
+            Self::Fanout | Self::Stalled => 50,
+            Self::Fanout500 => 500,
+            Self::Fanout2000 => 2_000,
+            Self::Connect64 => 64,
+            Self::Conns | Self::SlowHandshake => 1_000,
+            Self::Conns5000 => 5_000,
+            _ => 1,
+        }
+    }
+
+    /// How often the scenario does its thing in one run: messages, connections, or answers; of all peers together.
+    pub fn count(self, transport: Transport) -> usize {
+        let of = |tcp, tls, quic| match transport {
+            Transport::Tcp => tcp,
+            Transport::Tls => tls,
+            Transport::Quic => quic,
+        };
+        match self {
+            Self::Rtt => 50_000,
+            Self::Small => of(4_000_000, 4_000_000, 2_000_000),
+            Self::Bulk => of(30_000, 30_000, 8_000),
+            Self::Connect => of(4_000, 1_000, 1_000),
+            Self::Connect64 => of(6_016, 2_048, 2_048),
+            Self::Fanout => of(1_000_000, 1_000_000, 400_000),
+            Self::Fanout500 | Self::Fanout2000 => of(1_000_000, 1_000_000, 400_000),
+            Self::Conns => 1_000,
+            Self::Conns5000 => 5_000,
+            Self::Hol => 400_000,
+            Self::Stalled => 4_000,
+            Self::SlowHandshake => 100,
+            Self::Lookup => 50_000,
+        }
+    }
+}
+
+/// What carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    Tcp,
+    Tls,
+    Quic,
+}
+
+impl Transport {
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Tls, Self::Quic];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Quic => "quic",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|transport| transport.name() == name)
+    }
+}

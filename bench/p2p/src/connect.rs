@@ -1,0 +1,32 @@
+//! Connections that are opened, used once and closed.
+
+use std::sync::Arc;
+
+use bench_common::{Measured, Transport, rate};
+use bytes::Bytes;
+
+use crate::nodes::{Echo, client, protocol_id, server};
+
+/// Each operation dials, sends a message, awaits its echo and closes; `in_flight` nodes do so at the same time, since
+/// a pair of nodes has one connection at most.
+pub async fn connect(count: usize, in_flight: usize, transport: Transport) -> Measured {
+    let (_server, endpoint) = server(transport, Echo).await;
+    let (back, clients) = tokio::sync::mpsc::channel(in_flight);
+    for _ in 0..in_flight {
+        back.send(client(transport).await).await.unwrap();
+    }
+    let clients = Arc::new(tokio::sync::Mutex::new(clients));
+    rate(count, in_flight, move || {
+        let (clients, back, endpoint) = (clients.clone(), back.clone(), endpoint.clone());
+        async move {
+            let client = clients.lock().await.recv().await.unwrap();
+            let peer = client.connect(&endpoint).await.unwrap();
+            let conn = client.conn(&peer, &protocol_id()).unwrap();
+            conn.send(Bytes::from(vec![7; 64])).await.unwrap();
+            conn.recv().await.unwrap();
+            client.disconnect(&peer, 0, "done").await;
+            back.send(client).await.unwrap();
+        }
+    })
+    .await
+}

@@ -1,0 +1,88 @@
+//! Nodes to measure with, and what they speak.
+
+use std::sync::Arc;
+
+use bench_common::Transport;
+use p2p::endpoint::Endpoint;
+use p2p::keypair::{KeyPair, KeyPairType};
+use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
+use p2p::{Config, Error, Node};
+
+pub fn protocol_id() -> ProtocolId {
+    "/bench/1".parse().unwrap()
+}
+
+/// Sends back what it gets.
+pub struct Echo(pub PeerConn);
+
+#[p2p::async_trait]
+impl Protocol for Echo {
+    async fn start(self: Arc<Self>) -> Result<(), Error> {
+        loop {
+            let message = self.0.recv().await?;
+            self.0.send(message).await?;
+        }
+    }
+
+    fn id() -> ProtocolId {
+        protocol_id()
+    }
+
+    fn version() -> Result<Version, Error> {
+        "1.0.0".parse()
+    }
+}
+
+/// Leaves sending and receiving to the scenario, which takes the connection from the node.
+pub struct Manual(pub PeerConn);
+
+#[p2p::async_trait]
+impl Protocol for Manual {
+    async fn start(self: Arc<Self>) -> Result<(), Error> {
+        self.0.closed().await;
+        Ok(())
+    }
+
+    fn id() -> ProtocolId {
+        protocol_id()
+    }
+
+    fn version() -> Result<Version, Error> {
+        "1.0.0".parse()
+    }
+}
+
+pub fn config(transport: Transport) -> Config {
+    let listen = format!("{}://127.0.0.1:0", transport.name()).parse().unwrap();
+    Config { listen_endpoints: vec![listen], inbound_slots: 100_000, outbound_slots: 100_000, ..Config::default() }
+}
+
+pub fn node(config: Config) -> Arc<Node> {
+    let key = KeyPair::generate(&KeyPairType::Ed25519);
+    Node::new(&key, config).unwrap()
+}
+
+pub async fn server<P: Protocol>(transport: Transport, protocol: fn(PeerConn) -> P) -> (Arc<Node>, Endpoint) {
+    let node = node(config(transport));
+    node.attach_protocol(protocol).unwrap();
+    node.run().await.unwrap();
+    let endpoint = node.listen_endpoints()[0].clone();
+    (node, endpoint)
+}
+
+pub async fn client(transport: Transport) -> Arc<Node> {
+    let node = node(Config { listen_endpoints: Vec::new(), ..config(transport) });
+    node.attach_protocol(Manual).unwrap();
+    node.run().await.unwrap();
+    node
+}
+
+/// The other end of a client's connection, once the server has it.
+pub async fn accepted(server: &Node, client: &Node) -> PeerConn {
+    loop {
+        match server.conn(&client.peer_id(), &protocol_id()) {
+            Some(conn) => return conn,
+            None => tokio::task::yield_now().await,
+        }
+    }
+}

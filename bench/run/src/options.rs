@@ -1,0 +1,158 @@
+//! What is asked for on the command line.
+
+use std::ffi::OsString;
+
+use bench_common::{Scenario, Transport};
+use lexopt::{Arg, ValueExt};
+
+use crate::Result;
+use crate::stack::Stack;
+
+/// Repetitions; the figures are medians over them.
+const REPETITIONS: usize = 5;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    pub scenarios: Vec<Scenario>,
+    pub stacks: Vec<Stack>,
+    pub transports: Vec<Transport>,
+    pub repetitions: usize,
+    /// Whether to write files although not everything is measured.
+    pub write: bool,
+}
+
+impl Options {
+    /// `None` when only help is asked for.
+    ///
+    /// # Errors
+    /// Says which names there are when one is not known.
+    pub fn parse(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Option<Self>> {
+        let (mut scenarios, mut stacks, mut transports) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut repetitions, mut write) = (REPETITIONS, false);
+        let mut args = lexopt::Parser::from_iter(args);
+        while let Some(arg) = args.next()? {
+            match arg {
+                Arg::Short('h') | Arg::Long("help") => return Ok(None),
+                Arg::Value(names) => scenarios.extend(list(&names.string()?, &SCENARIOS)?),
+                Arg::Long("stack") => stacks.extend(list(&args.value()?.string()?, &STACKS)?),
+                Arg::Long("transport") => transports.extend(list(&args.value()?.string()?, &TRANSPORTS)?),
+                Arg::Long("repetitions") => repetitions = args.value()?.parse()?,
+                Arg::Long("write") => write = true,
+                other => return Err(format!("{}: see --help", other.unexpected()).into()),
+            }
+        }
+        if repetitions == 0 {
+            return Err("--repetitions: once at least".into());
+        }
+        Ok(Some(Self {
+            scenarios: chosen(&Scenario::ALL, &scenarios),
+            stacks: chosen(&Stack::ALL, &stacks),
+            transports: chosen(&Transport::ALL, &transports),
+            repetitions,
+            write,
+        }))
+    }
+
+    /// Whether nothing is left out.
+    pub fn is_everything(&self) -> bool {
+        self.scenarios.len() == Scenario::ALL.len()
+            && self.stacks.len() == Stack::ALL.len()
+            && self.transports.len() == Transport::ALL.len()
+    }
+}
+
+/// What one of the lists may name.
+struct Names<T: 'static> {
+    what: &'static str,
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+}
+
+const SCENARIOS: Names<Scenario> = Names { what: "scenario", all: &Scenario::ALL, name: Scenario::name };
+const STACKS: Names<Stack> = Names { what: "stack", all: &Stack::ALL, name: Stack::name };
+const TRANSPORTS: Names<Transport> = Names { what: "transport", all: &Transport::ALL, name: Transport::name };
+
+impl<T: Copy> Names<T> {
+    fn joined(&self) -> String {
+        self.all.iter().map(|&one| (self.name)(one)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Reads names with commas between them.
+fn list<T: Copy>(text: &str, names: &Names<T>) -> Result<Vec<T>> {
+    let one = |name: &str| {
+        let found = names.all.iter().copied().find(|&one| (names.name)(one) == name);
+        found.ok_or_else(|| format!("there is no {} {name:?}: there are {}", names.what, names.joined()).into())
+    };
+    text.split(',').map(|name| one(name.trim())).collect()
+}
+
+/// Those that are named, in the order of all and each once; all if none is.
+fn chosen<T: Copy + PartialEq>(all: &[T], named: &[T]) -> Vec<T> {
+    all.iter().copied().filter(|one| named.is_empty() || named.contains(one)).collect()
+}
+
+pub fn help() -> String {
+    format!(
+        "Measures the stacks against each other and against raw sockets.\n\n\
+         Usage: cargo xtask bench [SCENARIO]... [OPTIONS]\n\n\
+         Scenarios: {}\n  (all without any)\n\n\
+         Options:\n  \
+         --stack LIST        of {}\n  \
+         --transport LIST    of {}\n  \
+         --repetitions N     how often each is run, in turns; {REPETITIONS} if not said\n  \
+         --write             into bench/RESULTS.md, results.json and plots/, keeping what is not measured now;\n                      \
+         goes without saying when everything is measured\n  \
+         --help\n\n\
+         Ctrl-C ends it with what there is. Exit code: 0 when all was measured, 1 when something failed, 2 for a\n\
+         mistake on the command line, 130 after Ctrl-C. bench/README.md says what each scenario measures.\n",
+        SCENARIOS.joined(),
+        STACKS.joined(),
+        TRANSPORTS.joined(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Option<Options>> {
+        Options::parse([&["bench"][..], args].concat())
+    }
+
+    #[test]
+    fn everything_is_measured_unless_it_is_said_what() {
+        let all = parse(&[]).unwrap().unwrap();
+        assert!(all.is_everything() && !all.write);
+        assert_eq!(all.repetitions, REPETITIONS);
+
+        let some = parse(&["bulk", "rtt,bulk", "--stack=p2p,raw", "--transport", "quic", "--write"]).unwrap().unwrap();
+        assert_eq!(some.scenarios, [Scenario::Rtt, Scenario::Bulk]);
+        assert_eq!(some.stacks, [Stack::Raw, Stack::P2p]);
+        assert_eq!(some.transports, [Transport::Quic]);
+        assert!(some.write && !some.is_everything());
+        assert_eq!(parse(&["--repetitions", "2"]).unwrap().unwrap().repetitions, 2);
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_is_answered_with_those_that_are() {
+        for (args, expected) in [
+            (&["rttt"][..], "there is no scenario \"rttt\": there are rtt, small,"),
+            (&["--stack", "raw,quick"], "there is no stack \"quick\": there are raw, p2p, karyon, libp2p, iroh"),
+            (&["--transport", "udp"], "there is no transport \"udp\": there are tcp, tls, quic"),
+            (&["--repetitions", "0"], "once at least"),
+            (&["--repetitions", "many"], "many"),
+            (&["--fast"], "--fast"),
+        ] {
+            let error = parse(args).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn help_names_everything() {
+        assert_eq!(parse(&["rtt", "--help"]).unwrap(), None);
+        let names = [SCENARIOS.joined(), STACKS.joined(), TRANSPORTS.joined()];
+        assert!(names.iter().all(|names| help().contains(names)));
+    }
+}
