@@ -128,6 +128,11 @@ impl SendStream {
         each!(SendInner, &self.inner, inner => inner.flush_now());
     }
 
+    /// As [`flush_now`](Self::flush_now), corks or not.
+    pub(crate) fn write_now(&self) {
+        each!(SendInner, &self.inner, inner => inner.write_now());
+    }
+
     /// The part of the connection that flushes message queues in the background.
     pub(crate) fn flusher(&self) -> &std::sync::Arc<crate::message::Flusher> {
         each!(SendInner, &self.inner, inner => inner.flusher())

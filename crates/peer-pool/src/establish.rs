@@ -9,7 +9,7 @@ use p2p_identity::{
     Channel, DisconnectReason, Error, Handshake, HandshakeError, Purpose, RejectReason, RemotePeer, Result, close_code,
     peer_id_from_certificates,
 };
-use p2p_net::{Connection, MessageReceiver, MessageSender, SendLimits};
+use p2p_net::{Connection, Cork, MessageReceiver, MessageSender, SendLimits};
 use tokio::sync::oneshot;
 
 use crate::control::{Control, ControlMessage};
@@ -170,11 +170,13 @@ impl Attempt<'_> {
         let remote = handshake::run(machine, sender, receiver, runtime, self.deadline, self.progress, decide).await?;
         seen.proven = true;
         let Some(fate) = fate else { return self.hand_over(guard, control_slot, remote) };
-        self.chosen(guard.id, &remote, control, fate).await?;
+        // The heads of all streams go out together.
+        let cork = control.sender.cork();
+        cork.wait(self.chosen(guard.id, &remote, control, fate)).await?;
         if shared.own_id < remote.peer_id {
             control.sender.send(ControlMessage::Stay.to_bytes()?).await?;
         }
-        let Collected { messages, early, pending } = self.streams(&remote).await?;
+        let Collected { messages, early, pending } = self.streams(&remote, cork).await?;
         let core = Core::new(CoreParts {
             id: remote.peer_id,
             connection_id: guard.id,
@@ -301,16 +303,18 @@ impl Attempt<'_> {
         }
     }
 
-    async fn streams(&self, remote: &RemotePeer) -> Result<Collected> {
+    /// The streams of the protocols; everything said until then is on its way after it.
+    async fn streams(&self, remote: &RemotePeer, cork: Cork) -> Result<Collected> {
         let shared = self.shared;
         let (config, budget) = (&shared.config, &shared.budget);
         let protocols = remote.protocols.keys();
         match self.direction {
             Direction::Outbound => {
-                let messages = streams::open(&self.connection, protocols, config, budget).await?;
+                let messages = cork.wait(streams::open(&self.connection, protocols, config, budget)).await?;
                 Ok(Collected { messages, ..Collected::default() })
             }
             Direction::Inbound => {
+                drop(cork);
                 streams::collect(&self.connection, protocols.collect(), &shared.runtime, config, budget).await
             }
         }

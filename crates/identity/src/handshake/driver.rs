@@ -93,6 +93,9 @@ async fn exchange(
                     return Err(HandshakeError::Refused(reason).into());
                 }
                 *accepted = true;
+                // A listener's hello and accept go out together; a dialler's accept at once, so that the listener checks it
+                // while the dialler checks the listener's.
+                let _cork = sender.cork();
                 for message in handshake.accept()? {
                     sender.send(message).await?;
                 }

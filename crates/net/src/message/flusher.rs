@@ -4,6 +4,9 @@
 //! driver flushes all that has gathered at once. A connection is *idle* when a receiver had to wait and then got
 //! something (the other side has answered, or spoken first), or when the driver's last turn found one message only; it
 //! stops being idle with the first send that goes straight through.
+//!
+//! While a connection is *corked*, nothing is written that somebody does not ask for: what several streams have to say
+//! then goes out in one system call, and the other side is woken once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +30,8 @@ pub(crate) struct Flusher {
     idle: AtomicBool,
     /// A sender has flushed its full queue itself: messages come fast, however few the driver finds.
     busy: AtomicBool,
+    /// Whether the state has corks: for a look without its lock.
+    corked: AtomicBool,
     state: Mutex<State>,
     ended: Notify,
 }
@@ -37,7 +42,19 @@ struct State {
     driver: Option<Waker>,
     /// A queue was scheduled since the driver's last turn, and the driver woken for it.
     woken: bool,
+    corks: usize,
+    /// Somebody would have written, or woken the driver, but for the corks.
+    held: bool,
     closed: bool,
+}
+
+impl State {
+    /// Whether what is to be written waits for a cork to be drawn.
+    fn hold(&mut self) -> bool {
+        let holds = self.corks > 0;
+        self.held |= holds;
+        holds
+    }
 }
 
 impl Flusher {
@@ -45,6 +62,7 @@ impl Flusher {
         Arc::new(Self {
             idle: AtomicBool::new(true),
             busy: AtomicBool::new(false),
+            corked: AtomicBool::new(false),
             state: Mutex::default(),
             ended: Notify::new(),
         })
@@ -53,7 +71,35 @@ impl Flusher {
     /// Whether the caller may write to the socket itself; the next caller may not, until the link was idle again.
     #[inline]
     pub(crate) fn take_idle(&self) -> bool {
-        self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::Relaxed)
+        let may_be = self.idle.load(Ordering::Relaxed) && !self.corked.load(Ordering::Relaxed);
+        may_be && self.idle.swap(false, Ordering::Relaxed)
+    }
+
+    /// Holds back what is written until [`uncork`](Self::uncork) was called as often as this.
+    pub(crate) fn cork(&self) {
+        self.lock().corks += 1;
+        self.corked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something was held back that is now to be written.
+    pub(crate) fn uncork(&self) -> bool {
+        let mut state = self.lock();
+        state.corks -= 1;
+        if state.corks > 0 {
+            return false;
+        }
+        self.corked.store(false, Ordering::Relaxed);
+        std::mem::take(&mut state.held)
+    }
+
+    /// Whether something is held back; it counts as written after this.
+    pub(crate) fn take_held(&self) -> bool {
+        self.corked.load(Ordering::Relaxed) && std::mem::take(&mut self.lock().held)
+    }
+
+    /// Whether a write is to wait for a cork to be drawn. It is not forgotten then.
+    pub(crate) fn hold(&self) -> bool {
+        self.corked.load(Ordering::Relaxed) && self.lock().hold()
     }
 
     /// The other side has answered: the next send goes straight through.
@@ -75,6 +121,9 @@ impl Flusher {
             return false;
         }
         state.waiting.push(queue);
+        if state.hold() {
+            return true;
+        }
         let driver = if std::mem::replace(&mut state.woken, true) { None } else { state.driver.clone() };
         drop(state);
         driver.into_iter().for_each(Waker::wake);
@@ -83,7 +132,9 @@ impl Flusher {
 
     /// Wakes the driver.
     pub(crate) fn wake(&self) {
-        let driver = self.lock().driver.clone();
+        let mut state = self.lock();
+        let driver = if state.hold() { None } else { state.driver.clone() };
+        drop(state);
         driver.into_iter().for_each(Waker::wake);
     }
 

@@ -19,4 +19,4 @@ pub(crate) use flusher::{Driving, drive};
 pub(crate) use flusher::{Flush, Flusher};
 pub(crate) use length::MAX_LEN as MAX_LENGTH_BYTES;
 pub use receiver::MessageReceiver;
-pub use sender::{MessageSender, SendLimits, TrySendError};
+pub use sender::{Cork, MessageSender, SendLimits, TrySendError};

@@ -112,6 +112,7 @@ impl MessageSender {
     #[cold]
     async fn send_later(&self, message: Bytes) -> Result<()> {
         loop {
+            self.shared.flush_held();
             let mut moved = pin!(self.shared.moved.notified());
             let mut freed = pin!(self.shared.budget.freed());
             let mut ended = pin!(self.shared.flusher.ended());
@@ -149,6 +150,7 @@ impl MessageSender {
     /// # Errors
     /// Why the stream has ended.
     pub async fn flush(&self) -> Result<()> {
+        self.shared.flush_held();
         loop {
             let mut moved = pin!(self.shared.moved.notified());
             moved.as_mut().enable();
@@ -165,11 +167,23 @@ impl MessageSender {
         }
     }
 
+    /// Gathers what is sent on the *connection*, on any of its streams, until the cork is dropped: it then goes out together.
+    /// Whoever waits for an answer to what was sent does so with [`Cork::wait`]. A full queue, and
+    /// [`flush`](Self::flush), wait for no cork.
+    ///
+    /// It is a hint: what goes out together is in the same order, and something may go out earlier.
+    pub fn cork(&self) -> Cork {
+        self.shared.flusher.cork();
+        Cork { shared: self.shared.clone() }
+    }
+
     /// Ends the stream after the queued messages; later sends fail. Idempotent.
     pub fn finish(&self) {
         let mut state = self.shared.lock();
         state.finishing = true;
-        state.finish_if_empty();
+        if let Some(stream) = state.finish_if_empty() {
+            stream.flush_now();
+        }
         drop(state);
         // Calls that wait for room, or for the budget, wait for nothing now.
         self.shared.moved.notify_waiters();
@@ -190,6 +204,41 @@ impl MessageSender {
     /// Messages that were not handed to the transport yet.
     pub fn queued(&self) -> usize {
         self.shared.lock().queue.messages()
+    }
+}
+
+/// Holds back what is sent on a connection: see [`MessageSender::cork`].
+#[must_use = "dropping it writes what was held back"]
+pub struct Cork {
+    shared: Arc<Shared>,
+}
+
+impl Cork {
+    /// Runs a future; each time that it has to wait, what has gathered is written before.
+    pub async fn wait<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            let polled = future.as_mut().poll(cx);
+            if polled.is_pending() {
+                self.shared.flush_held();
+            }
+            polled
+        })
+        .await
+    }
+}
+
+impl Drop for Cork {
+    fn drop(&mut self) {
+        if self.shared.flusher.uncork() {
+            self.shared.flush_connection();
+        }
+    }
+}
+
+impl fmt::Debug for Cork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cork").finish_non_exhaustive()
     }
 }
 
@@ -229,6 +278,24 @@ impl Shared {
             self.moved.notify_waiters();
         }
         (moved, blocked)
+    }
+
+    /// Writes what a cork holds back.
+    fn flush_held(&self) {
+        if self.flusher.take_held() {
+            self.flush_connection();
+        }
+    }
+
+    /// Does what the driver would do next, in its place.
+    fn flush_connection(&self) {
+        // Without a driver there will be one, which begins with this; or there was one, and nothing can be written.
+        let Some(waker) = self.flusher.driver_waker() else { return };
+        self.flusher.turn(&mut Context::from_waker(&waker));
+        match &self.lock().stream {
+            Some(stream) => stream.write_now(),
+            None => waker.wake(),
+        }
     }
 
     /// The queue is full and the driver has not come yet: gathers a larger batch, or gives the transport what it takes.
@@ -365,20 +432,21 @@ impl State {
         if let Some(reserved) = self.reserved.as_mut().filter(|reserved| reserved.bytes() > RESERVE_STEP) {
             reserved.shrink(reserved.bytes() - RESERVE_STEP);
         }
-        self.finish_if_empty();
+        // Whoever flushes writes.
+        drop(self.finish_if_empty());
         (before, false)
     }
 
-    fn finish_if_empty(&mut self) {
+    /// Ends the stream once nothing is left to send on it. Gives back the stream that has ended just now.
+    fn finish_if_empty(&mut self) -> Option<SendStream> {
         if !self.finishing || !self.queue.is_empty() {
-            return;
+            return None;
         }
-        if let Some(mut stream) = self.stream.take() {
-            if let Err(error) = stream.finish() {
-                self.fail(error);
-            }
-            stream.flush_now();
+        let mut stream = self.stream.take()?;
+        if let Err(error) = stream.finish() {
+            self.fail(error);
         }
+        Some(stream)
     }
 
     fn fail(&mut self, error: Error) {

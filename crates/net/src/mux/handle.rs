@@ -165,6 +165,10 @@ impl MuxSend {
         self.handle.shared.flush_now();
     }
 
+    pub(crate) fn write_now(&self) {
+        self.handle.shared.write_now();
+    }
+
     pub(crate) fn flusher(&self) -> &Arc<Flusher> {
         &self.handle.shared.flusher
     }

@@ -47,6 +47,7 @@ impl Inbox {
         std::mem::take(self).bytes
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -63,6 +63,8 @@ impl QuicSend {
     /// Nothing to do: a write has woken the connection's task.
     pub(crate) fn flush_now(&self) {}
 
+    pub(crate) fn write_now(&self) {}
+
     pub(crate) fn flusher(&self) -> &Arc<Flusher> {
         self.connection.flusher()
     }

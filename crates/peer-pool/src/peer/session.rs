@@ -128,7 +128,11 @@ impl Session {
                 () = poll_fn(|cx| drain.as_mut().map_or(Poll::Pending, |drain| drain.poll_read(cx))) => Event::Other,
                 Some(()) = self.discards.next(), if !self.discards.is_empty() => Event::Other,
             };
-            let end = self.handle(event).or_else(|| self.drain_step());
+            let end = {
+                // The ends of streams and the good-bye after them, or several answers, go out together.
+                let _cork = peer.control.cork();
+                self.handle(event).or_else(|| self.drain_step())
+            };
             if let Some(reason) = end {
                 return reason;
             }

@@ -122,8 +122,15 @@ impl Shared {
         self.paused.load(Ordering::Relaxed)
     }
 
-    /// Writes what waits from the calling task, or leaves it to the driver if that is at work.
+    /// Writes what waits, unless the connection is corked.
     pub(super) fn flush_now(&self) {
+        if !self.flusher.hold() {
+            self.write_now();
+        }
+    }
+
+    /// Writes what waits from the calling task, or leaves it to the driver if that is at work.
+    pub(super) fn write_now(&self) {
         let mut io = match self.io.try_lock() {
             Ok(io) => io,
             Err(TryLockError::Poisoned(io)) => io.into_inner(),
