@@ -6,6 +6,9 @@ use bench_common::{Measured, Transport, resident};
 
 use crate::node::{BENCH, Node, stream};
 
+/// What is open after so long has to do.
+const OPENING: Duration = Duration::from_secs(25);
+
 /// A mesh: so many nodes, each connected to each other, that the pairs are about `count`. What the nodes themselves
 /// take is not counted; what their connections take is, each with one idle stream.
 pub async fn conns(count: usize, transport: Transport) -> Measured {
@@ -23,20 +26,27 @@ pub async fn conns(count: usize, transport: Transport) -> Measured {
     connect(pairs[0]).await;
     let before = resident();
     let start = Instant::now();
+    let mut opened = 1;
     for &pair in &pairs[1..] {
         connect(pair).await;
+        opened += 1;
+        if start.elapsed() > OPENING {
+            break;
+        }
     }
     let opening = start.elapsed();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let without_streams = resident();
-    for (n, m) in pairs {
+    for &(n, m) in &pairs[..opened] {
         let peer_id = nodes[m].0.peer_id;
         let [(from, _), (_, incoming)] = nodes.get_disjoint_mut([n, m]).unwrap();
         held.push(stream(from, peer_id, incoming, BENCH).await);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let each = |bytes: usize| (bytes - before) as f64 / 1024.0 / (held.len() - 1) as f64;
+    let opened = (opened - 1) as f64;
+    let each = |bytes: usize| (bytes - before) as f64 / 1024.0 / opened;
     Measured::new(each(resident()))
         .beside("without a stream KiB/pair", each(without_streams))
-        .beside("opened per s", (held.len() - 1) as f64 / opening.as_secs_f64())
+        .beside("opened per s", opened / opening.as_secs_f64())
+        .beside("pairs", opened)
 }

@@ -1,13 +1,14 @@
 //! A hub and its peers: a node and a stream each, and a task of the hub for each.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bench_common::{Measured, Transport};
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 
 use crate::LIMIT;
 use crate::hol::fill;
+use crate::message::receive;
 use crate::node::{BENCH, Codec, Node, stream};
 
 struct Hub {
@@ -32,9 +33,9 @@ impl Hub {
         Self { streams, _nodes: nodes }
     }
 
-    /// Sends `rounds` messages to each peer and gives how many arrived per second until the last one, or until it took
-    /// too long.
-    async fn deliver(&mut self, rounds: usize) -> f64 {
+    /// Sends `rounds` messages to each peer and gives how many arrived per second until the last one, and whether all
+    /// did before it took too long. If not, the streams are of no use any more.
+    async fn deliver(&mut self, rounds: usize, limit: Duration) -> (f64, bool) {
         let message = Bytes::from(vec![7; 1_024]);
         let start = Instant::now();
         let peers: Vec<_> = self
@@ -49,15 +50,7 @@ impl Hub {
                     SinkExt::<Bytes>::flush(&mut hub).await.unwrap();
                     hub
                 });
-                let receiving = tokio::spawn(async move {
-                    for n in 1..=rounds {
-                        peer.next().await.unwrap().unwrap();
-                        if n % 16 == 0 && start.elapsed() > LIMIT {
-                            return (n, peer);
-                        }
-                    }
-                    (rounds, peer)
-                });
+                let receiving = tokio::spawn(async move { (receive(&mut peer, rounds, limit).await, peer) });
                 (sending, receiving)
             })
             .collect();
@@ -67,20 +60,26 @@ impl Hub {
             delivered += received;
             senders.push((sending, peer));
         }
-        let rate = delivered as f64 / start.elapsed().as_secs_f64();
-        if start.elapsed() < LIMIT {
-            for (sending, peer) in senders {
+        let seconds = start.elapsed().as_secs_f64();
+        let all = delivered == rounds * senders.len();
+        for (sending, peer) in senders {
+            if all {
                 self.streams.push((sending.await.unwrap(), peer));
+            } else {
+                sending.abort();
             }
         }
-        rate
+        (delivered as f64 / seconds, all)
     }
 }
 
 pub async fn fanout(count: usize, width: usize, transport: Transport) -> Measured {
     let mut hub = Hub::new(width, transport).await;
-    Measured::new(hub.deliver(count / width).await)
+    Measured::new(hub.deliver(count / width, LIMIT).await.0)
 }
+
+/// Delivery to peers of a stalled hub that takes longer has stopped.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Two hubs, one of them with a peer that does not read; in turns. Counts what the peers that read have got.
 pub async fn stalled(rounds: usize, width: usize, transport: Transport) -> Measured {
@@ -92,8 +91,12 @@ pub async fn stalled(rounds: usize, width: usize, transport: Transport) -> Measu
     tokio::spawn(async move { unread.send(Bytes::from(vec![7; 1_024])).await });
     let mut ratios = Vec::new();
     for _ in 0..9 {
-        let before = all.deliver(rounds).await;
-        ratios.push(others.deliver(rounds).await / before);
+        let (before, _) = all.deliver(rounds, PATIENCE).await;
+        let (rate, arrived) = others.deliver(rounds, PATIENCE).await;
+        if !arrived {
+            return Measured::new(0.0);
+        }
+        ratios.push(rate / before);
     }
     ratios.sort_by(f64::total_cmp);
     Measured::new(ratios[ratios.len() / 2] * 100.0)

@@ -1,12 +1,13 @@
 //! Messages on one stream.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bench_common::{Measured, Transport, median_us};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::LIMIT;
 use crate::node::{BENCH, Codec, Node, stream};
@@ -43,6 +44,19 @@ pub async fn rtt(count: usize, transport: Transport) -> f64 {
     task.await.unwrap()
 }
 
+/// Takes `count` messages, or those that come before it takes too long.
+pub async fn receive(stream: &mut Codec, count: usize, limit: Duration) -> usize {
+    let mut received = 0;
+    let all = async {
+        while received < count {
+            stream.next().await.unwrap().unwrap();
+            received += 1;
+        }
+    };
+    let _ = timeout(limit, all).await;
+    received
+}
+
 /// `unit` is what one message is in the unit of the figure.
 pub async fn one_way(count: usize, len: usize, transport: Transport, unit: f64) -> Measured {
     let (mut client, mut server, _nodes) = pair(transport).await;
@@ -55,15 +69,7 @@ pub async fn one_way(count: usize, len: usize, transport: Transport, unit: f64) 
         SinkExt::<Bytes>::flush(&mut client).await.unwrap();
         client
     });
-    let receiving = tokio::spawn(async move {
-        for n in 1..=count {
-            server.next().await.unwrap().unwrap();
-            if n % 1_024 == 0 && start.elapsed() > LIMIT {
-                return n;
-            }
-        }
-        count
-    });
+    let receiving = tokio::spawn(async move { receive(&mut server, count, LIMIT).await });
     let received = receiving.await.unwrap();
     Measured::new(received as f64 * unit / start.elapsed().as_secs_f64())
 }

@@ -116,7 +116,7 @@ pub async fn stream(
     tokio::join!(opening, accepting)
 }
 
-/// A swarm as libp2p's builder makes it, but for connections without a stream: it keeps them.
+/// A swarm as libp2p's builder makes it, but it keeps connections without a stream.
 pub fn swarm<B: NetworkBehaviour>(transport: Transport, behaviour: B) -> Swarm<B> {
     let builder = SwarmBuilder::with_new_identity().with_tokio();
     let config = |config: libp2p::swarm::Config| config.with_idle_connection_timeout(Duration::from_secs(3_600));
@@ -135,7 +135,16 @@ pub fn swarm<B: NetworkBehaviour>(transport: Transport, behaviour: B) -> Swarm<B
             .unwrap()
             .with_swarm_config(config)
             .build(),
-        Transport::Quic => builder.with_quic().with_behaviour(|_| behaviour).unwrap().with_swarm_config(config).build(),
+        Transport::Quic => builder
+            // Ten seconds otherwise, which hundreds of connections on a busy machine do not always keep.
+            .with_quic_config(|mut config| {
+                config.max_idle_timeout = 60_000;
+                config
+            })
+            .with_behaviour(|_| behaviour)
+            .unwrap()
+            .with_swarm_config(config)
+            .build(),
     }
 }
 
