@@ -1,0 +1,57 @@
+//! Two protocols on one connection, of which one is not read.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bench_common::{Measured, Transport};
+use karyon_p2p::protocol::PeerConn;
+use tokio::time::timeout;
+
+use crate::STOPPED;
+use crate::node::pair;
+
+/// Sends until nothing more is taken.
+pub async fn fill(conn: &PeerConn) {
+    while timeout(Duration::from_millis(500), conn.send(vec![7; 1_024])).await.is_ok() {}
+}
+
+/// Messages per second of 1 KiB from one side to the other; none if they stop coming.
+async fn flow(count: usize, [sender, receiver]: &[Arc<PeerConn>; 2]) -> f64 {
+    let start = Instant::now();
+    let (sender, receiver) = (sender.clone(), receiver.clone());
+    let sending = tokio::spawn(async move {
+        for _ in 0..count {
+            sender.send(vec![7; 1_024]).await.unwrap();
+        }
+    });
+    let receiving = tokio::spawn(async move {
+        for _ in 0..count {
+            match timeout(STOPPED, receiver.recv()).await {
+                Ok(message) => message.unwrap(),
+                Err(_) => return false,
+            };
+        }
+        true
+    });
+    let all = receiving.await.unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    sending.abort();
+    if all { count as f64 / seconds } else { 0.0 }
+}
+
+/// Two pairs of nodes, one of them with a protocol that nobody reads beside; in turns.
+pub async fn hol(count: usize, transport: Transport) -> Measured {
+    let (alone, beside) = (pair(transport).await, pair(transport).await);
+    fill(&beside.other[0]).await;
+    let mut ratios = Vec::new();
+    for _ in 0..9 {
+        let before = flow(count, &alone.bench).await;
+        let rate = flow(count, &beside.bench).await;
+        if rate == 0.0 {
+            return Measured::new(0.0);
+        }
+        ratios.push(rate / before);
+    }
+    ratios.sort_by(f64::total_cmp);
+    Measured::new(ratios[ratios.len() / 2] * 100.0)
+}

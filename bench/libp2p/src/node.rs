@@ -1,0 +1,197 @@
+//! A swarm that a task drives, and the streams on its connections.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bench_common::Transport;
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, Stream, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, tls, yamux};
+use libp2p_stream::{Behaviour, Control, IncomingStreams};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+
+pub const BENCH: StreamProtocol = StreamProtocol::new("/bench/1");
+
+/// A stream with the codec that raw sockets have.
+pub type Codec = Framed<Compat<Stream>, LengthDelimitedCodec>;
+
+pub fn framed(stream: Stream) -> Codec {
+    Framed::new(stream.compat(), LengthDelimitedCodec::new())
+}
+
+/// A node with raw streams.
+pub struct Node {
+    pub peer_id: PeerId,
+    pub address: Multiaddr,
+    control: Control,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// What the task that drives a swarm is to do; it answers when it is done.
+enum Command {
+    Dial(DialOpts, oneshot::Sender<()>),
+    Disconnect(PeerId, oneshot::Sender<()>),
+}
+
+impl Node {
+    /// A node that others can reach.
+    pub async fn listening(transport: Transport) -> Self {
+        let mut swarm = swarm(transport, Behaviour::new());
+        let address = listen(&mut swarm, transport).await;
+        Self::driven(swarm, address)
+    }
+
+    /// A node that only dials.
+    pub fn dialing(transport: Transport) -> Self {
+        Self::driven(swarm(transport, Behaviour::new()), Multiaddr::empty())
+    }
+
+    fn driven(swarm: Swarm<Behaviour>, address: Multiaddr) -> Self {
+        let (commands, queue) = mpsc::unbounded_channel();
+        let node =
+            Self { peer_id: *swarm.local_peer_id(), address, control: swarm.behaviour().new_control(), commands };
+        tokio::spawn(drive(swarm, queue));
+        node
+    }
+
+    /// Where this node listens.
+    pub fn socket_address(&self) -> SocketAddr {
+        let ip = self.address.iter().find_map(|part| if let Protocol::Ip4(ip) = part { Some(ip) } else { None });
+        let port = self.address.iter().find_map(|part| match part {
+            Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+            _ => None,
+        });
+        SocketAddr::from((ip.unwrap(), port.unwrap()))
+    }
+
+    pub async fn dial(&self, to: &Node) {
+        let options =
+            DialOpts::peer_id(to.peer_id).condition(PeerCondition::Always).addresses(vec![to.address.clone()]).build();
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Dial(options, done)).ok().unwrap();
+        wait.await.unwrap();
+    }
+
+    pub async fn disconnect(&self, peer: PeerId) {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Disconnect(peer, done)).ok().unwrap();
+        wait.await.unwrap();
+    }
+
+    /// Opens a stream on the connection with a peer.
+    pub async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Codec {
+        framed(self.control.clone().open_stream(peer, protocol).await.unwrap())
+    }
+
+    /// The streams of a protocol that others open. Somebody must always await the next one: libp2p-stream drops those
+    /// that come while nobody does.
+    pub fn accept(&self, protocol: StreamProtocol) -> IncomingStreams {
+        self.control.clone().accept(protocol).unwrap()
+    }
+}
+
+/// The two ends of a new stream, over which one byte has gone. `to` accepts through `incoming`.
+pub async fn stream(
+    from: &Node,
+    to: PeerId,
+    incoming: &mut IncomingStreams,
+    protocol: StreamProtocol,
+) -> (Codec, Codec) {
+    let opening = async {
+        let mut stream = from.open(to, protocol).await;
+        stream.send(Bytes::from_static(b"x")).await.unwrap();
+        stream
+    };
+    let accepting = async {
+        let mut stream = framed(incoming.next().await.unwrap().1);
+        stream.next().await.unwrap().unwrap();
+        stream
+    };
+    tokio::join!(opening, accepting)
+}
+
+/// A swarm as libp2p's builder makes it, but it keeps connections without a stream.
+pub fn swarm<B: NetworkBehaviour>(transport: Transport, behaviour: B) -> Swarm<B> {
+    let builder = SwarmBuilder::with_new_identity().with_tokio();
+    let config = |config: libp2p::swarm::Config| config.with_idle_connection_timeout(Duration::from_secs(3_600));
+    match transport {
+        Transport::Tcp => builder
+            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(|_| behaviour)
+            .unwrap()
+            .with_swarm_config(config)
+            .build(),
+        Transport::Tls => builder
+            .with_tcp(tcp::Config::default(), tls::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(|_| behaviour)
+            .unwrap()
+            .with_swarm_config(config)
+            .build(),
+        Transport::Quic => builder
+            // Ten seconds otherwise, which hundreds of connections on a busy machine do not always keep.
+            .with_quic_config(|mut config| {
+                config.max_idle_timeout = 60_000;
+                config
+            })
+            .with_behaviour(|_| behaviour)
+            .unwrap()
+            .with_swarm_config(config)
+            .build(),
+    }
+}
+
+/// Lets a swarm listen on a port of its choice.
+pub async fn listen<B: NetworkBehaviour>(swarm: &mut Swarm<B>, transport: Transport) -> Multiaddr {
+    let address = match transport {
+        Transport::Tcp | Transport::Tls => "/ip4/127.0.0.1/tcp/0",
+        Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
+    };
+    swarm.listen_on(address.parse().unwrap()).unwrap();
+    loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            return address;
+        }
+    }
+}
+
+async fn drive(mut swarm: Swarm<Behaviour>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut dialing: HashMap<ConnectionId, oneshot::Sender<()>> = HashMap::new();
+    let mut closing: HashMap<PeerId, oneshot::Sender<()>> = HashMap::new();
+    loop {
+        tokio::select! {
+            event = swarm.select_next_some() => match event {
+                SwarmEvent::ConnectionEstablished { connection_id, .. } => {
+                    if let Some(done) = dialing.remove(&connection_id) {
+                        let _ = done.send(());
+                    }
+                }
+                SwarmEvent::OutgoingConnectionError { error, .. } => panic!("a dial failed: {error}"),
+                SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+                    if let Some(done) = closing.remove(&peer_id) {
+                        let _ = done.send(());
+                    }
+                }
+                _ => {}
+            },
+            command = commands.recv() => match command {
+                Some(Command::Dial(options, done)) => {
+                    dialing.insert(options.connection_id(), done);
+                    swarm.dial(options).unwrap();
+                }
+                Some(Command::Disconnect(peer, done)) => {
+                    closing.insert(peer, done);
+                    swarm.disconnect_peer_id(peer).unwrap();
+                }
+                None => return,
+            },
+        }
+    }
+}
