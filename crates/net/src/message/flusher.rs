@@ -21,6 +21,9 @@ pub(crate) trait Flush: Send + Sync {
     /// stream takes no more now, or a sender is at work; `cx` is then woken when it is worth another try.
     fn try_flush(&self, cx: &mut Context<'_>) -> (usize, bool);
 
+    /// The driver will not come back soon: senders that wait learn of what room there is.
+    fn settle(&self, cx: &mut Context<'_>);
+
     /// The connection has ended, which the stream knows and the queue must learn.
     fn end(&self);
 }
@@ -183,6 +186,11 @@ impl Flusher {
         }
     }
 
+    /// The driver goes to sleep.
+    pub(crate) fn settle(&self, cx: &mut Context<'_>) {
+        self.lock().waiting.iter().for_each(|queue| queue.settle(cx));
+    }
+
     /// The connection has ended: every queue is flushed once more, to learn of its end, and no driver will come.
     pub(crate) fn close(&self) {
         let waiting = {
@@ -226,6 +234,7 @@ pub(crate) async fn drive(flusher: Driving, closed: impl Future<Output = ()>) {
     let mut closed = std::pin::pin!(closed);
     std::future::poll_fn(|cx| {
         flusher.0.turn(cx);
+        flusher.0.settle(cx);
         closed.as_mut().poll(cx)
     })
     .await;

@@ -57,6 +57,8 @@ struct State {
     reserved: Option<Reservation>,
     /// The driver knows of this queue.
     scheduled: bool,
+    /// Messages have left the queue since those who wait were told.
+    moved: bool,
     finishing: bool,
     error: Option<Error>,
 }
@@ -85,6 +87,7 @@ impl MessageSender {
                 queue: SendQueue::default(),
                 reserved: None,
                 scheduled: false,
+                moved: false,
                 finishing: false,
                 error: None,
             }),
@@ -269,15 +272,20 @@ impl Shared {
     fn flush(&self, mut state: MutexGuard<'_, State>, cx: &mut Context<'_>) -> (usize, bool) {
         let (moved, blocked) = state.flush(cx);
         state.scheduled = blocked;
+        state.moved |= moved > 0;
         // A sender that waits is woken for many messages at a time, not for each.
-        let limits = &self.limits;
-        let changed =
-            state.queue.messages() <= limits.queue_messages / 2 && state.queue.waiting() <= limits.queue_bytes / 2;
-        drop(state);
-        if changed {
-            self.moved.notify_waiters();
+        let (queue, limits) = (&state.queue, &self.limits);
+        if queue.messages() <= limits.queue_messages / 2 && queue.waiting() <= limits.queue_bytes / 2 {
+            self.announce(state);
         }
         (moved, blocked)
+    }
+
+    /// Wakes whoever waits for messages to leave the queue.
+    fn announce(&self, mut state: MutexGuard<'_, State>) {
+        state.moved = false;
+        drop(state);
+        self.moved.notify_waiters();
     }
 
     /// Writes what a cork holds back.
@@ -387,6 +395,17 @@ impl Flush for Shared {
                 cx.waker().wake_by_ref();
                 (0, true)
             }
+        }
+    }
+
+    fn settle(&self, cx: &mut Context<'_>) {
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            Err(TryLockError::WouldBlock) => return cx.waker().wake_by_ref(),
+        };
+        if state.moved {
+            self.announce(state);
         }
     }
 

@@ -105,7 +105,10 @@ fn nodes_on_all_addresses_are_found_though_nobody_told_them_which_those_are() {
         })
         .await;
         for host in [&first, &second] {
-            let record = host.dht().unwrap().record().unwrap();
+            let dht = host.dht().unwrap();
+            // Whoever reached it knows before it was told.
+            eventually("it knows that it can be reached", || dht.record().is_some()).await;
+            let record = dht.record().unwrap();
             assert!(record.addrs().iter().all(|addr| addr.endpoint.addr().ip().unwrap().is_loopback()), "{record:?}");
         }
         shutdown([first, second, third]).await;

@@ -288,7 +288,10 @@ impl Shared {
                     return Poll::Ready(());
                 }
                 Poll::Pending if more => {}
-                Poll::Pending if may_read => return Poll::Pending,
+                Poll::Pending if may_read => {
+                    self.flusher.settle(cx);
+                    return Poll::Pending;
+                }
                 Poll::Pending => {
                     let registered = freed.is_some();
                     let budget = self.budget.clone();
@@ -296,6 +299,7 @@ impl Shared {
                     if wait.as_mut().poll(cx).is_ready() {
                         *freed = None;
                     } else if registered {
+                        self.flusher.settle(cx);
                         return Poll::Pending;
                     }
                     // Newly registered: the budget may have got room just before, so it is asked once more.
