@@ -159,13 +159,26 @@ impl Flusher {
 
     /// One turn of the driver: flushes every waiting queue.
     pub(crate) fn turn(&self, cx: &mut Context<'_>) {
+        self.flush_all(cx);
+    }
+
+    /// A turn of somebody else.
+    pub(crate) fn turn_for_driver(&self, driver: &Waker) {
+        if self.flush_all(&mut Context::from_waker(driver)) {
+            // What they wait for may have come while the driver could not see them.
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Whether some still wait.
+    fn flush_all(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.lock();
-        if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !state.closed && !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.driver = Some(cx.waker().clone());
         }
         state.woken = false;
         if state.waiting.is_empty() {
-            return;
+            return false;
         }
         let mut waiting = std::mem::take(&mut state.waiting);
         drop(state);
@@ -178,17 +191,30 @@ impl Flusher {
         if !self.busy.swap(false, Ordering::Relaxed) && messages == 1 {
             self.set_idle();
         }
-        let mut state = self.lock();
-        if !state.closed {
-            // Queues that were scheduled meanwhile go behind those that waited longer.
-            waiting.append(&mut state.waiting);
-            state.waiting = waiting;
-        }
+        let left = !waiting.is_empty();
+        self.put_back(waiting);
+        left
     }
 
     /// The driver goes to sleep.
     pub(crate) fn settle(&self, cx: &mut Context<'_>) {
-        self.lock().waiting.iter().for_each(|queue| queue.settle(cx));
+        // Not under the lock, since it wakes tasks; and not taken out, since somebody else may have a turn meanwhile.
+        let waiting = self.lock().waiting.clone();
+        waiting.iter().for_each(|queue| queue.settle(cx));
+    }
+
+    /// Queues that were taken and still wait.
+    fn put_back(&self, mut waiting: Vec<Arc<dyn Flush>>) {
+        let mut state = self.lock();
+        if state.closed {
+            // The driver has ended meanwhile, and did not find them.
+            drop(state);
+            waiting.iter().for_each(|queue| queue.end());
+        } else {
+            // Queues that were scheduled meanwhile go behind those that waited longer.
+            waiting.append(&mut state.waiting);
+            state.waiting = waiting;
+        }
     }
 
     /// The connection has ended: every queue is flushed once more, to learn of its end, and no driver will come.
@@ -238,4 +264,38 @@ pub(crate) async fn drive(flusher: Driving, closed: impl Future<Output = ()>) {
         closed.as_mut().poll(cx)
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue whose connection ends while it is being flushed, by another thread as it were.
+    struct Doomed {
+        flusher: Arc<Flusher>,
+        ended: AtomicBool,
+    }
+
+    impl Flush for Doomed {
+        fn try_flush(&self, _: &mut Context<'_>) -> (usize, bool) {
+            self.flusher.close();
+            (0, true)
+        }
+
+        fn settle(&self, _: &mut Context<'_>) {}
+
+        fn end(&self) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_away_when_the_connection_ends_learns_it() {
+        let flusher = Flusher::new();
+        let queue = Arc::new(Doomed { flusher: flusher.clone(), ended: AtomicBool::new(false) });
+        assert!(flusher.schedule(queue.clone()));
+        flusher.turn(&mut Context::from_waker(Waker::noop()));
+        assert!(queue.ended.load(Ordering::Relaxed));
+        assert!(flusher.driver_waker().is_none() && !flusher.schedule(queue));
+    }
 }

@@ -299,7 +299,7 @@ impl Shared {
     fn flush_connection(&self) {
         // Without a driver there will be one, which begins with this; or there was one, and nothing can be written.
         let Some(waker) = self.flusher.driver_waker() else { return };
-        self.flusher.turn(&mut Context::from_waker(&waker));
+        self.flusher.turn_for_driver(&waker);
         match &self.lock().stream {
             Some(stream) => stream.write_now(),
             None => waker.wake(),
