@@ -46,7 +46,11 @@ impl Protocol for Chat {
     async fn start(self: Arc<Self>) -> Result<(), Error> {
         let peer = self.conn.peer_id();
         let talk = async {
-            self.conn.send_msg(&Message { name: self.name.clone(), text: None }).await?;
+            match self.conn.send_msg(&Message { name: self.name.clone(), text: None }).await {
+                // It has said all it had to say and is leaving already. That is still here to be read.
+                Ok(()) | Err(Error::PeerShutdown) => {}
+                Err(error) => return Err(error),
+            }
             loop {
                 let Message { name, text } = self.conn.recv_msg().await?;
                 // The text is a stranger's: nothing in it may move the cursor.

@@ -23,9 +23,10 @@ use crate::{Broadcast, ConnectionId, Direction, Offence};
 /// own: one that does not read delays only itself.
 ///
 /// # How it ends
-/// [`recv`](Self::recv) and the others say so by their error:
+/// [`recv`](Self::recv) and the others say so by their error. `recv` does when all that came before has been read; `send`
+/// does at once, when there may still be something to read.
 ///
-/// - [`Error::PeerShutdown`]: one of the sides said good-bye. All messages were delivered before.
+/// - [`Error::PeerShutdown`]: one of the sides said good-bye. Nothing that it sent is missing.
 /// - [`Error::ProtocolEnded`]: the protocol has ended on one side; the peer stays connected.
 /// - [`Error::Disconnected`]: the connection broke or was closed at once; the reason is in it.
 #[derive(Clone, Debug)]

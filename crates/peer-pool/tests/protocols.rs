@@ -200,6 +200,8 @@ async fn remaining_messages_come_before_the_end_on_both_sides() {
         }
         pair.a_conn.disconnect(7, "done").await;
         for conn in [&pair.b_conn, &pair.a_conn] {
+            // Who speaks too late hears all the same.
+            assert!(matches!(conn.send(&b"x"[..]).await, Err(Error::PeerShutdown)));
             for n in 0..500u32 {
                 assert_eq!(conn.recv_msg::<u32>().await.unwrap(), n);
             }
