@@ -4,8 +4,7 @@
 //! chat --name ada                                      # prints quic://PEERID@192.0.2.7:41234
 //! chat --name bob quic://PEERID@192.0.2.7:41234        # in another terminal, or on another machine
 //! ```
-//! Lines are sent to everybody; `/peers` lists who is there; `/quit` leaves, and so does the end of the input:
-//! `echo hello | chat --name bot ENDPOINT` says hello and goes.
+//! Lines are sent to everybody; `/peers` lists who is there; `/quit` leaves, and so does the end of the input.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -47,7 +46,7 @@ impl Protocol for Chat {
         let peer = self.conn.peer_id();
         let talk = async {
             match self.conn.send_msg(&Message { name: self.name.clone(), text: None }).await {
-                // It has said all it had to say and is leaving already. That is still here to be read.
+                // Who has said all and is leaving can no more be greeted, but still be heard.
                 Ok(()) | Err(Error::PeerShutdown) => {}
                 Err(error) => return Err(error),
             }
