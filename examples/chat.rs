@@ -45,11 +45,9 @@ impl Protocol for Chat {
     async fn start(self: Arc<Self>) -> Result<(), Error> {
         let peer = self.conn.peer_id();
         let talk = async {
-            match self.conn.send_msg(&Message { name: self.name.clone(), text: None }).await {
-                // Who has said all and is leaving can no more be greeted, but still be heard.
-                Ok(()) | Err(Error::PeerShutdown) => {}
-                Err(error) => return Err(error),
-            }
+            let greeting = self.conn.send_msg(&Message { name: self.name.clone(), text: None }).await;
+            // Who has said all and is leaving can no more be greeted, but still be heard.
+            greeting.or_else(|error| if matches!(error, Error::PeerShutdown) { Ok(()) } else { Err(error) })?;
             loop {
                 let Message { name, text } = self.conn.recv_msg().await?;
                 // The text is a stranger's: nothing in it may move the cursor.
