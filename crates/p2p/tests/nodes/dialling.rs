@@ -59,7 +59,7 @@ fn dialling_oneself_fails_at_once() {
         assert!(error.to_string().contains("own") || matches!(error, Error::SelfDial), "{error:?}");
         let error = host.connect_peer(&host.peer_id()).await.unwrap_err();
         assert!(matches!(error, Error::SelfDial), "{error:?}");
-        assert!(world.runtime.now() - started < Duration::from_secs(3));
+        assert!(world.runtime.now() - started < host.config().dial_timeout, "it was dialled and waited for");
         assert_eq!(host.peers(), 0);
         let peer = world.host().await;
         peer.connect(&own).await.unwrap();
@@ -165,7 +165,8 @@ fn ten_thousand_dial_peers_at_once_delay_nobody() {
             "{}: ran after {ran:?}, dialled after {dialled:?}, the last dial peer after {kept_after:?}",
             world.transport
         );
-        assert!(ran < Duration::from_secs(5) && dialled < Duration::from_secs(10), "{ran:?} {dialled:?}");
+        // One after another, those where nobody is would take 25 minutes.
+        assert!(ran < Duration::from_secs(30) && dialled < Duration::from_secs(90), "{ran:?} {dialled:?}");
         let stopping = world.runtime.now();
         host.shutdown().await;
         assert!(world.runtime.now() - stopping < host.config().drain_timeout + Duration::from_secs(3));

@@ -13,7 +13,7 @@ const PEERS: usize = 4;
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// What shutting down may take beyond `drain_timeout` on a busy machine.
-const A_LITTLE: Duration = Duration::from_secs(2);
+const A_LITTLE: Duration = Duration::from_secs(10);
 
 /// What each side of each link has sent and received.
 #[derive(Default)]
