@@ -5,7 +5,21 @@ use std::fs;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use crate::{Figure, Outcome, Scenario, Transport};
+
+/// Whatever takes longer is stopped, and what was done until then counts.
+pub const LIMIT: Duration = Duration::from_secs(8);
+
+/// Delivery to the peers of a hub that takes longer has stopped.
+pub const DELIVERY: Duration = Duration::from_secs(5);
+
+/// An honest connect that takes longer has failed.
+pub const HONEST: Duration = Duration::from_secs(10);
+
+/// Where nothing came for so long, nothing comes any more.
+pub const STOPPED: Duration = Duration::from_secs(2);
 
 /// What a scenario gives back.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +32,11 @@ impl Measured {
     /// A figure in the unit of its scenario.
     pub fn new(value: f64) -> Self {
         Self { value, beside: BTreeMap::new() }
+    }
+
+    /// The figure.
+    pub fn value(&self) -> f64 {
+        self.value
     }
 
     /// A further figure of the same run.
@@ -86,7 +105,38 @@ pub async fn median_us<F: Future<Output = ()>>(count: usize, mut op: impl FnMut(
     times[count / 2].as_secs_f64() * 1e6
 }
 
-/// Runs `op` `count` times, `in_flight` at once: how many per second, and the slowest.
+/// The median of what an honest connect takes, `count` times, in µs; ends early with one that takes too long, which counts
+/// as what was waited.
+pub async fn honest_us<F: Future>(count: usize, mut op: impl FnMut() -> F) -> f64 {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = Instant::now();
+        let done = timeout(HONEST, op()).await;
+        times.push(start.elapsed());
+        if done.is_err() {
+            break;
+        }
+    }
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e6
+}
+
+/// The rate of the second against that of the first, in %: the median of nine turns. None if the second once is none.
+pub async fn turns(mut first: impl AsyncFnMut() -> f64, mut second: impl AsyncFnMut() -> f64) -> Measured {
+    let mut ratios = Vec::new();
+    for _ in 0..9 {
+        let before = first().await;
+        let rate = second().await;
+        if rate == 0.0 {
+            return Measured::new(0.0);
+        }
+        ratios.push(rate / before);
+    }
+    ratios.sort_by(f64::total_cmp);
+    Measured::new(ratios[ratios.len() / 2] * 100.0)
+}
+
+/// Runs `op` `count` times, `in_flight` at once, or as often as it can in [`LIMIT`]: how many per second, and the slowest.
 pub async fn rate<F>(count: usize, in_flight: usize, op: impl Fn() -> F + Clone + Send + 'static) -> Measured
 where
     F: Future<Output = ()> + Send,
@@ -96,20 +146,21 @@ where
         .map(|_| {
             let op = op.clone();
             tokio::spawn(async move {
-                let mut worst = Duration::ZERO;
-                for _ in 0..count / in_flight {
+                let (mut done, mut worst) = (0, Duration::ZERO);
+                while done < count / in_flight && start.elapsed() < LIMIT {
                     let start = Instant::now();
                     op().await;
                     worst = worst.max(start.elapsed());
+                    done += 1;
                 }
-                worst
+                (done, worst)
             })
         })
         .collect();
-    let mut worst = Duration::ZERO;
+    let (mut all, mut slowest) = (0, Duration::ZERO);
     for worker in workers {
-        worst = worst.max(worker.await.unwrap());
+        let (done, worst) = worker.await.unwrap();
+        (all, slowest) = (all + done, slowest.max(worst));
     }
-    let done = (count / in_flight * in_flight) as f64;
-    Measured::new(done / start.elapsed().as_secs_f64()).beside("slowest ms", worst.as_secs_f64() * 1e3)
+    Measured::new(all as f64 / start.elapsed().as_secs_f64()).beside("slowest ms", slowest.as_secs_f64() * 1e3)
 }

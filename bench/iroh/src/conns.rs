@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bench_common::{Measured, resident};
+use bench_common::{LIMIT, Measured, resident};
 
 use crate::node::{connection, endpoint, stream};
-
-/// What is open after so long has to do.
-const OPENING: Duration = Duration::from_secs(35);
 
 /// A mesh: so many endpoints, each connected to each other, that the pairs are about `count`. What the endpoints
 /// themselves take is not counted; what their connections take is, each with one idle stream.
@@ -29,7 +26,7 @@ pub async fn conns(count: usize) -> Measured {
     let start = Instant::now();
     for &pair in &pairs[1..] {
         held.push(connect(pair).await);
-        if start.elapsed() > OPENING {
+        if start.elapsed() > LIMIT {
             break;
         }
     }

@@ -3,20 +3,12 @@
 
 mod connect;
 mod conns;
-mod fanout;
-mod hol;
-mod message;
 mod node;
 
-use std::time::Duration;
-
+use bench_common::framed::{fanout, fill, hol, one_way, rtt, stalled};
 use bench_common::{Measured, Scenario, Transport};
 
-/// Whatever takes longer is stopped, and what was done until then counts.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// Where nothing came for so long, nothing comes any more.
-const STOPPED: Duration = Duration::from_secs(2);
+use self::node::{hub, pair};
 
 fn main() {
     bench_common::run(measure);
@@ -31,14 +23,35 @@ async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, S
     }
     let (count, width) = (scenario.count(transport), scenario.width());
     Ok(match scenario {
-        Scenario::Rtt => message::rtt(count).await,
-        Scenario::Small => message::one_way(count, 64, 1.0).await,
-        Scenario::Bulk => message::one_way(count, 64 << 10, 1.0 / 16.0).await,
+        Scenario::Rtt => {
+            let (ends, _, _held) = pair().await;
+            rtt(ends, count).await
+        }
+        Scenario::Small => {
+            let (ends, _, _held) = pair().await;
+            one_way(ends, count, 64, 1.0).await
+        }
+        Scenario::Bulk => {
+            let (ends, _, _held) = pair().await;
+            one_way(ends, count, 64 << 10, 1.0 / 16.0).await
+        }
         Scenario::Connect | Scenario::Connect64 => connect::connect(count, width).await,
-        Scenario::Fanout | Scenario::Fanout500 | Scenario::Fanout2000 => fanout::fanout(count, width).await,
+        Scenario::Fanout | Scenario::Fanout500 | Scenario::Fanout2000 => {
+            let (peers, _held) = hub(width).await;
+            fanout(peers, count).await
+        }
         Scenario::Conns | Scenario::Conns5000 => conns::conns(count).await,
-        Scenario::Hol => hol::hol(count / 20).await,
-        Scenario::Stalled => fanout::stalled(count / 20, width).await,
+        Scenario::Hol => {
+            let (alone, _, _alone) = pair().await;
+            let (beside, mut unread, _beside) = pair().await;
+            fill(&mut unread.0).await;
+            hol(alone, beside, count / 20).await
+        }
+        Scenario::Stalled => {
+            let (all, _all) = hub(width).await;
+            let (others, _others) = hub(width).await;
+            stalled(all, others, count / 20).await
+        }
         Scenario::SlowHandshake => connect::slow_handshake(count, width).await,
         Scenario::Lookup => unreachable!(),
     })

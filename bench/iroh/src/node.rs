@@ -2,20 +2,18 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use bench_common::framed::{self, Ends};
 use iroh::endpoint::{Connection, RecvStream, SendStream, presets};
 use iroh::{Endpoint, EndpointAddr};
 use tokio::io::Join;
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 pub const ALPN: &[u8] = b"bench";
 
-/// A stream with the codec that raw sockets have.
-pub type Codec = Framed<Join<RecvStream, SendStream>, LengthDelimitedCodec>;
+/// Both directions of a stream.
+pub type Both = Join<RecvStream, SendStream>;
 
-pub fn framed((send, recv): (SendStream, RecvStream)) -> Codec {
-    Framed::new(tokio::io::join(recv, send), LengthDelimitedCodec::new())
+pub fn both((send, recv): (SendStream, RecvStream)) -> Both {
+    tokio::io::join(recv, send)
 }
 
 /// An endpoint on loopback alone. It neither knows relays nor looks addresses up: others are told them.
@@ -47,16 +45,39 @@ pub async fn connection(from: &Endpoint, to: &Endpoint) -> (Connection, Connecti
 }
 
 /// Both ends of a new stream, over which one byte has gone.
-pub async fn stream((near, far): &(Connection, Connection)) -> (Codec, Codec) {
-    let opening = async {
-        let mut stream = framed(near.open_bi().await.unwrap());
-        stream.send(Bytes::from_static(b"x")).await.unwrap();
-        stream
-    };
-    let accepting = async {
-        let mut stream = framed(far.accept_bi().await.unwrap());
-        stream.next().await.unwrap().unwrap();
-        stream
-    };
-    tokio::join!(opening, accepting)
+pub async fn stream((near, far): &(Connection, Connection)) -> Ends<Both> {
+    let opening = async { both(near.open_bi().await.unwrap()) };
+    let accepting = async { both(far.accept_bi().await.unwrap()) };
+    framed::pair(opening, accepting).await
+}
+
+/// What must live as long as streams do.
+pub type Held = (Vec<(Connection, Connection)>, Vec<Endpoint>);
+
+/// A stream between two endpoints, and another one on the same connection.
+pub async fn pair() -> (Ends<Both>, Ends<Both>, Held) {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let connection = connection(&client, &server).await;
+    (stream(&connection).await, stream(&connection).await, (vec![connection], vec![client, server]))
+}
+
+/// So many peers of a hub have an endpoint of their own; more share them, each with its own connection.
+const ENDPOINTS: usize = 50;
+
+/// A hub's ends of the streams to its peers, and theirs.
+pub async fn hub(width: usize) -> (Vec<Ends<Both>>, Held) {
+    let hub = endpoint().await;
+    let mut endpoints = Vec::new();
+    for _ in 0..width.min(ENDPOINTS) {
+        endpoints.push(endpoint().await);
+    }
+    let (mut streams, mut connections) = (Vec::new(), Vec::new());
+    for n in 0..width {
+        let ends = connection(&endpoints[n % endpoints.len()], &hub).await;
+        let (near, far) = stream(&ends).await;
+        streams.push((far, near));
+        connections.push(ends);
+    }
+    endpoints.push(hub);
+    (streams, (connections, endpoints))
 }

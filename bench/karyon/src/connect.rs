@@ -10,14 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bench_common::silent::Silent;
-use bench_common::{Measured, Transport};
+use bench_common::{LIMIT, Measured, Transport, honest_us};
 use karyon_p2p::endpoint::Endpoint;
 use karyon_p2p::protocol::{PeerConn, Protocol, ProtocolID};
 use karyon_p2p::{Config, Error, Node, Version};
-use tokio::sync::mpsc;
-use tokio::time::{timeout, timeout_at};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout_at;
 
-use crate::LIMIT;
 use crate::node::{config, endpoint, free_address, new_node};
 
 const ID: &str = "ECHO";
@@ -143,23 +142,11 @@ pub async fn connect(count: usize, in_flight: usize, transport: Transport) -> Me
         .beside("failed", failed.load(Ordering::Relaxed) as f64)
 }
 
-/// An honest connect that takes longer than this has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The median time of `count` connects in µs; ends early with one that takes too long, which counts as what was waited.
+/// The median of what a connect takes in µs.
 async fn honest(count: usize, server: &Endpoint) -> f64 {
-    let (_node, mut done) = client(server, count, Arc::default()).await;
-    let mut times = Vec::with_capacity(count);
-    for _ in 0..count {
-        let start = Instant::now();
-        let once = timeout(PATIENCE, done.recv()).await;
-        times.push(start.elapsed());
-        if once.is_err() {
-            break;
-        }
-    }
-    times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e6
+    let (_node, done) = client(server, count, Arc::default()).await;
+    let done = Mutex::new(done);
+    honest_us(count, || async { done.lock().await.recv().await }).await
 }
 
 pub async fn slow_handshake(count: usize, width: usize, transport: Transport) -> Measured {

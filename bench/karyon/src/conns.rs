@@ -2,13 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bench_common::{Measured, Transport, resident};
+use bench_common::{LIMIT, Measured, STOPPED, Transport, resident};
 
-use crate::STOPPED;
 use crate::node::Manual;
-
-/// What is open after so long has to do.
-const OPENING: Duration = Duration::from_secs(35);
 
 /// A mesh: so many nodes, each connected to each other, that the pairs are about `count`. A node dials when it starts,
 /// so that what the nodes themselves take is measured with as many that do not dial, and taken off.
@@ -32,7 +28,7 @@ pub async fn conns(count: usize, transport: Transport) -> Measured {
         await_peers(&node, n).await;
         nodes.push(node);
         endpoints.push(listen);
-        if start.elapsed() > OPENING {
+        if start.elapsed() > LIMIT {
             break;
         }
     }

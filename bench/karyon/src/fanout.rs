@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bench_common::{Measured, Transport};
+use bench_common::{DELIVERY, LIMIT, Measured, Transport, turns};
 use karyon_p2p::protocol::PeerConn;
 
-use crate::LIMIT;
 use crate::hol::fill;
 use crate::message::receive;
 use crate::node::Manual;
@@ -89,29 +88,17 @@ pub async fn fanout(count: usize, width: usize, transport: Transport) -> Measure
     Measured::new(hub.deliver(count / width, How::Broadcast, LIMIT).await.0)
 }
 
-/// Delivery to peers of a stalled hub that takes longer has stopped.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Two hubs, one of them with a peer that does not read; in turns. Counts what the peers that read have got.
 pub async fn stalled(rounds: usize, width: usize, transport: Transport) -> Measured {
     let all = Hub::new(width, transport).await;
     let mut others = Hub::new(width, transport).await;
     let (unread, _peer) = others.conns.pop().unwrap();
     fill(&unread).await;
-    let mut figures = [How::Broadcast, How::Tasks].map(|_| 0.0);
-    for (how, figure) in [How::Broadcast, How::Tasks].into_iter().zip(&mut figures) {
-        let mut ratios = Vec::new();
-        for _ in 0..9 {
-            let (before, _) = all.deliver(rounds, how, PATIENCE).await;
-            let (rate, arrived) = others.deliver(rounds, how, PATIENCE).await;
-            if !arrived {
-                ratios = vec![0.0];
-                break;
-            }
-            ratios.push(rate / before);
-        }
-        ratios.sort_by(f64::total_cmp);
-        *figure = ratios[ratios.len() / 2] * 100.0;
-    }
-    Measured::new(figures[0]).beside("with a task for each peer %", figures[1])
+    let rate = async |hub: &Hub, how| match hub.deliver(rounds, how, DELIVERY).await {
+        (rate, true) => rate,
+        (_, false) => 0.0,
+    };
+    let ratio = async |how| turns(async || rate(&all, how).await, async || rate(&others, how).await).await;
+    let tasks = ratio(How::Tasks).await.value();
+    ratio(How::Broadcast).await.beside("with a task for each peer %", tasks)
 }

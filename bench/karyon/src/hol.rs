@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bench_common::{Measured, Transport};
+use bench_common::{Measured, STOPPED, Transport, turns};
 use karyon_p2p::protocol::PeerConn;
 use tokio::time::timeout;
 
-use crate::STOPPED;
 use crate::node::pair;
 
 /// Sends until nothing more is taken.
@@ -43,15 +42,5 @@ async fn flow(count: usize, [sender, receiver]: &[Arc<PeerConn>; 2]) -> f64 {
 pub async fn hol(count: usize, transport: Transport) -> Measured {
     let (alone, beside) = (pair(transport).await, pair(transport).await);
     fill(&beside.other[0]).await;
-    let mut ratios = Vec::new();
-    for _ in 0..9 {
-        let before = flow(count, &alone.bench).await;
-        let rate = flow(count, &beside.bench).await;
-        if rate == 0.0 {
-            return Measured::new(0.0);
-        }
-        ratios.push(rate / before);
-    }
-    ratios.sort_by(f64::total_cmp);
-    Measured::new(ratios[ratios.len() / 2] * 100.0)
+    turns(async || flow(count, &alone.bench).await, async || flow(count, &beside.bench).await).await
 }

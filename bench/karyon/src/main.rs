@@ -12,20 +12,12 @@ mod hol;
 mod message;
 mod node;
 
-use std::time::Duration;
-
 use bench_common::{Measured, Scenario, Transport};
-
-/// Whatever takes longer is stopped, and what was done until then counts.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// Where nothing came for so long, nothing comes any more.
-const STOPPED: Duration = Duration::from_secs(2);
 
 fn main() {
     // karyon's nodes want a runtime that they share, which the one of `run` can not be: it waits meanwhile.
     bench_common::run(|scenario, transport| async move {
-        node::runtime().spawn(measure(scenario, transport)).await.unwrap()
+        tokio::task::block_in_place(|| node::runtime().block_on(measure(scenario, transport)))
     });
 }
 

@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use bench_common::{Measured, Transport, median_us};
+use bench_common::{LIMIT, Measured, Transport, median_us};
 use karyon_p2p::protocol::PeerConn;
 use tokio::time::timeout;
 
-use crate::LIMIT;
 use crate::node::Manual;
 
 pub async fn rtt(count: usize, transport: Transport) -> Measured {

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, OnceLock};
 
-use bench_common::Transport;
+use bench_common::{STOPPED, Transport};
 use karyon_core::async_runtime::Executor;
 use karyon_p2p::endpoint::Endpoint;
 use karyon_p2p::keypair::{KeyPair, KeyPairType};
@@ -13,8 +13,6 @@ use karyon_p2p::{Config, Error, Node, Version};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-
-use crate::STOPPED;
 
 /// The runtime of all nodes, as large as the one of the other programs.
 pub fn runtime() -> &'static Arc<Runtime> {

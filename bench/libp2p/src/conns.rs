@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bench_common::{Measured, Transport, resident};
+use bench_common::{LIMIT, Measured, Transport, resident};
 
 use crate::node::{BENCH, Node, stream};
-
-/// What is open after so long has to do.
-const OPENING: Duration = Duration::from_secs(25);
 
 /// A mesh: so many nodes, each connected to each other, that the pairs are about `count`. What the nodes themselves
 /// take is not counted; what their connections take is, each with one idle stream.
@@ -30,7 +27,7 @@ pub async fn conns(count: usize, transport: Transport) -> Measured {
     for &pair in &pairs[1..] {
         connect(pair).await;
         opened += 1;
-        if start.elapsed() > OPENING {
+        if start.elapsed() > LIMIT {
             break;
         }
     }

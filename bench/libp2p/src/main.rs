@@ -3,47 +3,52 @@
 
 mod connect;
 mod conns;
-mod fanout;
-mod hol;
-mod message;
 mod node;
 mod request_response;
 
-use std::time::Duration;
-
+use bench_common::framed::{fanout, fill, hol, one_way, rtt, stalled};
 use bench_common::{Measured, Scenario, Transport};
 
-/// Whatever takes longer is stopped, and what was done until then counts.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// Where nothing came for so long, nothing comes any more.
-const STOPPED: Duration = Duration::from_secs(2);
+use self::node::{hub, pair};
 
 fn main() {
     bench_common::run(measure);
 }
 
 async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, String> {
-    match scenario {
+    let (count, width) = (scenario.count(transport), scenario.width());
+    Ok(match scenario {
         Scenario::Rtt => {
-            let measured = Measured::new(message::rtt(scenario.count(transport), transport).await);
-            let other = request_response::rtt(scenario.count(transport) / 10, transport).await;
-            Ok(measured.beside("request-response µs", other))
+            let (ends, _, _held) = pair(transport).await;
+            let other = request_response::rtt(count / 10, transport).await;
+            rtt(ends, count).await.beside("request-response µs", other)
         }
-        Scenario::Small => Ok(message::one_way(scenario.count(transport), 64, transport, 1.0).await),
-        Scenario::Bulk => Ok(message::one_way(scenario.count(transport), 64 << 10, transport, 1.0 / 16.0).await),
-        Scenario::Connect | Scenario::Connect64 => {
-            Ok(connect::connect(scenario.count(transport), scenario.width(), transport).await)
+        Scenario::Small => {
+            let (ends, _, _held) = pair(transport).await;
+            one_way(ends, count, 64, 1.0).await
         }
+        Scenario::Bulk => {
+            let (ends, _, _held) = pair(transport).await;
+            one_way(ends, count, 64 << 10, 1.0 / 16.0).await
+        }
+        Scenario::Connect | Scenario::Connect64 => connect::connect(count, width, transport).await,
         Scenario::Fanout | Scenario::Fanout500 | Scenario::Fanout2000 => {
-            Ok(fanout::fanout(scenario.count(transport), scenario.width(), transport).await)
+            let (peers, _held) = hub(width, transport).await;
+            fanout(peers, count).await
         }
-        Scenario::Conns | Scenario::Conns5000 => Ok(conns::conns(scenario.count(transport), transport).await),
-        Scenario::Hol => Ok(hol::hol(scenario.count(transport) / 20, transport).await),
-        Scenario::Stalled => Ok(fanout::stalled(scenario.count(transport) / 20, scenario.width(), transport).await),
-        Scenario::SlowHandshake => {
-            Ok(connect::slow_handshake(scenario.count(transport), scenario.width(), transport).await)
+        Scenario::Conns | Scenario::Conns5000 => conns::conns(count, transport).await,
+        Scenario::Hol => {
+            let (alone, _, _alone) = pair(transport).await;
+            let (beside, mut unread, _beside) = pair(transport).await;
+            fill(&mut unread.0).await;
+            hol(alone, beside, count / 20).await
         }
-        Scenario::Lookup => Err("only p2p's own DHT is measured".to_owned()),
-    }
+        Scenario::Stalled => {
+            let (all, _all) = hub(width, transport).await;
+            let (others, _others) = hub(width, transport).await;
+            stalled(all, others, count / 20).await
+        }
+        Scenario::SlowHandshake => connect::slow_handshake(count, width, transport).await,
+        Scenario::Lookup => return Err("only p2p's own DHT is measured".to_owned()),
+    })
 }

@@ -5,25 +5,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bench_common::Transport;
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use bench_common::framed::{self, Ends};
+use futures_util::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour, Stream, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, tls, yamux};
 use libp2p_stream::{Behaviour, Control, IncomingStreams};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 pub const BENCH: StreamProtocol = StreamProtocol::new("/bench/1");
 
-/// A stream with the codec that raw sockets have.
-pub type Codec = Framed<Compat<Stream>, LengthDelimitedCodec>;
-
-pub fn framed(stream: Stream) -> Codec {
-    Framed::new(stream.compat(), LengthDelimitedCodec::new())
-}
+/// What a stream of libp2p is to tokio.
+pub type Raw = Compat<Stream>;
 
 /// A node with raw streams.
 pub struct Node {
@@ -85,8 +80,8 @@ impl Node {
     }
 
     /// Opens a stream on the connection with a peer.
-    pub async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Codec {
-        framed(self.control.clone().open_stream(peer, protocol).await.unwrap())
+    pub async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Raw {
+        self.control.clone().open_stream(peer, protocol).await.unwrap().compat()
     }
 
     /// The streams of a protocol that others open. Somebody must always await the next one: libp2p-stream drops those
@@ -97,23 +92,41 @@ impl Node {
 }
 
 /// The two ends of a new stream, over which one byte has gone. `to` accepts through `incoming`.
-pub async fn stream(
-    from: &Node,
-    to: PeerId,
-    incoming: &mut IncomingStreams,
-    protocol: StreamProtocol,
-) -> (Codec, Codec) {
-    let opening = async {
-        let mut stream = from.open(to, protocol).await;
-        stream.send(Bytes::from_static(b"x")).await.unwrap();
-        stream
-    };
-    let accepting = async {
-        let mut stream = framed(incoming.next().await.unwrap().1);
-        stream.next().await.unwrap().unwrap();
-        stream
-    };
-    tokio::join!(opening, accepting)
+pub async fn stream(from: &Node, to: PeerId, incoming: &mut IncomingStreams, protocol: StreamProtocol) -> Ends<Raw> {
+    let accepting = async { incoming.next().await.unwrap().1.compat() };
+    framed::pair(from.open(to, protocol), accepting).await
+}
+
+/// A protocol that nobody reads.
+const UNREAD: StreamProtocol = StreamProtocol::new("/unread/1");
+
+/// What must live as long as streams do.
+pub type Held = (Vec<Node>, Vec<IncomingStreams>);
+
+/// A stream between two nodes, and one of another protocol on the same connection.
+pub async fn pair(transport: Transport) -> (Ends<Raw>, Ends<Raw>, Held) {
+    let (server, client) = (Node::listening(transport).await, Node::dialing(transport));
+    let (mut incoming, mut other) = (server.accept(BENCH), server.accept(UNREAD));
+    client.dial(&server).await;
+    let ends = stream(&client, server.peer_id, &mut incoming, BENCH).await;
+    let unread = stream(&client, server.peer_id, &mut other, UNREAD).await;
+    (ends, unread, (vec![server, client], vec![incoming, other]))
+}
+
+/// A hub's ends of the streams to its peers, a node each, and theirs.
+pub async fn hub(width: usize, transport: Transport) -> (Vec<Ends<Raw>>, Held) {
+    let hub = Node::listening(transport).await;
+    let mut incoming = hub.accept(BENCH);
+    let (mut streams, mut nodes) = (Vec::new(), Vec::new());
+    for _ in 0..width {
+        let peer = Node::dialing(transport);
+        peer.dial(&hub).await;
+        let (near, far) = stream(&peer, hub.peer_id, &mut incoming, BENCH).await;
+        streams.push((far, near));
+        nodes.push(peer);
+    }
+    nodes.push(hub);
+    (streams, (nodes, vec![incoming]))
 }
 
 /// A swarm as libp2p's builder makes it, but it keeps connections without a stream.

@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use crate::nodes::{Echo, client, protocol_id, server};
 
-/// Each operation dials, sends a message, awaits its echo and closes; `in_flight` nodes do so at the same time, since
-/// a pair of nodes has one connection at most.
+/// Each operation dials, sends a message, awaits its echo and closes. A pair of nodes has one connection at most: so many
+/// nodes dial as are in flight, and as many more as close, which the next operation does not wait for, as it does not
+/// wait for a socket that is dropped.
 pub async fn connect(count: usize, in_flight: usize, transport: Transport) -> Measured {
     let (_server, endpoint) = server(transport, Echo).await;
-    let (back, clients) = tokio::sync::mpsc::channel(in_flight);
-    for _ in 0..in_flight {
+    let (back, clients) = tokio::sync::mpsc::channel(2 * in_flight);
+    for _ in 0..2 * in_flight {
         back.send(client(transport).await).await.unwrap();
     }
     let clients = Arc::new(tokio::sync::Mutex::new(clients));
@@ -24,8 +25,11 @@ pub async fn connect(count: usize, in_flight: usize, transport: Transport) -> Me
             let conn = client.conn(&peer, &protocol_id()).unwrap();
             conn.send(Bytes::from(vec![7; 64])).await.unwrap();
             conn.recv().await.unwrap();
-            client.disconnect(&peer, 0, "done").await;
-            back.send(client).await.unwrap();
+            tokio::spawn(async move {
+                client.disconnect(&peer, 0, "done").await;
+                // Nobody takes it any more once all is done.
+                let _ = back.send(client).await;
+            });
         }
     })
     .await

@@ -1,19 +1,15 @@
 //! What one who does not read costs those who do.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bench_common::{Measured, Transport};
+use bench_common::{Measured, Transport, turns};
 use bytes::Bytes;
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, Error};
+use p2p::{Config, Error, Node, PeerId};
 
 use crate::nodes::{Manual, accepted, client, config, node, protocol_id, server};
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
 
 /// The other protocol of [`hol`], which nobody reads.
 struct Unread(PeerConn);
@@ -82,71 +78,68 @@ pub async fn hol(count: usize, transport: Transport) -> Measured {
         }
         pairs.push((client.conn(&peer, &protocol_id()).unwrap(), receiver, server, client));
     }
-    let mut ratios = Vec::new();
-    for _ in 0..9 {
-        let alone = flow(count / 20, &pairs[0].0, &pairs[0].1).await;
-        let beside = flow(count / 20, &pairs[1].0, &pairs[1].1).await;
-        ratios.push(beside / alone);
-    }
-    Measured::new(median(ratios) * 100.0)
+    let rate = async |(sender, receiver, ..): &(PeerConn, PeerConn, _, _)| flow(count / 20, sender, receiver).await;
+    turns(async || rate(&pairs[0]).await, async || rate(&pairs[1]).await).await
 }
 
 /// Two hubs with so many peers each, one of them with a peer that does not read; in turns. Counts what the peers that
 /// read have got.
 pub async fn stalled(count: usize, width: usize, transport: Transport) -> Measured {
-    let mut hubs = Vec::new();
-    for stalled in [false, true] {
-        let (hub, endpoint) = server(transport, Manual).await;
+    let (all, mut others) = (Hub::new(width, transport).await, Hub::new(width, transport).await);
+    let (_, unread) = others.peers.pop().unwrap();
+    fill(&others.node.conn(&unread.peer_id(), &protocol_id()).unwrap()).await;
+    let rounds = count / 20;
+    turns(async || all.deliver(rounds).await, async || others.deliver(rounds).await).await
+}
+
+/// A hub and the peers that read.
+struct Hub {
+    node: Arc<Node>,
+    peers: Vec<(PeerConn, Arc<Node>)>,
+}
+
+impl Hub {
+    async fn new(width: usize, transport: Transport) -> Self {
+        let (node, endpoint) = server(transport, Manual).await;
         let mut peers = Vec::new();
         for _ in 0..width {
             let peer = client(transport).await;
             let id = peer.connect(&endpoint).await.unwrap();
             peers.push((peer.conn(&id, &protocol_id()).unwrap(), peer));
         }
-        while hub.peers() < width {
+        while node.peers() < width {
             tokio::task::yield_now().await;
         }
-        if stalled {
-            let (_, peer) = &peers[0];
-            fill(&hub.conn(&peer.peer_id(), &protocol_id()).unwrap()).await;
-        }
-        hubs.push((hub, peers));
+        Self { node, peers }
     }
-    let message = Bytes::from(vec![7; 1024]);
-    let mut ratios = Vec::new();
-    for _ in 0..9 {
-        let mut rates = [0.0; 2];
-        for ((hub, peers), rate) in hubs.iter().zip(&mut rates) {
-            let rounds = count / 20;
-            let start = Instant::now();
-            // The first peer of the second hub is the one that does not read.
-            let unread = usize::from(std::ptr::eq(hub, &hubs[1].0));
-            let readers: Vec<_> = peers[unread..]
-                .iter()
-                .map(|(conn, _)| {
-                    let conn = conn.clone();
-                    tokio::spawn(async move {
-                        for _ in 0..rounds {
-                            conn.recv().await.unwrap();
-                        }
-                    })
-                })
-                .collect();
-            for _ in 0..rounds {
-                // Who reads gets each message: a broadcast that finds somebody busy waits for them a moment.
-                let missed = hub.broadcast(&protocol_id(), message.clone()).busy;
-                for peer in missed {
-                    if unread == 0 || peer != peers[0].1.peer_id() {
-                        hub.send_to(&peer, &protocol_id(), message.clone()).await.unwrap();
+
+    /// Broadcasts `rounds` messages and gives how many were read per second.
+    async fn deliver(&self, rounds: usize) -> f64 {
+        let message = Bytes::from(vec![7; 1024]);
+        let reading: HashSet<PeerId> = self.peers.iter().map(|(_, peer)| peer.peer_id()).collect();
+        let start = Instant::now();
+        let readers: Vec<_> = self
+            .peers
+            .iter()
+            .map(|(conn, _)| {
+                let conn = conn.clone();
+                tokio::spawn(async move {
+                    for _ in 0..rounds {
+                        conn.recv().await.unwrap();
                     }
-                }
+                })
+            })
+            .collect();
+        for _ in 0..rounds {
+            // Who reads gets each message: a broadcast that finds somebody busy waits for them a moment.
+            let missed = self.node.broadcast(&protocol_id(), message.clone()).busy;
+            for peer in missed.iter().filter(|peer| reading.contains(peer)) {
+                self.node.send_to(peer, &protocol_id(), message.clone()).await.unwrap();
             }
-            for reader in readers {
-                reader.await.unwrap();
-            }
-            *rate = (rounds * (width - unread)) as f64 / start.elapsed().as_secs_f64();
         }
-        ratios.push(rates[1] / rates[0]);
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        (rounds * self.peers.len()) as f64 / start.elapsed().as_secs_f64()
     }
-    Measured::new(median(ratios) * 100.0)
 }

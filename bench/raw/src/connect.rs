@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use bench_common::framed::framed;
 use bench_common::{Measured, rate};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 
-use crate::stack::{Stack, framed};
+use crate::stack::Stack;
 
 /// Dials, proves who it is, sends a message, awaits its echo and closes.
 pub async fn connect<T: Stack>(stack: T, count: usize, in_flight: usize) -> Measured {

@@ -2,14 +2,13 @@
 
 mod connect;
 mod conns;
-mod fanout;
-mod messages;
 mod stack;
 mod tls;
 
+use bench_common::framed::{fanout, one_way, rtt};
 use bench_common::{Measured, Scenario, Transport};
 
-use self::stack::{Quic, Stack, Tcp, Tls};
+use self::stack::{Quic, Stack, Tcp, Tls, pair};
 
 fn main() {
     bench_common::run(|scenario, transport| async move {
@@ -25,11 +24,28 @@ async fn measure<T: Stack>(stack: T, scenario: Scenario, transport: Transport) -
     let count = scenario.count(transport);
     let width = scenario.width();
     Ok(match scenario {
-        Scenario::Rtt => messages::rtt(&stack, count).await,
-        Scenario::Small => messages::one_way(&stack, count, 64, 1.0).await,
-        Scenario::Bulk => messages::one_way(&stack, count, 64 << 10, 1.0 / 16.0).await,
+        Scenario::Rtt => {
+            let (ends, _held) = pair(&stack).await;
+            rtt(ends, count).await
+        }
+        Scenario::Small => {
+            let (ends, _held) = pair(&stack).await;
+            one_way(ends, count, 64, 1.0).await
+        }
+        Scenario::Bulk => {
+            let (ends, _held) = pair(&stack).await;
+            one_way(ends, count, 64 << 10, 1.0 / 16.0).await
+        }
         Scenario::Connect | Scenario::Connect64 => connect::connect(stack, count, width).await,
-        Scenario::Fanout | Scenario::Fanout500 | Scenario::Fanout2000 => fanout::fanout(&stack, count, width).await,
+        Scenario::Fanout | Scenario::Fanout500 | Scenario::Fanout2000 => {
+            let (mut peers, mut held) = (Vec::new(), Vec::new());
+            for _ in 0..width {
+                let (ends, guards) = pair(&stack).await;
+                peers.push(ends);
+                held.push(guards);
+            }
+            fanout(peers, count).await
+        }
         Scenario::Conns | Scenario::Conns5000 => conns::conns(&stack, count).await,
         Scenario::Hol | Scenario::Stalled => return Err("raw sockets have one stream: nothing to compare".into()),
         Scenario::SlowHandshake => return Err("raw sockets bound nothing: nothing to compare".into()),

@@ -1,22 +1,19 @@
-//! What is underneath: one trait for the three transports, and streams with a length before each message.
+//! What is underneath: one trait for the three transports.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use bench_common::framed::{self, Ends};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::tls;
 
 /// A transport with a listener.
 pub trait Stack: Send + Sync + 'static {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: framed::Stream;
     /// What must live as long as the stream, beside it.
     type Guard: Send + 'static;
     fn dial(&self) -> impl Future<Output = (Self::Stream, Self::Guard)> + Send;
@@ -28,27 +25,23 @@ pub trait Stack: Send + Sync + 'static {
     fn prove(&self) {}
 }
 
-pub type Codec<S> = Framed<S, LengthDelimitedCodec>;
-
-pub fn framed<S: AsyncRead + AsyncWrite>(stream: S) -> Codec<S> {
-    Framed::new(stream, LengthDelimitedCodec::new())
-}
-
-/// A pair of connected, framed streams, over which one byte has gone.
-pub async fn pair<T: Stack>(stack: &T) -> ((Codec<T::Stream>, T::Guard), (Codec<T::Stream>, T::Guard)) {
-    let dial = async {
-        let (stream, guard) = stack.dial().await;
-        let mut stream = framed(stream);
-        stream.send(Bytes::from_static(b"x")).await.unwrap();
-        (stream, guard)
-    };
-    let accept = async {
-        let (stream, guard) = stack.accept(stack.incoming().await).await;
-        let mut stream = framed(stream);
-        stream.next().await.unwrap().unwrap();
-        (stream, guard)
-    };
-    tokio::join!(dial, accept)
+/// Both ends of a stream, over which one byte has gone, and what must live as long.
+pub async fn pair<T: Stack>(stack: &T) -> (Ends<T::Stream>, [T::Guard; 2]) {
+    let (mut near, mut far) = (None, None);
+    let streams = framed::pair(
+        async {
+            let (stream, guard) = stack.dial().await;
+            near = Some(guard);
+            stream
+        },
+        async {
+            let (stream, guard) = stack.accept(stack.incoming().await).await;
+            far = Some(guard);
+            stream
+        },
+    );
+    let streams = streams.await;
+    (streams, [near.unwrap(), far.unwrap()])
 }
 
 pub struct Tcp {

@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "the documentation of a module says what its `run` checks and its `seeds` are about")]
 
+use p2p_kademlia::{Contact, Key};
+
+#[path = "../../../crates/kademlia/tests/support/contact.rs"]
 mod contact;
 mod input;
 

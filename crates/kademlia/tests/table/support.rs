@@ -5,36 +5,18 @@ use std::time::{Duration, Instant};
 
 use p2p_kademlia::{Contact, Key, Table};
 
+pub(crate) use self::contact::Node;
 pub(crate) use self::random::Random;
+
+#[path = "../support/contact.rs"]
+mod contact;
 
 #[path = "../support/random.rs"]
 mod random;
 
-/// A contact that is a position and an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Node {
-    pub(crate) key: Key,
-    pub(crate) ip: Option<IpAddr>,
-    pub(crate) seq: u64,
-}
-
 impl Node {
     pub(crate) fn new(key: Key, ip: Option<IpAddr>) -> Self {
         Self { key, ip, seq: 1 }
-    }
-}
-
-impl Contact for Node {
-    fn key(&self) -> Key {
-        self.key
-    }
-
-    fn ip(&self) -> Option<IpAddr> {
-        self.ip
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq
     }
 }
 

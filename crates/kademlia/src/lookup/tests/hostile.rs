@@ -34,11 +34,11 @@ fn an_answer_of_ten_thousand_is_cut() {
     let (local, target) = (random.key(), random.key());
     let config = LookupConfig { per_responder: 7, ..LookupConfig::single_path() };
     let liar = node(random.key());
-    let mut lookup = Lookup::new(local, target, [liar.clone()], config.clone(), RttEstimator::default(), start());
+    let mut lookup = Lookup::new(local, target, [liar], config.clone(), RttEstimator::default(), start());
     let mut many: Vec<Node> = (0..10_000).map(|_| node(random.key())).collect();
     many.extend(vec![node(local); 100]);
     many.extend(vec![node(target); 100]);
-    many.push(liar.clone());
+    many.push(liar);
     let mut best: Vec<Key> = many.iter().map(Contact::key).filter(|key| *key != local).collect();
     best.sort_by_key(|key| target.distance(key));
     best.dedup();
@@ -118,10 +118,10 @@ fn a_forged_description_does_not_hide_the_true_one() {
     let forged = Node { seq: u64::MAX, ..node(target) };
     let config = LookupConfig { paths: 2, ..LookupConfig::default() };
     let now = start();
-    let seeds = [liar.clone(), honest.clone()];
+    let seeds = [liar, honest];
     let mut lookup = Lookup::new(local, target, seeds, config, RttEstimator::default(), now);
     while lookup.next(now).is_some() {}
-    assert!(lookup.on_answer(now, &liar.key, [forged.clone()]));
+    assert!(lookup.on_answer(now, &liar.key, [forged]));
     assert!(lookup.on_answer(now, &honest.key, [node(target)]));
     assert_eq!(lookup.next(now), Some(forged));
     lookup.on_invalid(&target);
@@ -175,7 +175,7 @@ proptest! {
             let mut contacts: Vec<Node> = Vec::new();
             for _ in 0..random.below(30) {
                 let close = random.below(256);
-                contacts.push([node(local), node(*by), close_to(&target, close, random)][random.below(3)].clone());
+                contacts.push([node(local), node(*by), close_to(&target, close, random)][random.below(3)]);
             }
             match random.below(4) {
                 0 => Reply::Silence,

@@ -1,39 +1,21 @@
 //! A network of nodes that answer from full buckets, and what drives a lookup through it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::lookup::{Lookup, LookupConfig, RttEstimator};
 use crate::{Contact, Key};
 
+pub(super) use self::contact::Node;
 pub(super) use self::random::Random;
+
+#[path = "../../../tests/support/contact.rs"]
+mod contact;
 
 #[path = "../../../tests/support/random.rs"]
 mod random;
 
 pub(super) const K: usize = 20;
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Node {
-    pub(super) key: Key,
-    pub(super) ip: Option<IpAddr>,
-    pub(super) seq: u64,
-}
-
-impl Contact for Node {
-    fn key(&self) -> Key {
-        self.key
-    }
-
-    fn ip(&self) -> Option<IpAddr> {
-        self.ip
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq
-    }
-}
 
 pub(super) fn node(key: Key) -> Node {
     Node { key, ip: None, seq: 1 }
@@ -67,7 +49,7 @@ impl Network {
             for other in nodes[first..].iter().chain(&nodes[..first]).filter(|other| *other != owner) {
                 let bucket = buckets.entry(owner.key.common_prefix_len(&other.key)).or_default();
                 if bucket.len() < bucket_size {
-                    bucket.push(other.clone());
+                    bucket.push(*other);
                 }
             }
             buckets.into_values().flatten().collect()

@@ -1,10 +1,12 @@
-//! A contact that is what an input says, without a signature.
+//! A contact without a signature.
 
 use std::net::IpAddr;
 
-use p2p_kademlia::{Contact, Key};
+// Of whoever includes this: tests inside the crate and outside of it name it differently.
+use super::{Contact, Key};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A position, an address, and the sequence number of its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Node {
     pub(crate) key: Key,
     pub(crate) ip: Option<IpAddr>,
