@@ -10,13 +10,13 @@ use tokio::time::timeout;
 use crate::{Figure, Outcome, Scenario, Transport};
 
 /// Whatever takes longer is stopped, and what was done until then counts.
-pub const LIMIT: Duration = Duration::from_secs(8);
+pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// Delivery to the peers of a hub that takes longer has stopped.
-pub const DELIVERY: Duration = Duration::from_secs(5);
+pub const DELIVERY: Duration = Duration::from_secs(3);
 
 /// An honest connect that takes longer has failed.
-pub const HONEST: Duration = Duration::from_secs(10);
+pub const HONEST: Duration = Duration::from_secs(5);
 
 /// Where nothing came for so long, nothing comes any more.
 pub const STOPPED: Duration = Duration::from_secs(2);

@@ -9,8 +9,13 @@ use super::length;
 /// Messages up to this long are copied together, so that many go out as one chunk; longer ones stay as they are.
 const COPY_MAX: usize = 4 << 10;
 
-/// What a batch of small messages starts with, once messages come faster than they are taken.
-const BATCH_BYTES: usize = 8 << 10;
+/// What a batch of small messages begins with, once messages come faster than they are taken; each further one is twice as
+/// large, up to the second.
+const BATCH_MIN: usize = 8 << 10;
+const BATCH_MAX: usize = 32 << 10;
+
+/// A batch that has more than this is left as it is when it is full; a shorter one is moved into a larger one.
+const MOVE_MAX: usize = 512;
 
 /// Bytes that may be [set aside](SendQueue::set_aside).
 const ASIDE_MAX: usize = 32 << 10;
@@ -35,9 +40,7 @@ impl SendQueue {
         let len = message.len();
         let size = length::encoded_len(len as u64) + len;
         if self.tail.capacity() - self.tail.len() < size.min(COPY_MAX) {
-            // One message alone gets what it needs; a second one shows that a batch is forming.
-            let room = if self.sizes.is_empty() { size } else { BATCH_BYTES.max(size) };
-            self.tail.reserve(if len > COPY_MAX { length::MAX_LEN } else { room });
+            self.make_room(len, size);
         }
         length::encode(len as u64, &mut self.tail);
         if len > COPY_MAX {
@@ -49,6 +52,21 @@ impl SendQueue {
         // A message is at most 2^32 − 1 bytes by the sender's limit.
         self.sizes.push_back(size as u32);
         self.bytes += size;
+    }
+
+    /// Room in the tail for a message, or for its length alone if it stays as it is.
+    #[cold]
+    fn make_room(&mut self, len: usize, size: usize) {
+        let batch = (2 * self.tail.capacity()).clamp(BATCH_MIN, BATCH_MAX);
+        if self.tail.len() > MOVE_MAX {
+            self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+        self.tail.reserve(match (len > COPY_MAX, self.sizes.is_empty()) {
+            (true, _) => length::MAX_LEN,
+            // One message alone gets what it needs; a second one shows that a batch is forming.
+            (false, true) => size,
+            (false, false) => batch.max(size),
+        });
     }
 
     /// Takes what waits out of the count, to go out as one large batch: each visit to the transport takes its lock.
