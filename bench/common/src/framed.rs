@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use crate::{DELIVERY, LIMIT, Measured, STOPPED, cpu_time, median_us, turns};
+use crate::{DELIVERY, LIMIT, Measured, STOPPED, cpu_time, late_ms, median_us, turns};
 
 /// What a stream is.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -135,6 +135,27 @@ async fn flow<S: Stream>(stream: &mut Option<Ends<S>>, count: usize) -> f64 {
     };
     *stream = Some((sending.await.unwrap(), far));
     count as f64 / seconds
+}
+
+/// A message there and back on one stream while another one on the same connection is full.
+pub async fn busy<S: Stream>((full, mut end): Ends<S>, (near, far): Ends<S>, count: usize) -> Measured {
+    tokio::spawn(send(full, Bytes::from(vec![7; 64 << 10]), usize::MAX));
+    tokio::spawn(async move { while let Some(Ok(_)) = end.next().await {} });
+    tokio::spawn(echo(far));
+    let near = Arc::new(Mutex::new(near));
+    let message = Bytes::from(vec![7; 64]);
+    let task = tokio::spawn(async move {
+        late_ms(count, || {
+            let (near, message) = (near.clone(), message.clone());
+            async move {
+                let mut near = near.lock().await;
+                near.send(message).await.unwrap();
+                near.next().await.unwrap().unwrap();
+            }
+        })
+        .await
+    });
+    task.await.unwrap()
 }
 
 /// A hub gives each of its peers so many messages: deliveries per second until the last peer has its last. A stream is the

@@ -8,6 +8,6 @@ pub mod silent;
 
 pub use self::figure::{Figure, Outcome};
 pub use self::measure::{
-    DELIVERY, HONEST, LIMIT, Measured, STOPPED, cpu_time, honest_us, median_us, rate, resident, run, turns,
+    DELIVERY, HONEST, LIMIT, Measured, STOPPED, cpu_time, honest_us, late_ms, median_us, rate, resident, run, turns,
 };
 pub use self::scenario::{Against, Scenario, Transport};

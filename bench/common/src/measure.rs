@@ -121,6 +121,20 @@ pub async fn honest_us<F: Future>(count: usize, mut op: impl FnMut() -> F) -> f6
     times[times.len() / 2].as_secs_f64() * 1e6
 }
 
+/// What `op` takes at its 99th percentile, in ms: `count` times, or as often as it can in [`LIMIT`].
+pub async fn late_ms<F: Future<Output = ()>>(count: usize, mut op: impl FnMut() -> F) -> Measured {
+    let (mut times, begun) = (Vec::with_capacity(count), Instant::now());
+    while times.len() < count && begun.elapsed() < LIMIT {
+        let start = Instant::now();
+        let _ = timeout(LIMIT, op()).await;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let (middle, late, slowest) = (times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]);
+    Measured::new(ms(late)).beside("median ms", ms(middle)).beside("slowest ms", ms(slowest))
+}
+
 /// The rate of the second against that of the first, in %: the median of nine turns. None if the second once is none.
 pub async fn turns(mut first: impl AsyncFnMut() -> f64, mut second: impl AsyncFnMut() -> f64) -> Measured {
     let mut ratios = Vec::new();

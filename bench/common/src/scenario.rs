@@ -28,6 +28,8 @@ pub enum Scenario {
     Conns5000,
     /// One protocol stops reading: the rate of another on the same connection, in % of its rate alone.
     Hol,
+    /// 64 B there and back, one in flight, while messages of 64 KiB fill the same connection: the 99th percentile in ms.
+    Busy,
     /// One of 50 peers stops reading: what a hub delivers to the others, in % of before.
     Stalled,
     /// 1,000 connections that say nothing: what an honest connect takes, against none of them.
@@ -46,7 +48,7 @@ pub enum Against {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Rtt,
         Self::Small,
         Self::Bulk,
@@ -58,6 +60,7 @@ impl Scenario {
         Self::Conns,
         Self::Conns5000,
         Self::Hol,
+        Self::Busy,
         Self::Stalled,
         Self::SlowHandshake,
         Self::Lookup,
@@ -76,6 +79,7 @@ impl Scenario {
             Self::Conns => "conns",
             Self::Conns5000 => "conns5000",
             Self::Hol => "hol",
+            Self::Busy => "busy",
             Self::Stalled => "stalled",
             Self::SlowHandshake => "slowhandshake",
             Self::Lookup => "lookup",
@@ -95,6 +99,7 @@ impl Scenario {
             Self::Fanout | Self::Fanout500 | Self::Fanout2000 => "delivered/s",
             Self::Conns | Self::Conns5000 => "KiB/pair",
             Self::Hol | Self::Stalled => "%",
+            Self::Busy => "ms",
             Self::SlowHandshake => "×",
             Self::Lookup => "answers/s",
         }
@@ -102,14 +107,14 @@ impl Scenario {
 
     pub fn against(self) -> Against {
         match self {
-            Self::Hol | Self::Stalled | Self::SlowHandshake | Self::Lookup => Against::Itself,
+            Self::Hol | Self::Busy | Self::Stalled | Self::SlowHandshake | Self::Lookup => Against::Itself,
             _ => Against::Raw,
         }
     }
 
     /// Whether a smaller figure is the better one.
     pub fn less_is_better(self) -> bool {
-        matches!(self, Self::Rtt | Self::Conns | Self::Conns5000 | Self::SlowHandshake)
+        matches!(self, Self::Rtt | Self::Conns | Self::Conns5000 | Self::Busy | Self::SlowHandshake)
     }
 
     /// Peers of a hub, connections held, or connections in flight.
@@ -143,6 +148,7 @@ impl Scenario {
             Self::Conns => 1_000,
             Self::Conns5000 => 5_000,
             Self::Hol => 400_000,
+            Self::Busy => 2_000,
             Self::Stalled => 4_000,
             Self::SlowHandshake => 100,
             Self::Lookup => 50_000,

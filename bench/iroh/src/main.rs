@@ -5,7 +5,7 @@ mod connect;
 mod conns;
 mod node;
 
-use bench_common::framed::{fanout, fill, hol, one_way, rtt, stalled};
+use bench_common::framed::{busy, fanout, fill, hol, one_way, rtt, stalled};
 use bench_common::{Measured, Scenario, Transport};
 
 use self::node::{hub, pair};
@@ -46,6 +46,10 @@ async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, S
             let (beside, mut unread, _beside) = pair().await;
             fill(&mut unread.0).await;
             hol(alone, beside, count / 20).await
+        }
+        Scenario::Busy => {
+            let (full, ends, _held) = pair().await;
+            busy(full, ends, count).await
         }
         Scenario::Stalled => {
             let (all, _all) = hub(width).await;

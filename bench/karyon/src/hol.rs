@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bench_common::{Measured, STOPPED, Transport, turns};
+use bench_common::{Measured, STOPPED, Transport, late_ms, turns};
 use karyon_p2p::protocol::PeerConn;
 use tokio::time::timeout;
 
@@ -43,4 +43,29 @@ pub async fn hol(count: usize, transport: Transport) -> Measured {
     let (alone, beside) = (pair(transport).await, pair(transport).await);
     fill(&beside.other[0]).await;
     turns(async || flow(count, &alone.bench).await, async || flow(count, &beside.bench).await).await
+}
+
+/// A message there and back of one protocol while the other fills the same connection.
+pub async fn busy(count: usize, transport: Transport) -> Measured {
+    let pair = pair(transport).await;
+    let [full, end] = pair.other.clone();
+    tokio::spawn(async move { while full.send(vec![7; 64 << 10]).await.is_ok() {} });
+    tokio::spawn(async move { while end.recv().await.is_ok() {} });
+    let [near, far] = pair.bench.clone();
+    tokio::spawn(async move {
+        while let Ok(message) = far.recv().await {
+            far.send(message).await.unwrap();
+        }
+    });
+    let task = tokio::spawn(async move {
+        late_ms(count, || {
+            let near = near.clone();
+            async move {
+                near.send(vec![7; 64]).await.unwrap();
+                near.recv().await.unwrap();
+            }
+        })
+        .await
+    });
+    task.await.unwrap()
 }

@@ -31,6 +31,7 @@ async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, S
         Scenario::Fanout | Scenario::Fanout500 | Scenario::Fanout2000 => fanout::fanout(count, width, transport).await,
         Scenario::Conns | Scenario::Conns5000 => conns::conns(count, transport).await,
         Scenario::Hol => hol::hol(count / 20, transport).await,
+        Scenario::Busy => hol::busy(count, transport).await,
         Scenario::Stalled => fanout::stalled(count / 20, width, transport).await,
         Scenario::SlowHandshake => connect::slow_handshake(count, width, transport).await,
         Scenario::Lookup => return Err("only p2p's own DHT is measured".to_owned()),

@@ -6,7 +6,7 @@ mod conns;
 mod node;
 mod request_response;
 
-use bench_common::framed::{fanout, fill, hol, one_way, rtt, stalled};
+use bench_common::framed::{busy, fanout, fill, hol, one_way, rtt, stalled};
 use bench_common::{Measured, Scenario, Transport};
 
 use self::node::{hub, pair};
@@ -42,6 +42,10 @@ async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, S
             let (beside, mut unread, _beside) = pair(transport).await;
             fill(&mut unread.0).await;
             hol(alone, beside, count / 20).await
+        }
+        Scenario::Busy => {
+            let (full, ends, _held) = pair(transport).await;
+            busy(full, ends, count).await
         }
         Scenario::Stalled => {
             let (all, _all) = hub(width, transport).await;

@@ -4,25 +4,25 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bench_common::{Measured, Transport, turns};
+use bench_common::{Measured, Transport, late_ms, turns};
 use bytes::Bytes;
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
 use p2p::{Config, Error, Node, PeerId};
 
-use crate::nodes::{Manual, accepted, client, config, node, protocol_id, server};
+use crate::nodes::{Echo, Manual, accepted, client, config, node, protocol_id, server};
 
-/// The other protocol of [`hol`], which nobody reads.
-struct Unread(PeerConn);
+/// The other protocol: one that nobody reads in [`hol`], and one that fills the connection in [`busy`].
+struct Other(PeerConn);
 
 #[p2p::async_trait]
-impl Protocol for Unread {
+impl Protocol for Other {
     async fn start(self: Arc<Self>) -> Result<(), Error> {
         self.0.closed().await;
         Ok(())
     }
 
     fn id() -> ProtocolId {
-        "/unread/1".parse().unwrap()
+        "/other/1".parse().unwrap()
     }
 
     fn version() -> Result<Version, Error> {
@@ -68,18 +68,50 @@ pub async fn hol(count: usize, transport: Transport) -> Measured {
         let client = node(Config { listen_endpoints: Vec::new(), ..config(transport) });
         for node in [&server, &client] {
             node.attach_protocol(Manual).unwrap();
-            node.attach_protocol(Unread).unwrap();
+            node.attach_protocol(Other).unwrap();
             node.run().await.unwrap();
         }
         let peer = client.connect(&server.listen_endpoints()[0]).await.unwrap();
         let receiver = accepted(&server, &client).await;
         if stalled {
-            fill(&client.conn(&peer, &Unread::id()).unwrap()).await;
+            fill(&client.conn(&peer, &Other::id()).unwrap()).await;
         }
         pairs.push((client.conn(&peer, &protocol_id()).unwrap(), receiver, server, client));
     }
     let rate = async |(sender, receiver, ..): &(PeerConn, PeerConn, _, _)| flow(count / 20, sender, receiver).await;
     turns(async || rate(&pairs[0]).await, async || rate(&pairs[1]).await).await
+}
+
+/// A message there and back of one protocol while another one fills the same connection.
+pub async fn busy(count: usize, transport: Transport) -> Measured {
+    let server = node(config(transport));
+    server.attach_protocol(Echo).unwrap();
+    let client = node(Config { listen_endpoints: Vec::new(), ..config(transport) });
+    client.attach_protocol(Manual).unwrap();
+    for node in [&server, &client] {
+        node.attach_protocol(Other).unwrap();
+        node.run().await.unwrap();
+    }
+    let peer = client.connect(&server.listen_endpoints()[0]).await.unwrap();
+    accepted(&server, &client).await;
+    let full = client.conn(&peer, &Other::id()).unwrap();
+    let end = server.conn(&client.peer_id(), &Other::id()).unwrap();
+    let message = Bytes::from(vec![7; 64 << 10]);
+    tokio::spawn(async move { while full.send(message.clone()).await.is_ok() {} });
+    tokio::spawn(async move { while end.recv().await.is_ok() {} });
+    let near = client.conn(&peer, &protocol_id()).unwrap();
+    let message = Bytes::from(vec![7; 64]);
+    let task = tokio::spawn(async move {
+        late_ms(count, || {
+            let (near, message) = (near.clone(), message.clone());
+            async move {
+                near.send(message).await.unwrap();
+                near.recv().await.unwrap();
+            }
+        })
+        .await
+    });
+    task.await.unwrap()
 }
 
 /// Two hubs with so many peers each, one of them with a peer that does not read; in turns. Counts what the peers that

@@ -26,6 +26,7 @@ fn main() {
             }
             Scenario::Conns | Scenario::Conns5000 => conns::conns(count, transport).await,
             Scenario::Hol => fairness::hol(count, transport).await,
+            Scenario::Busy => fairness::busy(count, transport).await,
             Scenario::Stalled => fairness::stalled(count, width, transport).await,
             Scenario::SlowHandshake => silent::slow_handshake(count, width, transport).await,
             Scenario::Lookup => lookup::lookup(count, transport).await,

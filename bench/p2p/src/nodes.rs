@@ -54,7 +54,18 @@ impl Protocol for Manual {
 
 pub fn config(transport: Transport) -> Config {
     let listen = format!("{}://127.0.0.1:0", transport.name()).parse().unwrap();
-    Config { listen_endpoints: vec![listen], inbound_slots: 100_000, outbound_slots: 100_000, ..Config::default() }
+    set(Config { listen_endpoints: vec![listen], inbound_slots: 100_000, outbound_slots: 100_000, ..Config::default() })
+}
+
+/// With what the command line says after the scenario and the transport, such as `limits.stream_window=1048576`.
+fn set(config: Config) -> Config {
+    let mut fields = serde_json::to_value(config).unwrap();
+    for setting in std::env::args().skip(3) {
+        let (path, value) = setting.split_once('=').expect("FIELD=VALUE");
+        let field = fields.pointer_mut(&format!("/{}", path.replace('.', "/")));
+        *field.unwrap_or_else(|| panic!("Config has no field {path}")) = serde_json::from_str(value).unwrap();
+    }
+    serde_json::from_value(fields).unwrap()
 }
 
 pub fn node(config: Config) -> Arc<Node> {

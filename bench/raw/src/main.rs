@@ -47,7 +47,9 @@ async fn measure<T: Stack>(stack: T, scenario: Scenario, transport: Transport) -
             fanout(peers, count).await
         }
         Scenario::Conns | Scenario::Conns5000 => conns::conns(&stack, count).await,
-        Scenario::Hol | Scenario::Stalled => return Err("raw sockets have one stream: nothing to compare".into()),
+        Scenario::Hol | Scenario::Busy | Scenario::Stalled => {
+            return Err("raw sockets have one stream: nothing to compare".into());
+        }
         Scenario::SlowHandshake => return Err("raw sockets bound nothing: nothing to compare".into()),
         Scenario::Lookup => return Err("raw sockets have no DHT".into()),
     })

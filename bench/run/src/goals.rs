@@ -42,6 +42,7 @@ impl Goal {
             Scenario::Fanout | Scenario::Fanout500 | Scenario::Fanout2000 => [0.8, 0.8, 0.9],
             Scenario::Conns | Scenario::Conns5000 => [24.0, 40.0, 115.0],
             Scenario::Hol => [90.0; 3],
+            Scenario::Busy => [10.0; 3],
             Scenario::Stalled => [95.0; 3],
             Scenario::SlowHandshake => [2.0; 3],
             Scenario::Lookup => return None,

@@ -10,6 +10,7 @@ mod progress;
 mod report;
 mod results;
 mod session;
+mod setting;
 mod stack;
 mod stats;
 mod table;
@@ -24,6 +25,7 @@ use self::child::Children;
 use self::machine::Machine;
 use self::options::Options;
 use self::results::{Outcome, Results};
+use self::stack::Stack;
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -51,6 +53,11 @@ fn bench(options: &Options) -> Result<ExitCode> {
     children.heed_ctrl_c()?;
     if let Err(error) = programs::allow_many_files() {
         eprintln!("the limit of open files stays as it is: {error}");
+    }
+    if let Some(setting) = &options.setting {
+        let program = programs::build(&bench, Stack::P2p)?;
+        println!("{}", setting::measure(setting, options, &program, &mut children)?);
+        return Ok(if children.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS });
     }
     let mut built = BTreeMap::new();
     for &stack in options.stacks.iter().take_while(|_| !children.is_interrupted()) {

@@ -6,6 +6,7 @@ use bench_common::{Scenario, Transport};
 use lexopt::{Arg, ValueExt};
 
 use crate::Result;
+use crate::setting::Setting;
 use crate::stack::Stack;
 
 /// Repetitions; the figures are medians over them.
@@ -19,6 +20,8 @@ pub struct Options {
     pub repetitions: usize,
     /// Whether to write files although not everything is measured.
     pub write: bool,
+    /// What a setting of p2p does, in place of what the stacks do.
+    pub setting: Option<Setting>,
 }
 
 impl Options {
@@ -28,7 +31,7 @@ impl Options {
     /// Says which names there are when one is not known.
     pub fn parse(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Option<Self>> {
         let (mut scenarios, mut stacks, mut transports) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut repetitions, mut write) = (REPETITIONS, false);
+        let (mut repetitions, mut write, mut setting) = (REPETITIONS, false, None);
         let mut args = lexopt::Parser::from_iter(args);
         while let Some(arg) = args.next()? {
             match arg {
@@ -38,6 +41,7 @@ impl Options {
                 Arg::Long("transport") => transports.extend(list(&args.value()?.string()?, &TRANSPORTS)?),
                 Arg::Long("repetitions") => repetitions = args.value()?.parse()?,
                 Arg::Long("write") => write = true,
+                Arg::Long("set") => setting = Some(Setting::parse(&args.value()?.string()?)?),
                 other => return Err(format!("{}: see --help", other.unexpected()).into()),
             }
         }
@@ -50,6 +54,7 @@ impl Options {
             transports: chosen(&Transport::ALL, &transports),
             repetitions,
             write,
+            setting,
         }))
     }
 
@@ -103,6 +108,7 @@ pub fn help() -> String {
          --repetitions N     how often each is run, in turns; {REPETITIONS} if not said\n  \
          --write             into bench/RESULTS.md, results.json and plots/, keeping what is not measured now;\n                      \
          goes without saying when everything is measured\n  \
+         --set FIELD=VALUE,… p2p alone, with a field of its Config as it is and with each value: --set limits.queue_bytes=65536\n  \
          --help\n\n\
          Ctrl-C ends it with what there is. Exit code: 0 when all was measured, 1 when something failed, 2 for a\n\
          mistake on the command line, 130 after Ctrl-C. bench/README.md says what each scenario measures.\n",
@@ -142,6 +148,7 @@ mod tests {
             (&["--transport", "udp"], "there is no transport \"udp\": there are tcp, tls, quic"),
             (&["--repetitions", "0"], "once at least"),
             (&["--repetitions", "many"], "many"),
+            (&["--set", "memory"], "FIELD=VALUE"),
             (&["--fast"], "--fast"),
         ] {
             let error = parse(args).unwrap_err().to_string();

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use bench_common::{Scenario, Transport};
+
 use crate::child::{Children, Ended};
 use crate::options::Options;
 use crate::progress::Progress;
@@ -35,7 +37,7 @@ pub fn measure(options: &Options, programs: &BTreeMap<Stack, PathBuf>, children:
             break;
         }
         progress.begin(&name);
-        let Some(outcome) = run(&programs[&stack], cell, children) else { break };
+        let Some(outcome) = run(&programs[&stack], scenario, transport, None, children) else { break };
         match &outcome {
             Outcome::Figure(figure) => {
                 progress.end(&name, &format!("{} {}", table::figure(figure.value), scenario.unit()));
@@ -68,10 +70,16 @@ fn plan(options: &Options, programs: &BTreeMap<Stack, PathBuf>) -> Vec<(usize, C
     plan
 }
 
-/// One run; `None` when it was interrupted.
-fn run(program: &Path, (scenario, transport, _): Cell, children: &mut Children) -> Option<Outcome> {
+/// One run; `None` when it was interrupted. `further` is what the program is told beside the scenario and the transport.
+pub fn run(
+    program: &Path,
+    scenario: Scenario,
+    transport: Transport,
+    further: Option<&str>,
+    children: &mut Children,
+) -> Option<Outcome> {
     let mut command = Command::new(program);
-    command.args([scenario.name(), transport.name()]);
+    command.args([scenario.name(), transport.name()]).args(further);
     Some(match children.run(command, LIMIT) {
         Ok(Ended::Interrupted) => return None,
         Ok(Ended::TooLong) => Outcome::Failed(format!("it took more than {} s", LIMIT.as_secs())),
@@ -107,8 +115,6 @@ fn last_words(stderr: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bench_common::{Scenario, Transport};
-
     use super::*;
 
     #[test]

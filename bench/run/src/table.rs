@@ -13,7 +13,7 @@ pub const GROUPS: [(&str, &[Scenario]); 6] = [
     ("Connecting", &[Scenario::Connect, Scenario::Connect64, Scenario::SlowHandshake]),
     ("One to many", &[Scenario::Fanout, Scenario::Fanout500, Scenario::Fanout2000]),
     ("Idle connections", &[Scenario::Conns, Scenario::Conns5000]),
-    ("Somebody does not read", &[Scenario::Hol, Scenario::Stalled]),
+    ("In each other's way", &[Scenario::Hol, Scenario::Busy, Scenario::Stalled]),
     ("The DHT", &[Scenario::Lookup]),
 ];
 
@@ -45,6 +45,11 @@ pub fn figures(results: &Results, scenarios: &[Scenario]) -> String {
     table.to_string()
 }
 
+/// The CPU time of an operation in µs.
+pub fn cpu(figure: &Figure) -> f64 {
+    figure.beside.get(CPU).copied().unwrap_or(figure.cpu_us)
+}
+
 /// What raw and p2p need for it.
 pub fn costs(results: &Results, scenarios: &[Scenario]) -> String {
     let mut table = table(&["scenario", "", "CPU/op raw", "p2p", "peak memory raw", "p2p", "slowest op raw", "p2p"]);
@@ -56,7 +61,7 @@ pub fn costs(results: &Results, scenarios: &[Scenario]) -> String {
                     value.map_or(NOTHING.to_owned(), |value| format!("{} {unit}", figure(value)))
                 })
             };
-            let cpu = cells(|figure| Some(figure.beside.get(CPU).copied().unwrap_or(figure.cpu_us)), "µs");
+            let cpu = cells(|figure| Some(cpu(figure)), "µs");
             let peak = cells(|figure| Some(figure.peak_kib as f64 / 1024.0), "MiB");
             let slowest = cells(|figure| figure.beside.get(SLOWEST).copied(), "ms");
             let cells = [cpu, peak, slowest].concat();
