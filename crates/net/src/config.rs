@@ -12,7 +12,8 @@ use p2p_core::ByteBudget;
 pub struct NetConfig {
     /// How tls and quic prove and check identities; without it only tcp is available.
     pub tls: Option<TlsConfigs>,
-    /// Streams that the remote may have open at the same time on one connection; further opens are refused.
+    /// Streams that the remote may have open at the same time on one connection; further opens are refused. Over quic
+    /// room that comes back is told in steps: up to an eighth of the streams may stay untold until further ones end.
     pub max_inbound_streams: u32,
     /// Bytes a remote may always send on a stream before they are read; at least 64 KiB over tcp and tls.
     pub stream_window: u32,

@@ -56,7 +56,8 @@ pub struct PoolConfig {
 pub struct Limits {
     /// Bytes of a message.
     pub message: usize,
-    /// Streams that a remote may have open on a connection.
+    /// Streams that a remote may have open on a connection. Over quic room that comes back is told in steps: up to an
+    /// eighth of the streams may stay untold until further ones end.
     pub inbound_streams: u32,
     /// Raw streams of a protocol that may wait for `accept_stream`.
     pub waiting_streams: usize,

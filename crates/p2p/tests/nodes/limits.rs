@@ -75,12 +75,13 @@ async fn eventually_busy(conn: &p2p::PeerConn, sent: &mut u32) {
 #[test]
 fn streams_beyond_the_limit_are_refused_and_slots_come_back() {
     everywhere(|world| async move {
-        let limits = Limits { inbound_streams: 8, waiting_streams: 8, ..Limits::default() };
+        // Over quic the last freed eighth may be told only with the next: of seven that is none.
+        let limits = Limits { inbound_streams: 7, waiting_streams: 7, ..Limits::default() };
         let pair = world.pair_with(world.config(), Config { limits, ..world.config() }).await;
         for _ in 0..5 {
             let mut open = Vec::new();
             // Control and `/x` have one each.
-            for n in 0..6u8 {
+            for n in 0..5u8 {
                 let mut stream = in_time("open", pair.a_conn.open_stream()).await.unwrap();
                 stream.write_all(&[n]).await.unwrap();
                 let mut there = in_time("accept", pair.b_conn.accept_stream()).await.unwrap();
