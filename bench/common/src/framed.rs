@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use crate::{DELIVERY, LIMIT, Measured, STOPPED, cpu_time, late_ms, median_us, turns};
+use crate::{DELIVERY, LIMIT, Measured, STOPPED, Times, cpu_time, turns};
 
 /// What a stream is.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -53,23 +53,19 @@ pub async fn echo<S: Stream>(mut stream: Codec<S>) {
     }
 }
 
+/// Sends a message at once and awaits its echo.
+async fn ask<S: Stream>(near: Arc<Mutex<Codec<S>>>, message: Bytes) {
+    let mut near = near.lock().await;
+    near.send(message).await.unwrap();
+    near.next().await.unwrap().unwrap();
+}
+
 /// A message there and back, one in flight: each is flushed.
 pub async fn rtt<S: Stream>((near, far): Ends<S>, count: usize) -> Measured {
     tokio::spawn(echo(far));
-    let near = Arc::new(Mutex::new(near));
-    let message = Bytes::from(vec![7; 64]);
-    let task = tokio::spawn(async move {
-        median_us(count, || {
-            let (near, message) = (near.clone(), message.clone());
-            async move {
-                let mut near = near.lock().await;
-                near.send(message).await.unwrap();
-                near.next().await.unwrap().unwrap();
-            }
-        })
-        .await
-    });
-    Measured::new(task.await.unwrap())
+    let (near, message) = (Arc::new(Mutex::new(near)), Bytes::from(vec![7; 64]));
+    let asking = tokio::spawn(Times::of(count, move || ask(near.clone(), message.clone())));
+    Measured::new(asking.await.unwrap().median_us())
 }
 
 /// Messages of `len` bytes one way, coalesced by hand; `unit` of them per message.
@@ -142,20 +138,9 @@ pub async fn busy<S: Stream>((full, mut end): Ends<S>, (near, far): Ends<S>, cou
     tokio::spawn(send(full, Bytes::from(vec![7; 64 << 10]), usize::MAX));
     tokio::spawn(async move { while let Some(Ok(_)) = end.next().await {} });
     tokio::spawn(echo(far));
-    let near = Arc::new(Mutex::new(near));
-    let message = Bytes::from(vec![7; 64]);
-    let task = tokio::spawn(async move {
-        late_ms(count, || {
-            let (near, message) = (near.clone(), message.clone());
-            async move {
-                let mut near = near.lock().await;
-                near.send(message).await.unwrap();
-                near.next().await.unwrap().unwrap();
-            }
-        })
-        .await
-    });
-    task.await.unwrap()
+    let (near, message) = (Arc::new(Mutex::new(near)), Bytes::from(vec![7; 64]));
+    let asking = tokio::spawn(Times::within_limit(count, move || ask(near.clone(), message.clone())));
+    asking.await.unwrap().late_ms()
 }
 
 /// A hub gives each of its peers so many messages: deliveries per second until the last peer has its last. A stream is the

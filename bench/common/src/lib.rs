@@ -7,7 +7,5 @@ mod scenario;
 pub mod silent;
 
 pub use self::figure::{Figure, Outcome};
-pub use self::measure::{
-    DELIVERY, HONEST, LIMIT, Measured, STOPPED, cpu_time, honest_us, late_ms, median_us, rate, resident, run, turns,
-};
+pub use self::measure::{DELIVERY, HONEST, LIMIT, Measured, STOPPED, Times, cpu_time, rate, resident, run, turns};
 pub use self::scenario::{Against, Scenario, Transport};

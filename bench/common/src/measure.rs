@@ -93,46 +93,66 @@ pub fn resident() -> usize {
     statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// The median of what `op` takes, `count` times, in µs.
-pub async fn median_us<F: Future<Output = ()>>(count: usize, mut op: impl FnMut() -> F) -> f64 {
-    let mut times = Vec::with_capacity(count);
-    for _ in 0..count {
-        let start = Instant::now();
-        op().await;
-        times.push(start.elapsed());
-    }
-    times.sort();
-    times[count / 2].as_secs_f64() * 1e6
-}
+/// What something took, each time it was done.
+#[derive(Debug, Default)]
+pub struct Times(Vec<Duration>);
 
-/// The median of what an honest connect takes, `count` times, in µs; ends early with one that takes too long, which counts
-/// as what was waited.
-pub async fn honest_us<F: Future>(count: usize, mut op: impl FnMut() -> F) -> f64 {
-    let mut times = Vec::with_capacity(count);
-    for _ in 0..count {
-        let start = Instant::now();
-        let done = timeout(HONEST, op()).await;
-        times.push(start.elapsed());
-        if done.is_err() {
-            break;
+impl Times {
+    /// Does `op` `count` times.
+    pub async fn of<F: Future<Output = ()>>(count: usize, mut op: impl FnMut() -> F) -> Self {
+        let mut times = Self(Vec::with_capacity(count));
+        for _ in 0..count {
+            let start = Instant::now();
+            op().await;
+            times.add(start);
         }
+        times
     }
-    times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e6
-}
 
-/// What `op` takes at its 99th percentile, in ms: `count` times, or as often as it can in [`LIMIT`].
-pub async fn late_ms<F: Future<Output = ()>>(count: usize, mut op: impl FnMut() -> F) -> Measured {
-    let (mut times, begun) = (Vec::with_capacity(count), Instant::now());
-    while times.len() < count && begun.elapsed() < LIMIT {
-        let start = Instant::now();
-        let _ = timeout(LIMIT, op()).await;
-        times.push(start.elapsed());
+    /// Does `op` `count` times, or as often as it can in [`LIMIT`].
+    pub async fn within_limit<F: Future<Output = ()>>(count: usize, mut op: impl FnMut() -> F) -> Self {
+        let (mut times, begun) = (Self(Vec::with_capacity(count)), Instant::now());
+        while times.0.len() < count && begun.elapsed() < LIMIT {
+            let start = Instant::now();
+            let _ = timeout(LIMIT, op()).await;
+            times.add(start);
+        }
+        times
     }
-    times.sort();
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let (middle, late, slowest) = (times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]);
-    Measured::new(ms(late)).beside("median ms", ms(middle)).beside("slowest ms", ms(slowest))
+
+    /// Does `op`, an honest connect, `count` times; ends early with one that takes too long, which counts as what was
+    /// waited.
+    pub async fn honest<F: Future>(count: usize, mut op: impl FnMut() -> F) -> Self {
+        let mut times = Self(Vec::with_capacity(count));
+        for _ in 0..count {
+            let start = Instant::now();
+            let done = timeout(HONEST, op()).await;
+            times.add(start);
+            if done.is_err() {
+                break;
+            }
+        }
+        times
+    }
+
+    /// What began then has ended.
+    pub fn add(&mut self, start: Instant) {
+        self.0.push(start.elapsed());
+    }
+
+    /// The median in µs.
+    pub fn median_us(mut self) -> f64 {
+        self.0.sort();
+        self.0[self.0.len() / 2].as_secs_f64() * 1e6
+    }
+
+    /// The 99th percentile in ms.
+    pub fn late_ms(mut self) -> Measured {
+        self.0.sort();
+        let ms = |index: usize| self.0[index].as_secs_f64() * 1e3;
+        let count = self.0.len();
+        Measured::new(ms(count * 99 / 100)).beside("median ms", ms(count / 2)).beside("slowest ms", ms(count - 1))
+    }
 }
 
 /// The rate of the second against that of the first, in %: the median of nine turns. None if the second once is none.

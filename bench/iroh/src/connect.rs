@@ -1,7 +1,7 @@
 //! Connections made and closed.
 
 use bench_common::silent::Silent;
-use bench_common::{Measured, Transport, framed, honest_us, rate};
+use bench_common::{Measured, Times, Transport, framed, rate};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use iroh::{Endpoint, EndpointAddr};
@@ -46,8 +46,8 @@ pub async fn connect(count: usize, in_flight: usize) -> Measured {
 
 pub async fn slow_handshake(count: usize, width: usize) -> Measured {
     let (server, client) = (echo().await, endpoint().await);
-    let without = honest_us(count, || connect_once(&client, address(&server))).await;
+    let without = Times::honest(count, || connect_once(&client, address(&server))).await.median_us();
     let _silent = Silent::begin(width, socket_address(&server), Transport::Quic, ALPN).await;
-    let with = honest_us(count, || connect_once(&client, address(&server))).await;
+    let with = Times::honest(count, || connect_once(&client, address(&server))).await.median_us();
     Measured::new(with / without).beside("with µs", with).beside("without µs", without)
 }

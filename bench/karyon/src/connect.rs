@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bench_common::silent::Silent;
-use bench_common::{LIMIT, Measured, Transport, honest_us};
+use bench_common::{LIMIT, Measured, Times, Transport};
 use karyon_p2p::endpoint::Endpoint;
 use karyon_p2p::protocol::{PeerConn, Protocol, ProtocolID};
 use karyon_p2p::{Config, Error, Node, Version};
@@ -146,7 +146,7 @@ pub async fn connect(count: usize, in_flight: usize, transport: Transport) -> Me
 async fn honest(count: usize, server: &Endpoint) -> f64 {
     let (_node, done) = client(server, count, Arc::default()).await;
     let done = Mutex::new(done);
-    honest_us(count, || async { done.lock().await.recv().await }).await
+    Times::honest(count, || async { done.lock().await.recv().await }).await.median_us()
 }
 
 pub async fn slow_handshake(count: usize, width: usize, transport: Transport) -> Measured {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bench_common::{Measured, STOPPED, Transport, late_ms, turns};
+use bench_common::{Measured, STOPPED, Times, Transport, turns};
 use karyon_p2p::protocol::PeerConn;
 use tokio::time::timeout;
 
+use crate::message::{ask, echo};
 use crate::node::pair;
 
 /// Sends until nothing more is taken.
@@ -52,20 +53,7 @@ pub async fn busy(count: usize, transport: Transport) -> Measured {
     tokio::spawn(async move { while full.send(vec![7; 64 << 10]).await.is_ok() {} });
     tokio::spawn(async move { while end.recv().await.is_ok() {} });
     let [near, far] = pair.bench.clone();
-    tokio::spawn(async move {
-        while let Ok(message) = far.recv().await {
-            far.send(message).await.unwrap();
-        }
-    });
-    let task = tokio::spawn(async move {
-        late_ms(count, || {
-            let near = near.clone();
-            async move {
-                near.send(vec![7; 64]).await.unwrap();
-                near.recv().await.unwrap();
-            }
-        })
-        .await
-    });
-    task.await.unwrap()
+    tokio::spawn(echo(far));
+    let asking = tokio::spawn(Times::within_limit(count, move || ask(near.clone())));
+    asking.await.unwrap().late_ms()
 }

@@ -1,35 +1,35 @@
 //! Messages on one connection. What is sent is given away, so that each message is allocated, as it would be by who
 //! uses karyon.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bench_common::{LIMIT, Measured, Transport, median_us};
+use bench_common::{LIMIT, Measured, Times, Transport};
 use karyon_p2p::protocol::PeerConn;
 use tokio::time::timeout;
 
 use crate::node::Manual;
 
+/// Sends back what comes, until nothing does.
+pub async fn echo(conn: Arc<PeerConn>) {
+    while let Ok(message) = conn.recv().await {
+        conn.send(message).await.unwrap();
+    }
+}
+
+/// Sends a message and awaits its echo.
+pub async fn ask(conn: Arc<PeerConn>) {
+    conn.send(vec![7; 64]).await.unwrap();
+    conn.recv().await.unwrap();
+}
+
 pub async fn rtt(count: usize, transport: Transport) -> Measured {
     let (mut server, endpoint) = Manual::listening(transport).await;
     let (client, near) = Manual::dialing(&endpoint).await;
     let far = server.conn_with(&client).await;
-    tokio::spawn(async move {
-        loop {
-            let message = far.recv().await.unwrap();
-            far.send(message).await.unwrap();
-        }
-    });
-    let task = tokio::spawn(async move {
-        median_us(count, || {
-            let near = near.clone();
-            async move {
-                near.send(vec![7; 64]).await.unwrap();
-                near.recv().await.unwrap();
-            }
-        })
-        .await
-    });
-    Measured::new(task.await.unwrap())
+    tokio::spawn(echo(far));
+    let asking = tokio::spawn(Times::of(count, move || ask(near.clone())));
+    Measured::new(asking.await.unwrap().median_us())
 }
 
 /// Takes `count` messages, or those that come before it takes too long.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bench_common::framed::{echo, framed};
 use bench_common::silent::Silent;
-use bench_common::{Measured, Transport, honest_us, rate};
+use bench_common::{Measured, Times, Transport, rate};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{Mutex, mpsc};
@@ -74,8 +74,8 @@ pub async fn slow_handshake(count: usize, width: usize, transport: Transport) ->
         connect_once(client, server).await;
         client.disconnect(server.peer_id).await;
     };
-    let without = honest_us(count, || once(&client, &server)).await;
+    let without = Times::honest(count, || once(&client, &server)).await.median_us();
     let _silent = Silent::begin(width, server.socket_address(), transport, b"libp2p").await;
-    let with = honest_us(count, || once(&client, &server)).await;
+    let with = Times::honest(count, || once(&client, &server)).await.median_us();
     Measured::new(with / without).beside("with µs", with).beside("without µs", without)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use bench_common::Transport;
+use bench_common::{Times, Transport};
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response::{Behaviour, Codec, Config, Event, Message, ProtocolSupport};
@@ -85,7 +85,7 @@ pub async fn rtt(count: usize, transport: Transport) -> f64 {
         let mut client = swarm(transport, behaviour());
         client.dial(address).unwrap();
         while !matches!(client.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
-        let mut times = Vec::with_capacity(count);
+        let mut times = Times::default();
         for _ in 0..count {
             let start = Instant::now();
             client.behaviour_mut().send_request(&server_id, vec![7; 64]);
@@ -96,10 +96,9 @@ pub async fn rtt(count: usize, transport: Transport) -> f64 {
                     _ => {}
                 }
             }
-            times.push(start.elapsed());
+            times.add(start);
         }
-        times.sort();
-        times[count / 2].as_secs_f64() * 1e6
+        times.median_us()
     });
     task.await.unwrap()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bench_common::{Measured, Transport, rate};
 use bytes::Bytes;
 
+use crate::messages::ask;
 use crate::nodes::{Echo, client, protocol_id, server};
 
 /// Each operation dials, sends a message, awaits its echo and closes. A pair of nodes has one connection at most: so many
@@ -22,9 +23,7 @@ pub async fn connect(count: usize, in_flight: usize, transport: Transport) -> Me
         async move {
             let client = clients.lock().await.recv().await.unwrap();
             let peer = client.connect(&endpoint).await.unwrap();
-            let conn = client.conn(&peer, &protocol_id()).unwrap();
-            conn.send(Bytes::from(vec![7; 64])).await.unwrap();
-            conn.recv().await.unwrap();
+            ask(client.conn(&peer, &protocol_id()).unwrap(), Bytes::from(vec![7; 64])).await;
             tokio::spawn(async move {
                 client.disconnect(&peer, 0, "done").await;
                 // Nobody takes it any more once all is done.

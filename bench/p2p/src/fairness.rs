@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bench_common::{Measured, Transport, late_ms, turns};
+use bench_common::{Measured, Times, Transport, turns};
 use bytes::Bytes;
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
 use p2p::{Config, Error, Node, PeerId};
 
+use crate::messages::ask;
 use crate::nodes::{Echo, Manual, accepted, client, config, node, protocol_id, server};
 
 /// The other protocol: one that nobody reads in [`hol`], and one that fills the connection in [`busy`].
@@ -101,17 +102,8 @@ pub async fn busy(count: usize, transport: Transport) -> Measured {
     tokio::spawn(async move { while end.recv().await.is_ok() {} });
     let near = client.conn(&peer, &protocol_id()).unwrap();
     let message = Bytes::from(vec![7; 64]);
-    let task = tokio::spawn(async move {
-        late_ms(count, || {
-            let (near, message) = (near.clone(), message.clone());
-            async move {
-                near.send(message).await.unwrap();
-                near.recv().await.unwrap();
-            }
-        })
-        .await
-    });
-    task.await.unwrap()
+    let asking = tokio::spawn(Times::within_limit(count, move || ask(near.clone(), message.clone())));
+    asking.await.unwrap().late_ms()
 }
 
 /// Two hubs with so many peers each, one of them with a peer that does not read; in turns. Counts what the peers that

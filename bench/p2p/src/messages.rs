@@ -2,10 +2,17 @@
 
 use std::time::Instant;
 
-use bench_common::{Measured, Transport, median_us};
+use bench_common::{Measured, Times, Transport};
 use bytes::Bytes;
+use p2p::protocol::PeerConn;
 
 use crate::nodes::{Echo, Manual, accepted, client, protocol_id, server};
+
+/// Sends a message and awaits its echo.
+pub async fn ask(conn: PeerConn, message: Bytes) {
+    conn.send(message).await.unwrap();
+    conn.recv().await.unwrap();
+}
 
 /// A message there and back, one in flight.
 pub async fn rtt(count: usize, transport: Transport) -> Measured {
@@ -14,17 +21,8 @@ pub async fn rtt(count: usize, transport: Transport) -> Measured {
     let peer = client.connect(&endpoint).await.unwrap();
     let conn = client.conn(&peer, &protocol_id()).unwrap();
     let message = Bytes::from(vec![7; 64]);
-    let task = tokio::spawn(async move {
-        median_us(count, || {
-            let (conn, message) = (conn.clone(), message.clone());
-            async move {
-                conn.send(message).await.unwrap();
-                conn.recv().await.unwrap();
-            }
-        })
-        .await
-    });
-    Measured::new(task.await.unwrap())
+    let asking = tokio::spawn(Times::of(count, move || ask(conn.clone(), message.clone())));
+    Measured::new(asking.await.unwrap().median_us())
 }
 
 /// Messages of `len` bytes one way; `unit` of them per message.

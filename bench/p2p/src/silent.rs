@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bench_common::silent::Silent;
-use bench_common::{Measured, Transport};
+use bench_common::{Measured, Times, Transport};
 use p2p::endpoint::Endpoint;
 
 use crate::nodes::{Echo, client, server};
@@ -23,13 +23,12 @@ pub async fn slow_handshake(count: usize, silent: usize, transport: Transport) -
 /// The median of what a connect takes; what closing takes is not in it.
 async fn connect_us(endpoint: &Endpoint, count: usize, transport: Transport) -> f64 {
     let client = client(transport).await;
-    let mut times = Vec::with_capacity(count);
+    let mut times = Times::default();
     for _ in 0..count {
         let start = Instant::now();
         let peer = client.connect(endpoint).await.unwrap();
-        times.push(start.elapsed());
+        times.add(start);
         client.disconnect(&peer, 0, "done").await;
     }
-    times.sort();
-    times[count / 2].as_secs_f64() * 1e6
+    times.median_us()
 }
