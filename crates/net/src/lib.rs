@@ -17,7 +17,7 @@ pub use config::{NetConfig, TlsConfigs};
 pub use connection::Connection;
 pub use endpoint::{Addr, Endpoint, PeerAddr, Transport};
 pub use error::{CloseReason, DialError, Error, Result};
-pub use message::{Cork, MessageReceiver, MessageSender, SendLimits, TrySendError};
+pub use message::{Cork, MessageReceiver, MessageSender, SendLimits, SharedMessage, TrySendError};
 pub use stream::{RecvStream, SendStream, Stream};
 pub use transport::{Incoming, Listener, Transports};
 

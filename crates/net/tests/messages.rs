@@ -9,8 +9,8 @@ use bytes::Bytes;
 use p2p_core::{ByteBudget, Runtime, TaskGroup, TokioRuntime};
 use p2p_net::mux::Side;
 use p2p_net::{
-    CloseReason, Connection, Endpoint, Error, MessageReceiver, MessageSender, NetConfig, SendLimits, Stream,
-    TrySendError,
+    CloseReason, Connection, Endpoint, Error, MessageReceiver, MessageSender, NetConfig, SendLimits, SharedMessage,
+    Stream, TrySendError,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -92,6 +92,47 @@ async fn messages_of_all_sizes_arrive_in_order() {
             }
             assert_eq!(receiver.recv().await.unwrap(), None);
             assert_eq!(receiver.recv().await.unwrap(), None, "the end stays the end");
+        })
+        .await;
+        sending.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_messages_keep_their_place_among_others() {
+    // Every other one is shared; of both kinds some are short, and some are longer than what is copied.
+    let len = |n: usize| [10, 700, 1_500, 9_000, 300][n / 2 % 5];
+    for pipe in [100, 70_000, 1 << 20] {
+        let world = World::new(pipe);
+        let limits = SendLimits { queue_messages: 50, ..SendLimits::default() };
+        let (sender, receiver, _rest) = world.messages(limits).await;
+        let sending = tokio::spawn(async move {
+            for n in 0..2_000 {
+                let plain = message(n, len(n));
+                let shared = SharedMessage::new(plain.clone());
+                let mut sent = false;
+                while n % 2 == 0 && !sent {
+                    sent = match sender.try_send_shared(&shared) {
+                        Err(TrySendError::Busy) => false,
+                        sent => {
+                            sent.unwrap();
+                            true
+                        }
+                    };
+                    tokio::task::yield_now().await;
+                }
+                if n % 2 == 1 {
+                    sender.send(plain).await.unwrap();
+                }
+                assert!(sender.queued() <= 50);
+            }
+            sender.finish();
+        });
+        within(async {
+            for n in 0..2_000 {
+                assert!(receiver.recv().await.unwrap().unwrap() == message(n, len(n)), "message {n}");
+            }
+            assert_eq!(receiver.recv().await.unwrap(), None);
         })
         .await;
         sending.await.unwrap();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use p2p_core::PeerId;
 use p2p_identity::Error;
+use p2p_net::SharedMessage;
 
 use crate::link::Link;
 
@@ -43,9 +44,10 @@ impl Group {
     /// Gives the message to every peer that `to` names and whose queue has room. Never waits.
     pub(crate) fn broadcast(&self, message: &Bytes, to: impl Fn(&PeerId) -> bool) -> Broadcast {
         let links = self.lock().clone();
+        let message = SharedMessage::new(message.clone());
         let mut result = Broadcast::default();
         for link in links.iter().filter(|link| to(&link.core.id)) {
-            match link.try_send(message.clone()) {
+            match link.try_send_shared(&message) {
                 Ok(()) => result.sent += 1,
                 Err(Error::Busy) => result.busy.push(link.core.id),
                 // It is about to be removed, or its protocol has ended.

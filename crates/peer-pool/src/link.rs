@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_core::{ByteBudget, Reservation};
 use p2p_identity::{DisconnectReason, Error, ProtocolId, Result, Version};
-use p2p_net::{MessageReceiver, MessageSender, Stream, TrySendError};
+use p2p_net::{MessageReceiver, MessageSender, SharedMessage, Stream, TrySendError};
 use tokio::sync::Notify;
 
 use crate::broadcast::Group;
@@ -114,7 +114,17 @@ impl Link {
 
     #[inline]
     pub(crate) fn try_send(&self, message: Bytes) -> Result<()> {
-        match self.sender.try_send(message) {
+        self.tried(self.sender.try_send(message))
+    }
+
+    /// As `try_send`, of a message that others get too.
+    pub(crate) fn try_send_shared(&self, message: &SharedMessage) -> Result<()> {
+        self.tried(self.sender.try_send_shared(message))
+    }
+
+    #[inline]
+    fn tried(&self, sent: Result<(), TrySendError>) -> Result<()> {
+        match sent {
             Ok(()) => Ok(()),
             Err(TrySendError::Busy) => {
                 self.core.probe();

@@ -142,11 +142,15 @@ fn send_and_receive(mut input: Input<'_>) {
     while !last {
         last = input.is_empty();
         match input.below(8) {
-            0..=3 if !last => {
+            op @ 0..=3 if !last => {
                 let small = input.below(16) != 0;
                 let len = usize::from(input.byte()) * if small { 1 } else { 61 };
                 let message = content(sent.len(), len);
-                sending.push(&message);
+                if op < 3 {
+                    sending.push(&message);
+                } else {
+                    sending.push_shared(&message);
+                }
                 waiting.push_back(Waiting { left: encode_length(len as u64).len() + len, aside: false });
                 sent.push(message);
             }

@@ -7,7 +7,7 @@ use p2p_core::ByteBudget;
 
 use super::assembler::Assembler;
 use super::length;
-use super::queue::SendQueue;
+use super::queue::{SendQueue, SharedMessage};
 use crate::Result;
 
 /// Reads a length: the value and the bytes it took.
@@ -55,6 +55,11 @@ impl Sending {
     /// Appends a message.
     pub fn push(&mut self, message: &Bytes) {
         self.0.push(message);
+    }
+
+    /// Appends a message that many queues hold.
+    pub fn push_shared(&mut self, message: &Bytes) {
+        self.0.push_shared(&SharedMessage::new(message.clone()));
     }
 
     /// Takes what waits out of the count.

@@ -18,5 +18,6 @@ mod sender;
 pub(crate) use flusher::{Driving, drive};
 pub(crate) use flusher::{Flush, Flusher};
 pub(crate) use length::MAX_LEN as MAX_LENGTH_BYTES;
+pub use queue::SharedMessage;
 pub use receiver::MessageReceiver;
 pub use sender::{Cork, MessageSender, SendLimits, TrySendError};

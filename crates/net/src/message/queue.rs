@@ -17,8 +17,37 @@ const BATCH_MAX: usize = 32 << 10;
 /// A batch that has more than this is left as it is when it is full; a shorter one is moved into a larger one.
 const MOVE_MAX: usize = 512;
 
+/// A shared message that is shorter than this is copied like others: to refer to it would be no less work.
+const SHARE_MIN: usize = 256;
+
 /// Bytes that may be [set aside](SendQueue::set_aside).
 const ASIDE_MAX: usize = 32 << 10;
+
+/// A message for many queues, which all refer to the same bytes until the transport has them.
+#[derive(Debug, Clone)]
+pub struct SharedMessage {
+    message: Bytes,
+    /// A copy with the length in front, unless it is so short that queues copy it, or so long that they do not. It keeps
+    /// nothing in memory that the message is only a part of.
+    encoded: Option<Bytes>,
+}
+
+impl SharedMessage {
+    /// Takes what is to be sent.
+    pub fn new(message: Bytes) -> Self {
+        let encoded = (SHARE_MIN..=COPY_MAX).contains(&message.len()).then(|| {
+            let mut encoded = BytesMut::with_capacity(encoded_size(&message));
+            length::encode(message.len() as u64, &mut encoded);
+            encoded.extend_from_slice(&message);
+            encoded.freeze()
+        });
+        Self { message, encoded }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.message.len()
+    }
+}
 
 /// Encoded messages in order. Holds no memory while empty.
 #[derive(Debug, Default)]
@@ -37,8 +66,7 @@ impl SendQueue {
     /// Appends a message.
     #[inline]
     pub(super) fn push(&mut self, message: &Bytes) {
-        let len = message.len();
-        let size = length::encoded_len(len as u64) + len;
+        let (len, size) = (message.len(), encoded_size(message));
         if self.tail.capacity() - self.tail.len() < size.min(COPY_MAX) {
             self.make_room(len, size);
         }
@@ -49,6 +77,22 @@ impl SendQueue {
         } else {
             self.tail.extend_from_slice(message);
         }
+        self.count(size);
+    }
+
+    /// Appends a message that many queues hold.
+    pub(super) fn push_shared(&mut self, shared: &SharedMessage) {
+        let Some(encoded) = &shared.encoded else { return self.push(&shared.message) };
+        if !self.tail.is_empty() {
+            // What is left of its memory is for the next.
+            self.chunks.push_back(self.tail.split().freeze());
+        }
+        self.chunks.push_back(encoded.clone());
+        self.count(encoded.len());
+    }
+
+    #[inline]
+    fn count(&mut self, size: usize) {
         // A message is at most 2^32 − 1 bytes by the sender's limit.
         self.sizes.push_back(size as u32);
         self.bytes += size;
@@ -131,4 +175,8 @@ impl SendQueue {
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
+}
+
+fn encoded_size(message: &Bytes) -> usize {
+    length::encoded_len(message.len() as u64) + message.len()
 }

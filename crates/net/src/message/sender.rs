@@ -10,7 +10,7 @@ use bytes::Bytes;
 use p2p_core::{ByteBudget, Reservation};
 use tokio::sync::Notify;
 
-use super::queue::SendQueue;
+use super::queue::{SendQueue, SharedMessage};
 use super::{Flush, Flusher};
 use crate::{CloseReason, Error, Result, SendStream};
 
@@ -103,7 +103,7 @@ impl MessageSender {
     #[inline]
     pub async fn send(&self, message: impl Into<Bytes>) -> Result<()> {
         let message = message.into();
-        match self.shared.push(&message) {
+        match self.shared.push_one(&message) {
             Ok(()) => Ok(()),
             Err(TrySendError::Failed(error)) => Err(error),
             // On the heap, so that the future of a call that need not wait, which is most, is a few words long.
@@ -123,7 +123,7 @@ impl MessageSender {
             freed.as_mut().enable();
             ended.as_mut().enable();
             // Room may have come between the try and the registration.
-            match self.shared.push(&message) {
+            match self.shared.push_one(&message) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Failed(error)) => return Err(error),
                 Err(TrySendError::Busy) => {}
@@ -145,7 +145,15 @@ impl MessageSender {
     /// # Errors
     /// [`TrySendError::Busy`] when there is none; else as [`send`](Self::send).
     pub fn try_send(&self, message: impl Into<Bytes>) -> Result<(), TrySendError> {
-        self.shared.push(&message.into())
+        self.shared.push_one(&message.into())
+    }
+
+    /// As [`try_send`](Self::try_send), for a message that many senders get.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_shared(&self, message: &SharedMessage) -> Result<(), TrySendError> {
+        self.shared.push(message.len(), |queue| queue.push_shared(message))
     }
 
     /// Waits until every queued message was handed to the transport. Cancel-safe.
@@ -324,12 +332,17 @@ impl Shared {
         }
     }
 
-    /// Queues a message, and writes it at once where the connection is idle.
     #[inline]
-    fn push(self: &Arc<Self>, message: &Bytes) -> Result<(), TrySendError> {
+    fn push_one(self: &Arc<Self>, message: &Bytes) -> Result<(), TrySendError> {
+        self.push(message.len(), |queue| queue.push(message))
+    }
+
+    /// Queues a message of `len` bytes, and writes it at once where the connection is idle.
+    #[inline]
+    fn push(self: &Arc<Self>, len: usize, add: impl FnOnce(&mut SendQueue)) -> Result<(), TrySendError> {
         let limits = &self.limits;
-        if message.len() > limits.max_message {
-            return Err(Error::MessageTooLarge { len: message.len() as u64, max: limits.max_message }.into());
+        if len > limits.max_message {
+            return Err(Error::MessageTooLarge { len: len as u64, max: limits.max_message }.into());
         }
         let mut state = self.lock();
         if let Some(error) = &state.error {
@@ -338,22 +351,22 @@ impl Shared {
         if state.finishing {
             return Err(Error::Finished.into());
         }
-        if !state.has_room(message.len(), limits) {
+        if !state.has_room(len, limits) {
             self.make_room(&mut state);
             if let Some(error) = &state.error {
                 return Err(error.clone().into());
             }
-            if !state.has_room(message.len(), limits) {
+            if !state.has_room(len, limits) {
                 return Err(TrySendError::Busy);
             }
         }
-        let bytes = state.queue.bytes() + message.len();
+        let bytes = state.queue.bytes() + len;
         if !self.budget.try_cover(&mut state.reserved, bytes, RESERVE_STEP) {
             drop(state);
             // A queue in which nothing waits was not told of the end.
             return Err(if self.flusher.is_closed() { self.ended().into() } else { TrySendError::Busy });
         }
-        state.queue.push(message);
+        add(&mut state.queue);
         if state.scheduled {
             return Ok(());
         }
