@@ -1,5 +1,6 @@
 //! What tokio and smol share: making sockets, and UDP batches through `quinn-udp`.
 
+use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
@@ -13,6 +14,11 @@ const BACKLOG: i32 = 1024;
 
 /// Datagrams taken from the system in one call.
 const BATCH: usize = quinn_udp::BATCH_SIZE;
+
+thread_local! {
+    /// What the system says of a batch. To make it anew for each call would take longer than to receive one datagram.
+    static METAS: RefCell<[quinn_udp::RecvMeta; BATCH]> = RefCell::new([quinn_udp::RecvMeta::default(); BATCH]);
+}
 
 pub(super) fn fill_random(bytes: &mut [u8]) {
     use ring::rand::SecureRandom;
@@ -100,19 +106,20 @@ impl Udp {
         bufs: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> io::Result<usize> {
-        let mut raw = [quinn_udp::RecvMeta::default(); BATCH];
         let count = bufs.len().min(metas.len()).min(BATCH);
-        let received = self.state.recv(socket, &mut bufs[..count], &mut raw[..count])?;
-        for (meta, raw) in metas.iter_mut().zip(&raw[..received]) {
-            *meta = RecvMeta {
-                addr: raw.addr,
-                len: raw.len,
-                stride: raw.stride,
-                ecn: raw.ecn.map(|ecn| ecn as u8),
-                dst_ip: raw.dst_ip,
-            };
-        }
-        Ok(received)
+        METAS.with_borrow_mut(|raw| {
+            let received = self.state.recv(socket, &mut bufs[..count], &mut raw[..count])?;
+            for (meta, raw) in metas.iter_mut().zip(&raw[..received]) {
+                *meta = RecvMeta {
+                    addr: raw.addr,
+                    len: raw.len,
+                    stride: raw.stride,
+                    ecn: raw.ecn.map(|ecn| ecn as u8),
+                    dst_ip: raw.dst_ip,
+                };
+            }
+            Ok(received)
+        })
     }
 
     pub(super) fn max_send_segments(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -22,9 +23,13 @@ pub struct MessageReceiver {
     waker: Waker,
 }
 
-/// The calls of `recv` that wait. Nothing else is locked while this is.
+/// The calls of `recv` that wait. Nothing else is locked while the list is.
 #[derive(Default)]
-struct Callers(Mutex<Vec<Waker>>);
+struct Callers {
+    waiting: Mutex<Vec<Waker>>,
+    /// They were woken since somebody began to look.
+    woken: AtomicBool,
+}
 
 struct State {
     stream: RecvStream,
@@ -61,13 +66,13 @@ impl MessageReceiver {
     /// As [`recv`](Self::recv). Any number of tasks may call it: all that wait are woken when there is something.
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let mut state = lock(&self.state);
-        let message = state.poll_recv(&mut Context::from_waker(&self.waker));
-        if message.is_ready() {
-            return message;
+        loop {
+            self.callers.look();
+            let message = state.poll_recv(&mut Context::from_waker(&self.waker));
+            if message.is_ready() || self.callers.register(cx.waker()) {
+                return message;
+            }
         }
-        self.callers.register(cx.waker());
-        // It may have come before the caller was on the list.
-        state.poll_recv(&mut Context::from_waker(&self.waker))
     }
 
     /// The limit for messages whose length has not been read yet.
@@ -110,11 +115,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Callers {
-    fn register(&self, waker: &Waker) {
-        let mut waiting = lock(&self.0);
+    /// Somebody begins to look. What the stream's own lock orders behind this look, a wake among it, comes after this.
+    fn look(&self) {
+        self.woken.store(false, Ordering::Relaxed);
+    }
+
+    /// Puts a caller that has found nothing on the list; `false` when something came meanwhile.
+    fn register(&self, waker: &Waker) -> bool {
+        let mut waiting = lock(&self.waiting);
+        if self.woken.load(Ordering::Relaxed) {
+            return false;
+        }
         if !waiting.iter().any(|known| known.will_wake(waker)) {
             waiting.push(waker.clone());
         }
+        true
     }
 }
 
@@ -124,8 +139,13 @@ impl Wake for Callers {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let waiting = std::mem::take(&mut *lock(&self.0));
-        waiting.into_iter().for_each(Waker::wake);
+        let mut waiting = lock(&self.waiting);
+        self.woken.store(true, Ordering::Relaxed);
+        // One caller waits as a rule, and will again: the list keeps its memory.
+        let one = if waiting.len() == 1 { waiting.pop() } else { None };
+        let many = if one.is_none() { std::mem::take(&mut *waiting) } else { Vec::new() };
+        drop(waiting);
+        one.into_iter().chain(many).for_each(Waker::wake);
     }
 }
 

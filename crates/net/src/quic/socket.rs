@@ -1,5 +1,6 @@
 //! A UDP socket of our runtime as quinn wants it.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -10,6 +11,11 @@ use std::task::{Context, Poll, ready};
 
 use p2p_core::runtime::{BoxFuture, Datagrams, RecvMeta, UdpSocket};
 use quinn::udp::{self, EcnCodepoint, Transmit};
+
+thread_local! {
+    /// What the socket says of a batch: to make it anew would cost something in each call.
+    static METAS: RefCell<[RecvMeta; udp::BATCH_SIZE]> = RefCell::new([RecvMeta::default(); udp::BATCH_SIZE]);
+}
 
 /// Can be closed while quinn's connections still refer to it: whoever keeps a handle to an ended connection must not
 /// keep the port.
@@ -84,25 +90,26 @@ impl quinn::AsyncUdpSocket for Socket {
     ) -> Poll<io::Result<usize>> {
         let open = self.open();
         let Some(socket) = &*open else { return Poll::Pending };
-        let mut ours = [RecvMeta::default(); udp::BATCH_SIZE];
-        let count = bufs.len().min(metas.len()).min(ours.len());
-        let received = match ready!(socket.poll_recv(cx, &mut bufs[..count], &mut ours[..count])) {
-            Ok(received) => received,
-            // The network's word on something sent earlier, and easily forged: quinn ignores this kind only, and any
-            // other would end the endpoint.
-            Err(error) if is_report(&error) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        for (theirs, ours) in metas.iter_mut().zip(&ours[..received]) {
-            *theirs = udp::RecvMeta {
-                addr: ours.addr,
-                len: ours.len,
-                stride: ours.stride,
-                ecn: ours.ecn.and_then(EcnCodepoint::from_bits),
-                dst_ip: ours.dst_ip,
+        let count = bufs.len().min(metas.len()).min(udp::BATCH_SIZE);
+        METAS.with_borrow_mut(|ours| {
+            let received = match ready!(socket.poll_recv(cx, &mut bufs[..count], &mut ours[..count])) {
+                Ok(received) => received,
+                // The network's word on something sent earlier, and easily forged: quinn ignores this kind only, and
+                // any other would end the endpoint.
+                Err(error) if is_report(&error) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                Err(error) => return Poll::Ready(Err(error)),
             };
-        }
-        Poll::Ready(Ok(received))
+            for (theirs, ours) in metas.iter_mut().zip(&ours[..received]) {
+                *theirs = udp::RecvMeta {
+                    addr: ours.addr,
+                    len: ours.len,
+                    stride: ours.stride,
+                    ecn: ours.ecn.and_then(EcnCodepoint::from_bits),
+                    dst_ip: ours.dst_ip,
+                };
+            }
+            Poll::Ready(Ok(received))
+        })
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

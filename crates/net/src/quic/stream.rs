@@ -88,9 +88,12 @@ impl Drop for QuicSend {
     }
 }
 
-/// Chunks, one from each packet, that are taken out of quinn at once: each visit takes the lock that quinn's driver works
-/// under.
+/// Chunks, one from each packet, that are taken out of quinn at once where many come: each visit takes the lock that quinn's
+/// driver works under.
 const CHUNKS_PER_READ: usize = 32;
+
+/// The same where few come: room for more costs time in each visit.
+const FEW_CHUNKS: usize = 2;
 
 /// The receiving half. Dropping it asks the remote to stop, with code 0.
 #[derive(Debug)]
@@ -100,13 +103,15 @@ pub(crate) struct QuicRecv {
     reset: Option<u32>,
     /// Chunks that were taken out of quinn and not yet read.
     taken: std::vec::IntoIter<Bytes>,
+    /// There were as many as were asked for.
+    many: bool,
     // Dropped after the stream, as in `QuicSend`.
     connection: Arc<Shared>,
 }
 
 impl QuicRecv {
     pub(super) fn new(stream: quinn::RecvStream, connection: Arc<Shared>) -> Self {
-        Self { stream, reset: None, taken: Vec::new().into_iter(), connection }
+        Self { stream, reset: None, taken: Vec::new().into_iter(), many: false, connection }
     }
 
     pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
@@ -116,9 +121,14 @@ impl QuicRecv {
         if let Some(code) = self.reset {
             return Poll::Ready(Err(Error::Reset(code)));
         }
-        let mut chunks = [const { Bytes::new() }; CHUNKS_PER_READ];
+        if self.many { self.poll_read_chunks::<CHUNKS_PER_READ>(cx) } else { self.poll_read_chunks::<FEW_CHUNKS>(cx) }
+    }
+
+    fn poll_read_chunks<const MOST: usize>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        let mut chunks = [const { Bytes::new() }; MOST];
         // As with writing, the future keeps nothing between polls.
         let read = ready!(pin!(self.stream.read_chunks(&mut chunks)).poll(cx));
+        self.many = matches!(read, Ok(Some(count)) if count >= FEW_CHUNKS);
         match read {
             Ok(None) => Poll::Ready(Ok(None)),
             Ok(Some(1)) => Poll::Ready(Ok(Some(std::mem::take(&mut chunks[0])))),
