@@ -6,7 +6,10 @@ use bench_common::Transport;
 use p2p::endpoint::Endpoint;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, Error, Node};
+use p2p::{Config, Error, Node, SmolRuntime};
+
+/// The setting that is none of `Config`: `runtime=smol` lets the nodes run on smol, the scenario itself stays on tokio.
+const RUNTIME: &str = "runtime";
 
 pub fn protocol_id() -> ProtocolId {
     "/bench/1".parse().unwrap()
@@ -57,20 +60,32 @@ pub fn config(transport: Transport) -> Config {
     set(Config { listen_endpoints: vec![listen], inbound_slots: 100_000, outbound_slots: 100_000, ..Config::default() })
 }
 
-/// With what the command line says after the scenario and the transport, such as `limits.stream_window=1048576`.
+/// What the command line says after the scenario and the transport, such as `limits.stream_window=1048576`.
+fn settings() -> impl Iterator<Item = (String, String)> {
+    std::env::args().skip(3).map(|setting| {
+        let (field, value) = setting.split_once('=').expect("FIELD=VALUE");
+        (field.to_owned(), value.to_owned())
+    })
+}
+
 fn set(config: Config) -> Config {
     let mut fields = serde_json::to_value(config).unwrap();
-    for setting in std::env::args().skip(3) {
-        let (path, value) = setting.split_once('=').expect("FIELD=VALUE");
+    for (path, value) in settings().filter(|(field, _)| field != RUNTIME) {
         let field = fields.pointer_mut(&format!("/{}", path.replace('.', "/")));
-        *field.unwrap_or_else(|| panic!("Config has no field {path}")) = serde_json::from_str(value).unwrap();
+        *field.unwrap_or_else(|| panic!("Config has no field {path}")) = serde_json::from_str(&value).unwrap();
     }
     serde_json::from_value(fields).unwrap()
 }
 
 pub fn node(config: Config) -> Arc<Node> {
     let key = KeyPair::generate(&KeyPairType::Ed25519);
-    Node::new(&key, config).unwrap()
+    let node = Node::builder(&key).config(config);
+    let node = match settings().find(|(field, _)| field == RUNTIME) {
+        None => node,
+        Some((_, name)) if name == "smol" => node.runtime(Arc::new(SmolRuntime::new())),
+        Some((_, name)) => panic!("there is no runtime {name}"),
+    };
+    node.build().unwrap()
 }
 
 pub async fn server<P: Protocol>(transport: Transport, protocol: fn(PeerConn) -> P) -> (Arc<Node>, Endpoint) {

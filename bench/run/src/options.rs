@@ -108,7 +108,8 @@ pub fn help() -> String {
          --repetitions N     how often each is run, in turns; {REPETITIONS} if not said\n  \
          --write             into bench/RESULTS.md, results.json and plots/, keeping what is not measured now;\n                      \
          goes without saying when everything is measured\n  \
-         --set FIELD=VALUE,… p2p alone, with a field of its Config as it is and with each value: --set limits.queue_bytes=65536\n  \
+         --set FIELD=VALUE,… p2p alone, with a field of its Config as it is and with each value: --set limits.queue_bytes=65536\n                      \
+         or on smol: --set runtime=smol\n  \
          --help\n\n\
          Ctrl-C ends it with what there is. Exit code: 0 when all was measured, 1 when something failed, 2 for a\n\
          mistake on the command line, 130 after Ctrl-C. bench/README.md says what each scenario measures.\n",
