@@ -108,21 +108,15 @@ async fn shared_messages_keep_their_place_among_others() {
         let (sender, receiver, _rest) = world.messages(limits).await;
         let sending = tokio::spawn(async move {
             for n in 0..2_000 {
-                let plain = message(n, len(n));
-                let shared = SharedMessage::new(plain.clone());
-                let mut sent = false;
-                while n % 2 == 0 && !sent {
-                    sent = match sender.try_send_shared(&shared) {
-                        Err(TrySendError::Busy) => false,
-                        sent => {
-                            sent.unwrap();
-                            true
-                        }
-                    };
-                    tokio::task::yield_now().await;
-                }
+                let message = message(n, len(n));
                 if n % 2 == 1 {
-                    sender.send(plain).await.unwrap();
+                    sender.send(message).await.unwrap();
+                } else {
+                    let shared = SharedMessage::new(message);
+                    while let Err(error) = sender.try_send_shared(&shared) {
+                        assert!(matches!(error, TrySendError::Busy), "{error}");
+                        tokio::task::yield_now().await;
+                    }
                 }
                 assert!(sender.queued() <= 50);
             }

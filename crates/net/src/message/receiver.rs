@@ -141,11 +141,11 @@ impl Wake for Callers {
     fn wake_by_ref(self: &Arc<Self>) {
         let mut waiting = lock(&self.waiting);
         self.woken.store(true, Ordering::Relaxed);
-        // One caller waits as a rule, and will again: the list keeps its memory.
-        let one = if waiting.len() == 1 { waiting.pop() } else { None };
-        let many = if one.is_none() { std::mem::take(&mut *waiting) } else { Vec::new() };
+        // One caller waits as a rule, and will again: the list keeps its memory, and the others need none.
+        let last = waiting.pop();
+        let others: Vec<Waker> = waiting.drain(..).collect();
         drop(waiting);
-        one.into_iter().chain(many).for_each(Waker::wake);
+        others.into_iter().chain(last).for_each(Waker::wake);
     }
 }
 
