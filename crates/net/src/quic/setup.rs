@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use p2p_core::{Runtime, TaskGroup};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, TransportConfig, VarInt};
+use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
 use ring::{hkdf, hmac};
 
 use super::window::Windows;
@@ -36,6 +36,12 @@ const IDLE_MS: u32 = 30_000;
 
 /// How often a silent connection is kept from that.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// How near the search for the path's largest datagram comes to it, in bytes. Half of the way from the least to the most
+/// of a datagram, 1,200 and 1,452 bytes, is 126: with more the most is tried at once, which a path over plain Ethernet
+/// takes, in place of three sizes before it. With their acknowledgements they were a third of what a short connection
+/// sends. A path that takes less than the most is used up to 126 bytes below what it takes.
+const MTU_CHANGE: u16 = 127;
 
 /// What every QUIC endpoint and connection of one `Transports` is made with.
 #[derive(Debug)]
@@ -111,8 +117,11 @@ impl Setup {
     }
 
     fn transport(&self, windows: &Windows) -> TransportConfig {
+        let mut mtu = MtuDiscoveryConfig::default();
+        mtu.minimum_change(MTU_CHANGE);
         let mut transport = TransportConfig::default();
         transport
+            .mtu_discovery_config(Some(mtu))
             .max_concurrent_bidi_streams(VarInt::from_u32(self.config.max_inbound_streams))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .datagram_receive_buffer_size(None)

@@ -78,7 +78,7 @@ async fn settle(town: &Town) {
     recall(&town.residents, &town.residents).await;
 }
 
-/// Waits until `nodes` are one network and have taken every outbound slot for which there is a server left.
+/// Waits until `nodes` are one network and have taken every outbound slot for which there is a server that takes them.
 async fn whole(town: &Town, nodes: &[Resident], servers: &[Resident], limit: Duration) {
     let peers = |it: &Resident| it.node().map(|node| node.peer_ids()).unwrap_or_default();
     let networks = || components(nodes.iter().map(|it| (it.peer_id(), peers(it))));
@@ -89,14 +89,19 @@ async fn whole(town: &Town, nodes: &[Resident], servers: &[Resident], limit: Dur
     assert!(done, "{} networks after {limit:?}; who could connect to whom: {hungry:?}", networks());
 }
 
-/// The servers to which a node that has a free slot could connect; its own number if it does not run.
+/// The servers with a free slot to which a node that has one as well could connect; its own number if it does not run.
 fn left(resident: &Resident, servers: &[Resident]) -> Vec<usize> {
     let Some(node) = resident.node() else { return vec![resident.index] };
     if node.outbound_peers().len() >= node.config().outbound_slots {
         return Vec::new();
     }
-    let others = servers.iter().filter(|it| it.index != resident.index);
+    let others = servers.iter().filter(|it| it.index != resident.index && it.node().is_none_or(|node| has_room(&node)));
     others.filter(|it| node.peer(&it.peer_id()).is_none()).map(|it| it.index).collect()
+}
+
+/// Whether it would take one more peer that dials it. The oldest of a town need not: all others found them first.
+fn has_room(node: &Node) -> bool {
+    node.inbound_peers().len() < node.config().inbound_slots
 }
 
 fn node(resident: &Resident) -> Arc<Node> {
