@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a program for developers uses files, processes and the clock directly")]
 
 mod fuzz;
+mod micro;
 mod run;
 mod tasks;
 mod tidy;
@@ -34,10 +35,11 @@ enum Task {
     Fuzz,
     DhtSim,
     Bench,
+    Micro,
 }
 
 impl Task {
-    const ALL: [Task; 13] = [
+    const ALL: [Task; 14] = [
         Task::Ci,
         Task::Test,
         Task::Fmt,
@@ -51,6 +53,7 @@ impl Task {
         Task::Fuzz,
         Task::DhtSim,
         Task::Bench,
+        Task::Micro,
     ];
 
     fn name(self) -> &'static str {
@@ -68,6 +71,7 @@ impl Task {
             Task::Fuzz => "fuzz",
             Task::DhtSim => "dht-sim",
             Task::Bench => "bench",
+            Task::Micro => "micro",
         }
     }
 
@@ -88,6 +92,7 @@ impl Task {
                 "figures of the DHT; --nodes 1000 --rows static,dead --seed 1 --quick; --write: into the book"
             }
             Task::Bench => "what it costs, against raw sockets and other stacks; see bench --help",
+            Task::Micro => "the micro-benchmarks in instructions, which valgrind counts; see micro --help",
         }
     }
 }
@@ -111,7 +116,7 @@ impl Invocation {
                 Arg::Value(name) if task.is_none() => {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
-                    if matches!(task, Some(Task::Fuzz | Task::Sim | Task::DhtSim | Task::Bench)) {
+                    if matches!(task, Some(Task::Fuzz | Task::Sim | Task::DhtSim | Task::Bench | Task::Micro)) {
                         // They have options of their own.
                         let rest =
                             args.raw_args()?.map(|arg| arg.into_string().map_err(|_| "an argument is not UTF-8"));
@@ -161,6 +166,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::Fuzz => fuzz::fuzz(&run, passed_on),
         Task::DhtSim => tasks::dht_sim(&run, passed_on),
         Task::Bench => tasks::bench(&run, passed_on),
+        Task::Micro => micro::micro(&run, passed_on),
     }
 }
 
@@ -217,6 +223,7 @@ mod tests {
         assert_eq!(parse(&[&["dht-sim"], &sim[..]].concat()).unwrap(), run(Task::DhtSim, false, &sim));
         let bench = ["rtt", "--stack", "raw,p2p", "--help"];
         assert_eq!(parse(&[&["bench"], &bench[..]].concat()).unwrap(), run(Task::Bench, false, &bench));
+        assert_eq!(parse(&["micro", "--write"]).unwrap(), run(Task::Micro, false, &["--write"]));
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
