@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use semver::{Comparator, Op, VersionReq};
 
@@ -12,7 +13,7 @@ use crate::Error;
 /// As text either `"0.2.0"`, which accepts what Cargo's caret requirement `^0.2.0` accepts, or
 /// `"0.2.0, >=0.1.0, <0.4.0"`: split at the first comma, the own version stands before it and a
 /// [requirement](VersionReq) after it. One's own version is always accepted. Equality and text are those of what was
-/// parsed: `"0.2.0"` and `"0.2.0, ^0.2.0"` mean the same and are equal.
+/// parsed: `"0.2.0"` and `"0.2.0, ^0.2.0"` mean the same and are equal. Cheap to clone.
 ///
 /// ```
 /// use p2p_identity::Version;
@@ -25,7 +26,12 @@ use crate::Error;
 /// # Ok::<(), p2p_identity::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Version {
+pub struct Version(Arc<Parsed>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Parsed {
+    /// Written once: it goes into each handshake. It follows from the rest.
+    text: Box<str>,
     own: semver::Version,
     accepts: VersionReq,
 }
@@ -61,22 +67,22 @@ impl Version {
 
     /// One's own version.
     pub fn own(&self) -> &semver::Version {
-        &self.own
+        &self.0.own
     }
 
     /// What is accepted besides one's own version.
     pub fn requirement(&self) -> &VersionReq {
-        &self.accepts
+        &self.0.accepts
     }
 
     /// Whether `version` is one's own or meets the requirement.
     pub fn accepts(&self, version: &semver::Version) -> bool {
-        *version == self.own || self.accepts.matches(version)
+        *version == self.0.own || self.0.accepts.matches(version)
     }
 
     /// Whether each of the two accepts the other's own version.
     pub fn is_compatible_with(&self, other: &Self) -> bool {
-        self.accepts(&other.own) && other.accepts(&self.own)
+        self.accepts(other.own()) && other.accepts(self.own())
     }
 
     fn caret(own: &semver::Version) -> VersionReq {
@@ -99,19 +105,24 @@ impl Version {
             Some((own, requirement)) => (own.trim(), Some(requirement.trim())),
             None => (text.trim(), None),
         };
-        let own = semver::Version::parse(own)
+        let parsed = semver::Version::parse(own)
             .map_err(|error| InvalidVersion::Own { text: own.into(), reason: error.to_string() })?;
-        let accepts = match requirement {
-            None => Self::caret(&own),
-            Some(text) => VersionReq::parse(text)
-                .map_err(|error| InvalidVersion::Requirement { text: text.into(), reason: error.to_string() })?,
+        let requirement = requirement.map(|text| {
+            VersionReq::parse(text)
+                .map_err(|error| InvalidVersion::Requirement { text: text.into(), reason: error.to_string() })
+        });
+        let caret = Self::caret(&parsed);
+        let other = requirement.transpose()?.filter(|accepts| *accepts != caret);
+        let text = match &other {
+            // A version can be written in one way only.
+            None => own.to_owned(),
+            // A requirement's own text can be a little longer than what was written ("1.2" becomes "^1.2"), and that
+            // text is what others will be sent.
+            Some(accepts) => format!("{own}, {accepts}"),
         };
-        let version = Self { own, accepts };
-        // A requirement's own text can be a little longer than what was written ("1.2" becomes "^1.2"), and that
-        // text is what others will be sent.
-        match version.to_string().len() {
+        match text.len() {
             len if len > Self::MAX_LEN => Err(InvalidVersion::TooLong(len)),
-            _ => Ok(version),
+            _ => Ok(Self(Arc::new(Parsed { text: text.into(), own: parsed, accepts: other.unwrap_or(caret) }))),
         }
     }
 }
@@ -119,7 +130,8 @@ impl Version {
 impl From<semver::Version> for Version {
     /// Accepts what the caret requirement of `own` accepts.
     fn from(own: semver::Version) -> Self {
-        Self { accepts: Self::caret(&own), own }
+        let (text, accepts) = (own.to_string().into(), Self::caret(&own));
+        Self(Arc::new(Parsed { text, own, accepts }))
     }
 }
 
@@ -141,11 +153,7 @@ impl TryFrom<&str> for Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.own.fmt(f)?;
-        if self.accepts != Self::caret(&self.own) {
-            write!(f, ", {}", self.accepts)?;
-        }
-        Ok(())
+        f.pad(&self.0.text)
     }
 }
 
@@ -158,7 +166,7 @@ impl fmt::Debug for Version {
 /// As its text.
 impl serde::Serialize for Version {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.0.text)
     }
 }
 
@@ -239,6 +247,16 @@ mod tests {
             let parsed: Version = text.parse().unwrap();
             prop_assert_eq!(parsed.to_string().parse::<Version>().unwrap(), parsed.clone());
             prop_assert!(parsed.accepts(&semver::Version::new(a, b, c)));
+        }
+
+        #[test]
+        fn the_text_follows_from_the_parts(own in "0?[0-9]{1,3}\\.[0-9]\\.[0-9](-[a-z0-9.]{1,6})?(\\+[a-z0-9.]{1,6})?", req in proptest::option::of("(>=|\\^)?[0-4](\\.[0-4])?")) {
+            let text = match req { Some(req) => format!(" {own} ,{req}"), None => format!(" {own} ") };
+            if let Ok(parsed) = text.parse::<Version>() {
+                let bare = parsed == Version::from(parsed.own().clone());
+                let expected = if bare { parsed.own().to_string() } else { format!("{}, {}", parsed.own(), parsed.requirement()) };
+                prop_assert_eq!(parsed.to_string(), expected);
+            }
         }
 
         #[test]

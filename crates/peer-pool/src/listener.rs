@@ -85,9 +85,12 @@ impl Shared {
         let now = self.runtime.now();
         let Some(place) = self.handshakes.admit(incoming.remote_addr().ip(), now) else { return incoming.refuse() };
         let shared = self.clone();
-        place.run(&self.tasks, "handshake", |place| async move {
-            let progress = || place.progress(shared.runtime.now());
-            shared.handshake(incoming, place.deadline(), &progress).await;
+        // It is large, and whoever spawns it moves it several times.
+        place.run(&self.tasks, "handshake", |place| {
+            Box::pin(async move {
+                let progress = || place.progress(shared.runtime.now());
+                shared.handshake(incoming, place.deadline(), &progress).await;
+            })
         });
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame::{Header, Kind};
+use super::frame::{HEADER_LEN, Header, Kind};
 
 /// Chunks up to this long are copied next to their header, so that small frames go out as one buffer.
 const COPY_MAX: usize = 1 << 10;
@@ -34,6 +34,8 @@ impl Out {
     /// Queues a data frame made of the first `len` bytes of `chunks`, which become so much shorter.
     pub(super) fn data(&mut self, fin: bool, urgent: bool, stream: u32, chunks: &mut [Bytes], len: usize) {
         let segments = if urgent { &mut self.urgent } else { &mut self.data };
+        // A frame alone, which most are, gets what it needs and no more.
+        segments.tail.reserve(HEADER_LEN + if len <= COPY_MAX { len } else { 0 });
         segments.header(if fin { Kind::DataFin } else { Kind::Data }, len, stream);
         let mut left = len;
         for chunk in chunks {
@@ -124,8 +126,10 @@ impl Segments {
     }
 
     fn take(&mut self, batch: &mut VecDeque<Bytes>) {
-        self.seal();
         batch.append(&mut self.chunks);
+        if !self.tail.is_empty() {
+            batch.push_back(std::mem::take(&mut self.tail).freeze());
+        }
         self.bytes = 0;
     }
 }
