@@ -119,6 +119,13 @@ impl Reservation {
         }
     }
 
+    /// Gives back all but `bytes`, which are kept for later; those too when more than half of the budget is taken, so that
+    /// others do not wait for what nobody uses.
+    pub fn keep(&mut self, bytes: usize) {
+        let scarce = self.budget.used() > self.budget.limit() / 2;
+        self.shrink(self.bytes.saturating_sub(if scarce { 0 } else { bytes }));
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -161,6 +161,21 @@ fn a_budget_holds_among_threads() {
 }
 
 #[test]
+fn nothing_is_kept_for_later_once_half_is_taken() {
+    let budget = ByteBudget::new(100);
+    let mut one = budget.try_reserve(50).unwrap();
+    one.keep(60);
+    assert_eq!(one.bytes(), 50, "it asks for nothing");
+    one.keep(20);
+    assert_eq!((one.bytes(), budget.used()), (20, 20));
+    let mut other = budget.try_reserve(31).unwrap();
+    other.keep(31);
+    assert_eq!((other.bytes(), budget.used()), (0, 20));
+    one.keep(20);
+    assert_eq!(one.bytes(), 20);
+}
+
+#[test]
 fn what_is_held_grows_in_steps() {
     let budget = ByteBudget::new(100);
     let mut held = None;

@@ -32,7 +32,7 @@ impl Default for SendLimits {
     }
 }
 
-/// The step in which queues reserve memory from the budget.
+/// The step in which queues reserve memory from the budget, and what an empty one keeps while there is plenty.
 const RESERVE_STEP: usize = 16 << 10;
 
 /// Sends messages on a stream through a bounded queue. All methods take `&self`; messages of one task stay in order.
@@ -461,8 +461,8 @@ impl State {
                 Poll::Pending => return (before - self.queue.messages(), true),
             }
         }
-        if let Some(reserved) = self.reserved.as_mut().filter(|reserved| reserved.bytes() > RESERVE_STEP) {
-            reserved.shrink(reserved.bytes() - RESERVE_STEP);
+        if let Some(reserved) = &mut self.reserved {
+            reserved.keep(RESERVE_STEP);
         }
         // Whoever flushes writes.
         drop(self.finish_if_empty());

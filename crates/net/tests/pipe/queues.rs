@@ -39,6 +39,30 @@ async fn flush_returns_when_another_sender_has_emptied_the_queue() {
     flush_while_another_finds_no_room(48 << 10, 20_000, 60_000).await;
 }
 
+#[tokio::test]
+async fn idle_senders_leave_the_budget_to_others() {
+    const SENDERS: usize = 100;
+    let pair = Pair::new(256 << 10, &NetConfig::default());
+    // A tenth of what they would keep.
+    let budget = ByteBudget::new(SENDERS * (16 << 10) / 10);
+    let mut senders = Vec::new();
+    for n in 0..SENDERS {
+        let (near, far) = pair.stream().await;
+        let sender = MessageSender::new(near.into_split().1, SendLimits::default(), &budget);
+        within(sender.send(vec![0; 10])).await.unwrap();
+        within(sender.flush()).await.unwrap();
+        assert!(
+            budget.used() <= budget.limit() / 2 + (16 << 10),
+            "{} bytes for nothing, with {n} others",
+            budget.used()
+        );
+        senders.push((sender, far));
+    }
+    for (sender, _) in &senders {
+        within(sender.send(vec![1; 10])).await.unwrap();
+    }
+}
+
 /// A call that waits for the budget, of which nothing is left.
 async fn send_without_budget(pair: &Pair) -> (Arc<MessageSender>, tokio::task::JoinHandle<Result<(), Error>>) {
     let budget = ByteBudget::new(1 << 10);
