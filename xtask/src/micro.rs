@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cargo_metadata::Message;
+use lexopt::{Arg, ValueExt};
 
 use crate::Result;
 use crate::run::Runner;
 
-pub(crate) const HELP: &str = "\
+const HELP: &str = "\
 Instructions for each iteration of the micro-benchmarks, counted by valgrind.
 
 Usage: cargo xtask micro [NAME ...] [--write]
@@ -34,16 +35,22 @@ const ENOUGH: u64 = 20_000_000;
 const MOST: u64 = 100_000;
 
 pub(crate) fn micro(run: &Runner, args: &[String]) -> Result {
-    if args.iter().any(|arg| arg == "--help") {
-        print!("{HELP}");
-        return Ok(());
+    let (mut names, mut write) = (Vec::new(), false);
+    let mut args = lexopt::Parser::from_args(args);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => {
+                print!("{HELP}");
+                return Ok(());
+            }
+            Arg::Long("write") => write = true,
+            Arg::Value(name) => names.push(name.string()?),
+            other => return Err(other.unexpected().into()),
+        }
     }
-    let (flags, names): (Vec<_>, Vec<_>) = args.iter().cloned().partition(|arg| arg.starts_with('-'));
-    let write = match flags.as_slice() {
-        [] => false,
-        [flag] if flag == "--write" && names.is_empty() => true,
-        _ => return Err("only --write, without names, is known: see cargo xtask micro --help".into()),
-    };
+    if write && !names.is_empty() {
+        return Err("--write is for all benchmarks at once: leave out the names".into());
+    }
     let valgrind = run.output(Command::new("valgrind").arg("--version"));
     let valgrind = valgrind.ok_or("valgrind is needed: on Debian, `apt-get install valgrind`")?;
     let rustc = run.output(Command::new("rustc").arg("--version")).ok_or("rustc cannot be asked for its version")?;
@@ -69,10 +76,9 @@ pub(crate) fn micro(run: &Runner, args: &[String]) -> Result {
 
 /// The benchmarks' programs, built.
 fn programs(run: &Runner) -> Result<Vec<PathBuf>> {
-    let args = ["bench", "--no-run", "--workspace", "--bench", "*", "--message-format=json-render-diagnostics"];
-    println!("$ cargo {}", args.join(" "));
-    let mut build = Command::new(run.cargo());
-    let output = build.args(args).current_dir(run.root()).stderr(Stdio::inherit()).output()?;
+    let args = "bench --no-run --workspace --bench * --message-format=json-render-diagnostics";
+    println!("$ cargo {args}");
+    let output = run.cargo_command(args, &[]).current_dir(run.root()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err("the benchmarks do not build".into());
     }

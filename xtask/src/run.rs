@@ -56,7 +56,8 @@ impl Runner {
         }
     }
 
-    fn cargo_command(&self, args: &str, more: &[String]) -> Command {
+    /// Cargo with `args`, split at spaces, followed by `more`.
+    pub(crate) fn cargo_command(&self, args: &str, more: &[String]) -> Command {
         let mut command = Command::new(self.cargo());
         command.args(args.split_whitespace()).args(more);
         // What the cargo around us says of this package. Build scripts that watch these variables, such as ring's, would

@@ -115,21 +115,19 @@ impl Segments {
             return self.copy(&chunk);
         }
         self.bytes += chunk.len();
-        self.seal();
+        let before = self.seal();
+        self.chunks.extend(before);
         self.chunks.push_back(chunk);
     }
 
-    fn seal(&mut self) {
-        if !self.tail.is_empty() {
-            self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
-        }
+    /// What was copied since the last chunk.
+    fn seal(&mut self) -> Option<Bytes> {
+        (!self.tail.is_empty()).then(|| std::mem::take(&mut self.tail).freeze())
     }
 
     fn take(&mut self, batch: &mut VecDeque<Bytes>) {
         batch.append(&mut self.chunks);
-        if !self.tail.is_empty() {
-            batch.push_back(std::mem::take(&mut self.tail).freeze());
-        }
+        batch.extend(self.seal());
         self.bytes = 0;
     }
 }
