@@ -1,7 +1,7 @@
 //! What a user may set about connections.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use p2p_core::ByteBudget;
@@ -15,6 +15,10 @@ pub struct NetConfig {
     /// Streams that the remote may have open at the same time on one connection; further opens are refused. Over quic
     /// room that comes back is told in steps: up to an eighth of the streams may stay untold until further ones end.
     pub max_inbound_streams: u32,
+    /// If set, connections begin with narrow bounds: so many streams, and 16 KiB of data in all (what frames it aside), until
+    /// [`Connection::accepted`](crate::Connection::accepted) is called, which then has to be done. For whoever gives
+    /// resources only to remotes that have said who they are.
+    pub early_streams: Option<EarlyStreams>,
     /// Bytes a remote may always send on a stream before they are read; at least 64 KiB over tcp and tls.
     pub stream_window: u32,
     /// Bytes by which all windows of one connection together may exceed the guaranteed ones.
@@ -25,6 +29,12 @@ pub struct NetConfig {
     pub dial_timeout: Duration,
     /// How long the transport's own handshake (TLS, QUIC) may take on an accepted connection.
     pub accept_timeout: Duration,
+    /// A quic connection on which nothing arrives for so long is lost. Of the two sides' settings the shorter one counts. Over
+    /// tcp and tls whoever uses a connection has to watch its [`liveness`](crate::Connection::liveness).
+    pub idle_timeout: Duration,
+    /// A quic connection on which nothing was sent for so long sends a packet, which keeps it from being idle; `None`
+    /// where whoever uses the connections sends often enough.
+    pub keep_alive: Option<Duration>,
     /// Closed connections that still say good-bye.
     pub(crate) lingering: Arc<AtomicUsize>,
 }
@@ -34,13 +44,38 @@ impl Default for NetConfig {
         Self {
             tls: None,
             max_inbound_streams: 128,
+            early_streams: None,
             stream_window: 64 << 10,
             connection_window: 16 << 20,
             budget: ByteBudget::new(512 << 20),
             dial_timeout: Duration::from_secs(10),
             accept_timeout: Duration::from_secs(4),
+            idle_timeout: Duration::from_secs(60),
+            keep_alive: Some(Duration::from_secs(20)),
             lingering: Arc::default(),
         }
+    }
+}
+
+/// How many streams a remote may open before it is accepted. Clones share the number, which holds for connections that
+/// begin later.
+#[derive(Debug, Clone)]
+pub struct EarlyStreams(Arc<AtomicU32>);
+
+impl EarlyStreams {
+    /// So many streams.
+    pub fn new(streams: u32) -> Self {
+        Self(Arc::new(AtomicU32::new(streams)))
+    }
+
+    /// The number.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Changes the number.
+    pub fn set(&self, streams: u32) {
+        self.0.store(streams, Ordering::Relaxed);
     }
 }
 

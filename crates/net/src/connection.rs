@@ -51,8 +51,7 @@ impl Connection {
         config: &NetConfig,
         tasks: &std::sync::Arc<TaskGroup>,
     ) -> Self {
-        let nowhere = SocketAddr::from(([0; 4], 0));
-        Self::new(Inner::Mux(MuxConnection::start(io, side, None, nowhere, config, tasks)), remote)
+        Self::new(Inner::Mux(MuxConnection::start(io, side, None, None, config, tasks)), remote)
     }
 
     /// Opens a stream. Write to it at once: over quic the remote's `accept_stream` returns with the first byte (or the
@@ -106,13 +105,34 @@ impl Connection {
         each!(&self.inner, inner => inner.peer_certificates())
     }
 
-    /// The transport's own estimate of the round-trip time; `None` over tcp and tls, which have none to offer.
+    /// The remote is accepted: the narrow bounds of [`NetConfig::early_streams`](crate::NetConfig::early_streams), if there
+    /// are any, end for it. Harmless when called again.
+    pub fn accepted(&self) {
+        each!(&self.inner, inner => inner.accepted());
+    }
+
+    /// The transport's own estimate of the round-trip time. Over tcp and tls the shortest one of late, which is measured
+    /// while data arrives; `None` before that.
     pub fn rtt(&self) -> Option<Duration> {
         each!(&self.inner, inner => inner.rtt())
     }
 
-    /// Bytes received from the remote since the beginning, of any kind: if it grows, the remote lives.
+    /// Bytes received from the remote since the beginning, of any kind.
     pub fn bytes_received(&self) -> u64 {
         each!(&self.inner, inner => inner.bytes_received())
+    }
+
+    /// A number that grows with everything that shows that the remote is alive, and with nothing else. Over quic these
+    /// are the packets that the remote has authenticated. Over tcp and tls they are bytes that arrive, and bytes that the
+    /// socket takes after it was full, which it does when the remote acknowledges earlier ones.
+    pub fn liveness(&self) -> u64 {
+        each!(&self.inner, inner => inner.liveness())
+    }
+
+    /// Asks the transport at the remote, not the application there, whether it is alive, which raises the
+    /// [`liveness`](Self::liveness) now or a round trip later. Over quic it is made to acknowledge something. Over tcp and tls the
+    /// system is asked what it knows, if it tells: for when the remote is silent and this side cannot send.
+    pub fn probe_liveness(&self) {
+        each!(&self.inner, inner => inner.probe_liveness());
     }
 }

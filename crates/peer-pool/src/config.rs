@@ -5,6 +5,7 @@ use std::time::Duration;
 use p2p_identity::{Error, HandshakeLimits, Result, Version};
 use p2p_net::Endpoint;
 
+use crate::ping::PingTimes;
 use crate::registry::SlotLimits;
 
 /// Settings of a pool.
@@ -34,11 +35,12 @@ pub struct PoolConfig {
     pub handshake_timeout: Duration,
     /// From the dial to the transport's connection.
     pub dial_timeout: Duration,
-    /// From one ping to the next.
+    /// From one ping to the next. One of the peer's spares one of ours.
     pub ping_interval: Duration,
-    /// How long after a ping something must come from the peer. Any byte counts.
+    /// How much longer than `ping_interval` a peer may be silent: after both it is given up, and never before. Whatever
+    /// comes from the peer counts. The sum should cover several retransmissions of the transport.
     pub ping_timeout: Duration,
-    /// How long a connection may accept nothing before the peer is disconnected.
+    /// How long a peer that is not silent may leave a ping unanswered: it reads nothing, or its connection takes nothing.
     pub stall_timeout: Duration,
     /// How long an orderly end may take.
     pub drain_timeout: Duration,
@@ -103,7 +105,7 @@ impl Default for PoolConfig {
             handshake_timeout: Duration::from_secs(4),
             dial_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(20),
-            ping_timeout: Duration::from_secs(5),
+            ping_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             ban_time: Duration::from_secs(600),
@@ -138,6 +140,10 @@ impl Default for Limits {
 }
 
 impl PoolConfig {
+    pub(crate) fn ping_times(&self) -> PingTimes {
+        PingTimes { interval: self.ping_interval, timeout: self.ping_timeout, stall: self.stall_timeout }
+    }
+
     pub(crate) fn slot_limits(&self) -> SlotLimits {
         SlotLimits {
             inbound: self.inbound_slots,

@@ -29,6 +29,7 @@ pub(crate) fn bounds(input: &mut Input<'_>, initial_credit: u32) -> Bounds {
     let choices = input.byte();
     Bounds {
         inbound_streams: u32::from(choices & 3),
+        early_streams: u32::from(choices >> 6).checked_sub(1),
         initial_credit,
         stream_window: initial_credit * [1, 1, 2, 5][usize::from(choices >> 2 & 3)],
         shared_window: initial_credit * [0, 1, 4, 64][usize::from(choices >> 4 & 3)],
@@ -52,6 +53,8 @@ pub(crate) fn op(input: &mut Input<'_>, large: bool) -> Op {
         22..=25 => Op::Transmit,
         26..=30 => Op::Arrive { len: len(input) },
         _ if stream == 7 => Op::Close,
+        _ if stream == 6 => Op::Trust,
+        _ if stream == 5 => Op::Pass { ms: 100 },
         _ => Op::Arrive { len: 1 },
     }
 }

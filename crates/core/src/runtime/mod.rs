@@ -9,6 +9,8 @@ mod udp;
 mod host;
 #[cfg(feature = "smol")]
 mod smol;
+#[cfg(any(feature = "tokio", feature = "smol"))]
+mod tcp_table;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -61,6 +63,14 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 
     /// Opens a TCP connection with `TCP_NODELAY` set.
     fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>>;
+
+    /// Whether the remote of a TCP connection is alive and has no room for what is sent to it, since nobody reads there:
+    /// its system acknowledges and takes nothing. `false` where this system does not tell, as by default. Not for every
+    /// connection all the time: it may take as long as there are connections.
+    fn tcp_remote_is_full(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        let _ = (local, remote);
+        false
+    }
 
     /// Listens for TCP connections; an IPv6 socket takes IPv6 only.
     ///

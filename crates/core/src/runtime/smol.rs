@@ -56,6 +56,10 @@ impl Runtime for SmolRuntime {
         })
     }
 
+    fn tcp_remote_is_full(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        super::tcp_table::remote_is_full(local, remote)
+    }
+
     fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>> {
         let listener = Async::new_nonblocking(host::listen(addr)?)?;
         Ok(Box::new(Listener { local_addr: listener.get_ref().local_addr()?, listener }))

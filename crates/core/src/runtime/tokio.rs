@@ -69,6 +69,10 @@ impl Runtime for TokioRuntime {
         })
     }
 
+    fn tcp_remote_is_full(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        super::tcp_table::remote_is_full(local, remote)
+    }
+
     fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>> {
         let _context = self.0.enter();
         let listener = tokio::net::TcpListener::from_std(host::listen(addr)?)?;

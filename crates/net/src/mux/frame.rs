@@ -3,8 +3,8 @@
 //! ```text
 //! kind: u8 | length of the payload: u24 | stream: u32 | payload
 //! ```
-//! All numbers are big-endian. Streams that the dialler opens are odd, the listener's are even and start at 2; both
-//! count upwards. The stream of a `CLOSE` is 0.
+//! All numbers are big-endian. Streams that the dialer opens are odd, the listener's are even and start at 2; both
+//! count upwards. The stream of a frame that concerns the connection (`CLOSE`, `PING`, `PONG`, `ACCEPTED`) is 0.
 
 use crate::error::MAX_REASON_LEN;
 
@@ -13,6 +13,10 @@ pub(super) const HEADER_LEN: usize = 8;
 
 /// Bytes that each side may send on a new stream before the first `WINDOW` frame.
 pub(super) const INITIAL_CREDIT: u32 = 64 << 10;
+
+/// Bytes of stream data that a side may send in all before the remote's `ACCEPTED`: the longest message of a handshake
+/// and what frames it.
+pub(crate) const EARLY_BYTES: u32 = (16 << 10) + 256;
 
 /// The most payload in one data frame: 64 KiB and the length in front of a message of that size.
 pub(super) const MAX_DATA: usize = (64 << 10) + 8;
@@ -37,6 +41,19 @@ pub(super) enum Kind {
     Refuse = 6,
     /// The connection ends, with a code (u32) and a reason (UTF-8).
     Close = 7,
+    /// To be returned at once as a `PONG` with the same number (u32).
+    Ping = 8,
+    /// The answer to a `PING`, with its number (u32).
+    Pong = 9,
+    /// The sender of this frame has accepted the remote: the bounds of [`EARLY_BYTES`] end. No payload.
+    Accepted = 10,
+}
+
+impl Kind {
+    /// Whether frames of this kind concern the whole connection.
+    fn is_of_connection(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong | Self::Accepted)
+    }
 }
 
 /// A frame's header.
@@ -75,12 +92,15 @@ impl Header {
             5 => (Kind::Stop, len == 4),
             6 => (Kind::Refuse, len == 0),
             7 => (Kind::Close, (4..=4 + MAX_REASON_LEN as u32).contains(&len)),
+            8 => (Kind::Ping, len == 4),
+            9 => (Kind::Pong, len == 4),
+            10 => (Kind::Accepted, len == 0),
             _ => return Err(Violation("a frame of an unknown kind")),
         };
         if !valid {
             return Err(Violation("a frame whose length does not fit its kind"));
         }
-        if (stream == 0) != (kind == Kind::Close) {
+        if (stream == 0) != kind.is_of_connection() {
             return Err(Violation("a frame on a stream that cannot exist"));
         }
         Ok(Self { kind, len, stream })

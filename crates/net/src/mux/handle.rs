@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use p2p_core::TaskGroup;
+use p2p_core::{Runtime, TaskGroup};
 use rustls::pki_types::CertificateDer;
 
 use super::driver::{Driven, Shared, run};
@@ -26,7 +26,15 @@ pub(crate) struct MuxConnection {
 struct Handle {
     shared: Arc<Shared>,
     certificates: Option<Arc<[CertificateDer<'static>]>>,
-    local_addr: SocketAddr,
+    socket: Option<TcpSocket>,
+    runtime: Arc<dyn Runtime>,
+}
+
+/// The TCP connection below.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TcpSocket {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
 }
 
 impl Drop for Handle {
@@ -38,18 +46,18 @@ impl Drop for Handle {
 
 impl MuxConnection {
     /// Runs the multiplexer over `io`, with a driver task in `tasks`. `certificates` are those that the transport has
-    /// verified the remote by.
+    /// verified the remote by; `socket` is what the system knows the byte stream by.
     pub(crate) fn start(
         io: Box<dyn MuxIo>,
         side: Side,
         certificates: Option<Arc<[CertificateDer<'static>]>>,
-        local_addr: SocketAddr,
+        socket: Option<TcpSocket>,
         config: &NetConfig,
         tasks: &Arc<TaskGroup>,
     ) -> Self {
-        let shared = Arc::new(Shared::new(io, side, config));
+        let shared = Arc::new(Shared::new(io, side, config, tasks.runtime()));
         tasks.spawn("connection", run(Driven(shared.clone()), tasks.clone()));
-        Self { handle: Arc::new(Handle { shared, certificates, local_addr }) }
+        Self { handle: Arc::new(Handle { shared, certificates, socket, runtime: tasks.runtime().clone() }) }
     }
 
     pub(crate) async fn open_stream(&self) -> Result<(MuxRecv, MuxSend)> {
@@ -99,7 +107,7 @@ impl MuxConnection {
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.handle.local_addr
+        self.handle.socket.map_or(SocketAddr::from(([0; 4], 0)), |socket| socket.local)
     }
 
     pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
@@ -107,17 +115,33 @@ impl MuxConnection {
     }
 
     pub(crate) fn rtt(&self) -> Option<Duration> {
-        None
+        self.handle.shared.with_core(|core| core.rtt())
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.handle.shared.with_core(|core| core.accepted());
+        self.handle.shared.flusher.wake();
     }
 
     pub(crate) fn bytes_received(&self) -> u64 {
         self.handle.shared.bytes_received()
     }
+
+    pub(crate) fn liveness(&self) -> u64 {
+        self.handle.shared.liveness()
+    }
+
+    pub(crate) fn probe_liveness(&self) {
+        let Handle { shared, socket: Some(TcpSocket { local, remote }), runtime, .. } = &*self.handle else { return };
+        if shared.is_blocked() && runtime.tcp_remote_is_full(*local, *remote) {
+            shared.answered();
+        }
+    }
 }
 
 impl fmt::Debug for MuxConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MuxConnection").field("local_addr", &self.handle.local_addr).finish_non_exhaustive()
+        f.debug_struct("MuxConnection").field("socket", &self.handle.socket).finish_non_exhaustive()
     }
 }
 

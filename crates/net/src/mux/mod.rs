@@ -4,9 +4,14 @@
 //! `handle` are what the rest of the crate sees. A writer that finds the connection idle writes to the socket itself;
 //! otherwise the driver writes what has gathered.
 //!
-//! Credit has two levels. Each stream may always receive `stream_window` bytes unread; a stream whose reader keeps up
-//! while the window limits it grows out of the connection's shared window, never by more than half of what is left of it.
+//! Credit has two levels. Each stream may always receive `stream_window` bytes unread. A stream whose reader keeps up, and
+//! whose window is small for what is delivered in a round trip, borrows from the connection's shared window, never more
+//! than half of what is left of it; one that has become slow gives back. The round-trip time is measured while data flows,
+//! by small frames that the remote returns.
+//!
+//! Until a side has accepted the remote, that may open few streams and send [`frame::EARLY_BYTES`] in all.
 
+mod clock;
 mod core;
 mod decoder;
 mod driver;
@@ -17,6 +22,7 @@ mod inbox;
 #[doc(hidden)]
 pub mod model;
 mod out;
+mod rtt;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -25,7 +31,9 @@ use std::fmt;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use self::handle::{MuxConnection, MuxRecv, MuxSend};
+#[cfg(feature = "quic")]
+pub(crate) use self::frame::EARLY_BYTES;
+pub(crate) use self::handle::{MuxConnection, MuxRecv, MuxSend, TcpSocket};
 
 /// Which side of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,12 +7,14 @@ mod task;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::OnceLock;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 pub use self::lone::Lone;
 use self::task::Task;
 use super::Side;
+use super::clock::Clock;
 use super::core::{Core, Limits};
 use super::decoder::Decoder;
 use super::frame::{HEADER_LEN, Header, Violation};
@@ -31,6 +33,8 @@ const CLOSE: u32 = 7;
 pub struct Bounds {
     /// Streams that the other side may have open.
     pub inbound_streams: u32,
+    /// The same until [`Op::Trust`]; `None` where that is said from the beginning.
+    pub early_streams: Option<u32>,
     /// What may be sent on a new stream at once. The same on both sides.
     pub initial_credit: u32,
     /// What a stream may always receive unread, at least `initial_credit`.
@@ -58,6 +62,10 @@ pub enum Op {
     Stop { stream: usize },
     /// Lets the stream go ahead of others, or not.
     Urgent { stream: usize, urgent: bool },
+    /// Accepts the remote: the bounds for early data end.
+    Trust,
+    /// Lets time pass.
+    Pass { ms: u64 },
     /// Ends the connection.
     Close,
     /// Puts all frames on their way.
@@ -80,10 +88,20 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(side: Side, bounds: Bounds) -> Self {
-        let Bounds { inbound_streams, initial_credit, stream_window, shared_window } = bounds;
+        let Bounds { inbound_streams, early_streams, initial_credit, stream_window, shared_window } = bounds;
         let stream_window = stream_window.max(initial_credit);
-        let limits = Limits { inbound_streams, initial_credit, stream_window, shared_window };
-        Self { core: Core::new(side, limits), decoder: Decoder::new(), incoming: BytesMut::new() }
+        let limits = Limits {
+            inbound_streams,
+            early_streams: early_streams.unwrap_or(0),
+            initial_credit,
+            stream_window,
+            shared_window,
+        };
+        let mut core = Core::new(side, limits, Clock::manual());
+        if early_streams.is_none() {
+            core.accepted();
+        }
+        Self { core, decoder: Decoder::new(), incoming: BytesMut::new() }
     }
 
     #[cfg(test)]
@@ -195,6 +213,10 @@ impl World {
                 Ok(None) => {}
                 Err(error) => assert!(over && matches!(error, Error::Closed(_)), "{error}"),
             },
+            Op::Trust => core.accepted(),
+            Op::Pass { ms } => {
+                self.peers.iter_mut().for_each(|peer| peer.core.clock.advance(Duration::from_millis(ms)))
+            }
             Op::Close => {
                 core.close(CLOSE, "enough");
                 self.closed[side] = true;
@@ -354,6 +376,7 @@ impl World {
     /// Settles, then checks that each side has seen all that the other did, that everybody could go on, and that
     /// nothing is left once all streams are dropped.
     pub fn finish(mut self) {
+        (0..2).for_each(|side| self.step(side, &Op::Trust));
         self.settle();
         if self.closed.contains(&true) {
             return (0..2).for_each(|side| self.check_closed(side));

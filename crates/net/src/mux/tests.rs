@@ -6,16 +6,23 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::Side;
-use super::frame::{Header, Kind, MAX_DATA};
+use super::frame::{EARLY_BYTES, Header, Kind, MAX_DATA};
 use super::model::{Bounds, Lone, Op, Peer, World};
 use crate::{CloseReason, Error};
 
-const BOUNDS: Bounds =
-    Bounds { inbound_streams: 4, initial_credit: 1 << 10, stream_window: 1 << 10, shared_window: 8 << 10 };
+const BOUNDS: Bounds = Bounds {
+    inbound_streams: 4,
+    early_streams: None,
+    initial_credit: 1 << 10,
+    stream_window: 1 << 10,
+    shared_window: 8 << 10,
+};
 
 /// Windows for whole frames.
-const LARGE: Bounds =
-    Bounds { inbound_streams: 4, initial_credit: 64 << 10, stream_window: 64 << 10, shared_window: 16 << 20 };
+const LARGE: Bounds = Bounds { initial_credit: 64 << 10, stream_window: 64 << 10, shared_window: 16 << 20, ..BOUNDS };
+
+/// Until the remote is accepted.
+const EARLY: Bounds = Bounds { early_streams: Some(2), ..LARGE };
 
 fn world() -> World {
     World::new([BOUNDS; 2])
@@ -41,6 +48,8 @@ fn op() -> impl Strategy<Value = (usize, Op)> {
         10 => stream.clone().prop_map(|stream| Op::Stop { stream }),
         10 => (stream, any::<bool>()).prop_map(|(stream, urgent)| Op::Urgent { stream, urgent }),
         1 => Just(Op::Close),
+        4 => Just(Op::Trust),
+        10 => (0u64..3000).prop_map(|ms| Op::Pass { ms }),
         40 => Just(Op::Transmit),
         60 => (1usize..4000).prop_map(|len| Op::Arrive { len }),
     ];
@@ -54,6 +63,23 @@ proptest! {
     fn every_byte_arrives_once_in_order_on_its_stream(ops in proptest::collection::vec(op(), 1..200)) {
         let mut world = world();
         ops.iter().for_each(|(side, op)| world.step(*side, op));
+        world.finish();
+    }
+
+    #[test]
+    fn what_is_said_before_the_remote_is_accepted_arrives_too(
+        ops in proptest::collection::vec(op(), 1..200),
+        early in (proptest::option::of(0u32..4), proptest::option::of(0u32..4)),
+    ) {
+        let (dialer, listener) = early;
+        let mut world = World::new([Bounds { early_streams: dialer, ..EARLY }, Bounds { early_streams: listener, ..EARLY }]);
+        for (side, op) in &ops {
+            // Long enough to meet the bound.
+            match op {
+                Op::Write { stream, len } => world.step(*side, &Op::Write { stream: *stream, len: 8 * len }),
+                op => world.step(*side, op),
+            }
+        }
         world.finish();
     }
 
@@ -317,4 +343,93 @@ fn a_reader_that_waits_holds_no_buffer() {
     peer.incoming.extend_from_slice(&[6]);
     peer.arrive(usize::MAX).unwrap();
     assert!(peer.decoder().target().is_none());
+}
+
+/// Lets a stream run over a line on which a round trip takes `rtt` ms and `rate` bytes pass per ms, for so many ms, and
+/// gives the bytes that were read in the last second. The reader always waits; the transport is as fast as the line.
+fn run_on_a_line(bounds: Bounds, rtt: usize, rate: usize, total_ms: usize) -> usize {
+    let mut world = World::new([bounds; 2]);
+    world.step(0, &Op::Open);
+    world.settle();
+    // What is on its way, by the time at which it arrives.
+    let mut flying: [std::collections::VecDeque<(usize, usize)>; 2] = Default::default();
+    let mut on_line = [0, 0];
+    let mut last_second = 0;
+    for now in 0..total_ms {
+        world.step(0, &Op::Pass { ms: 1 });
+        let before = world.seen[1].get(&1).map_or(0, |seen| seen.read);
+        world.step(0, &Op::Write { stream: 0, len: rate });
+        for side in 0..2 {
+            world.step(side, &Op::Transmit);
+            let waiting = world.peers[1 - side].incoming.len() - on_line[side];
+            if waiting > 0 {
+                flying[side].push_back((now + rtt / 2, waiting));
+                on_line[side] += waiting;
+            }
+            while let Some((_, len)) = flying[side].pop_front_if(|(at, _)| *at <= now) {
+                on_line[side] -= len;
+                world.step(1 - side, &Op::Arrive { len });
+            }
+        }
+        world.step(1, &Op::Read { stream: 0 });
+        while world.read(1, 1) {}
+        if now + 1000 >= total_ms {
+            last_second += world.seen[1][&1].read - before;
+        }
+    }
+    last_second
+}
+
+#[test]
+fn a_window_grows_to_what_a_long_line_needs() {
+    for (rtt, rate) in [(20, 12_500), (100, 12_500), (200, 12_500), (200, 25_000), (300, 1_250)] {
+        // Within a few round trips.
+        let bytes = run_on_a_line(LARGE, rtt, rate, 1000 + 12 * rtt);
+        let line = 1000 * rate;
+        assert!(bytes >= line / 100 * 95, "{bytes} of {line} bytes in a second at {rtt} ms");
+    }
+}
+
+#[test]
+fn a_window_that_never_grows_does_not_fill_it() {
+    // The line above is one that a fixed window fails on.
+    let fixed = Bounds { shared_window: 0, ..LARGE };
+    assert!(run_on_a_line(fixed, 200, 12_500, 3400) < 1000 * 12_500 / 20);
+}
+
+#[test]
+fn a_remote_that_is_not_accepted_gets_few_streams_and_little_data() {
+    let open = |id: u32| Header { kind: Kind::Open, len: 0, stream: id }.encode();
+    let mut peer = Peer::new(Side::Listener, EARLY);
+    for id in [1, 3, 5] {
+        peer.incoming.extend_from_slice(&open(id));
+    }
+    peer.arrive(usize::MAX).unwrap();
+    assert_eq!(
+        [peer.core.accept(), peer.core.accept(), peer.core.accept()].map(|id| id.unwrap()),
+        [Some(1), Some(3), None]
+    );
+    let data = |peer: &mut Peer, len: usize| {
+        peer.incoming.extend_from_slice(&Header { kind: Kind::Data, len: len as u32, stream: 1 }.encode());
+        peer.incoming.extend(std::iter::repeat_n(5u8, len));
+        peer.arrive(usize::MAX)
+    };
+    data(&mut peer, EARLY_BYTES as usize).unwrap();
+    // Reading makes no room for more: only being accepted does.
+    let _ = peer.core.read(&mut cx(), 1);
+    let mut other = Peer::new(Side::Listener, EARLY);
+    other.incoming.extend_from_slice(&open(1));
+    data(&mut other, EARLY_BYTES as usize).unwrap();
+    let _ = other.core.read(&mut cx(), 1);
+    assert!(data(&mut other, 1).is_err());
+    peer.core.accepted();
+    data(&mut peer, 1).unwrap();
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_a_violation() {
+    let mut peer = listener();
+    peer.incoming.extend_from_slice(&Header { kind: Kind::Pong, len: 4, stream: 0 }.encode());
+    peer.incoming.extend_from_slice(&[0; 4]);
+    assert!(peer.arrive(usize::MAX).is_err());
 }

@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::endpoint::QuicEndpoint;
 use super::stream::{QuicRecv, QuicSend};
-use super::window::Windows;
+use super::window::Credit;
 use crate::message::{Driving, Flusher};
 use crate::{CloseReason, Error, Result};
 
@@ -30,6 +30,7 @@ pub(super) struct Shared {
     local_addr: SocketAddr,
     certificates: Option<Arc<[CertificateDer<'static>]>>,
     flusher: Arc<Flusher>,
+    credit: Arc<Credit>,
     /// What this side closed with; quinn does not keep it.
     asked: Mutex<Option<(u32, String)>>,
     /// How it ended, the same for everybody who asks.
@@ -38,18 +39,23 @@ pub(super) struct Shared {
 
 impl QuicConnection {
     /// Takes over an established connection and starts driving its message queues.
-    pub(super) fn start(connection: quinn::Connection, endpoint: QuicEndpoint, windows: Windows) -> Self {
+    pub(super) fn start(connection: quinn::Connection, endpoint: QuicEndpoint) -> Self {
         let flusher = Flusher::new();
         let setup = endpoint.setup();
+        let credit = Arc::new(Credit::new(setup.config(), setup.runtime().now()));
         setup.tasks.spawn("quic messages", {
             let (connection, flusher) = (connection.clone(), Driving(flusher.clone()));
+            let (credit, runtime) = (credit.clone(), setup.runtime().clone());
             async move {
                 let closed = async {
-                    connection.closed().await;
+                    tokio::select! {
+                        biased;
+                        _ = connection.closed() => {}
+                        () = credit.watch(&connection, &*runtime) => {}
+                    }
                 };
                 crate::message::drive(flusher, closed).await;
-                // The credit given to the remote is worth nothing any more.
-                drop(windows);
+                credit.end();
             }
         });
         let bound = endpoint.local_addr();
@@ -60,6 +66,7 @@ impl QuicConnection {
             local_addr: ip.map_or(bound, |ip| SocketAddr::new(ip, bound.port())),
             certificates: certificates.map(|chain| Arc::from(*chain)),
             flusher,
+            credit,
             asked: Mutex::new(None),
             reason: OnceLock::new(),
             connection,
@@ -117,15 +124,43 @@ impl QuicConnection {
         Some(self.0.connection.rtt())
     }
 
+    pub(crate) fn probe_liveness(&self) {
+        self.0.credit.provoke(&self.0.connection);
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.0.credit.accepted(&self.0.connection);
+    }
+
     /// Bytes of all datagrams of this connection that arrived.
     pub(crate) fn bytes_received(&self) -> u64 {
         self.0.connection.stats().udp_rx.bytes
+    }
+
+    /// Frames received, which are counted once their packet is authenticated.
+    pub(crate) fn liveness(&self) -> u64 {
+        let frames = self.0.connection.stats().frame_rx;
+        // All that a remote of ours sends after the handshake, and only its acknowledgements are ever alone.
+        [frames.acks, frames.stream, frames.ping, frames.max_data, frames.max_stream_data, frames.max_streams_bidi]
+            .into_iter()
+            .chain([frames.reset_stream, frames.stop_sending, frames.path_challenge, frames.path_response])
+            .chain([frames.data_blocked, frames.stream_data_blocked, frames.new_connection_id])
+            .sum()
     }
 }
 
 impl Shared {
     pub(super) fn flusher(&self) -> &Arc<Flusher> {
         &self.flusher
+    }
+
+    pub(super) fn credit(&self) -> &Credit {
+        &self.credit
+    }
+
+    /// So many bytes were read from a stream.
+    pub(super) fn on_read(&self, bytes: usize) {
+        self.credit.on_read(bytes, &self.connection, &**self.endpoint.setup().runtime());
     }
 
     pub(super) fn close_reason(&self) -> Option<CloseReason> {

@@ -96,7 +96,7 @@ impl QuicEndpoint {
     /// Dials. Without a time-out of its own; dropping the future gives up.
     pub(crate) async fn dial(&self, remote: SocketAddr) -> Result<QuicConnection, DialError> {
         let inner = &*self.0;
-        let (config, windows) = inner.setup.dialling();
+        let config = inner.setup.dialling();
         let connection = match inner.endpoint.connect_with(config, remote, SERVER_NAME) {
             Ok(connecting) => connecting.await.map_err(dial_error)?,
             Err(error @ ConnectError::EndpointStopping) => {
@@ -105,7 +105,7 @@ impl QuicEndpoint {
             }
             Err(error) => return Err(DialError::Io(Arc::new(io::Error::new(io::ErrorKind::InvalidInput, error)))),
         };
-        Ok(QuicConnection::start(connection, self.clone(), windows))
+        Ok(QuicConnection::start(connection, self.clone()))
     }
 
     /// The next dialler; `None` once the endpoint is closed. While many handshakes are under way, only diallers
@@ -187,11 +187,11 @@ impl QuicIncoming {
     /// [`Error::Accept`].
     pub(crate) async fn accept(self) -> Result<QuicConnection> {
         let Self { incoming, endpoint, handshake } = self;
-        let (config, windows) = endpoint.0.setup.accepting();
+        let config = endpoint.0.setup.accepting();
         let failed = |error: ConnectionError| Error::Accept(error.to_string().into());
         let connection = incoming.accept_with(config).map_err(failed)?.await.map_err(failed)?;
         drop(handshake);
-        Ok(QuicConnection::start(connection, endpoint, windows))
+        Ok(QuicConnection::start(connection, endpoint))
     }
 
     pub(crate) fn refuse(self) {

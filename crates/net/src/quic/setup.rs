@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use p2p_core::{Runtime, TaskGroup};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+};
 use ring::{hkdf, hmac};
 
-use super::window::Windows;
+use super::window::{first_window, stream_window};
 use crate::{NetConfig, TlsConfigs};
 
 /// Bytes of the connection ids that our side chooses.
@@ -30,12 +32,6 @@ const INCOMING_BUFFERS: u64 = 4 << 20;
 /// Bytes of one connection that are written and not yet acknowledged. What the remote's credit does not allow is not
 /// taken in the first place, so this is only reached on long fat links: 8 MiB are 640 Mbit/s at 100 ms.
 const SEND_WINDOW: u64 = 8 << 20;
-
-/// After so many milliseconds without a packet a connection is forgotten.
-const IDLE_MS: u32 = 30_000;
-
-/// How often a silent connection is kept from that.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How near the search for the path's largest datagram comes to it, in bytes. Half of the way from the least to the most
 /// of a datagram, 1,200 and 1,452 bytes, is 126: with more the most is tried at once, which a path over plain Ethernet
@@ -101,39 +97,47 @@ impl Setup {
     }
 
     /// For one connection that is dialled.
-    pub(super) fn dialling(&self) -> (quinn::ClientConfig, Windows) {
-        let windows = Windows::take(&self.config);
+    pub(super) fn dialling(&self) -> quinn::ClientConfig {
         let mut client = self.client.clone();
-        client.transport_config(Arc::new(self.transport(&windows)));
-        (client, windows)
+        client.transport_config(Arc::new(self.transport()));
+        client
     }
 
     /// For one connection that is accepted.
-    pub(super) fn accepting(&self) -> (Arc<quinn::ServerConfig>, Windows) {
-        let windows = Windows::take(&self.config);
+    pub(super) fn accepting(&self) -> Arc<quinn::ServerConfig> {
         let mut server = self.server.clone();
-        server.transport_config(Arc::new(self.transport(&windows)));
-        (Arc::new(server), windows)
+        server.transport_config(Arc::new(self.transport()));
+        Arc::new(server)
     }
 
-    fn transport(&self, windows: &Windows) -> TransportConfig {
+    pub(super) fn config(&self) -> &NetConfig {
+        &self.config
+    }
+
+    fn transport(&self) -> TransportConfig {
+        let most_streams = self.config.max_inbound_streams;
+        let streams = self.config.early_streams.as_ref().map_or(most_streams, |early| early.get().min(most_streams));
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.minimum_change(MTU_CHANGE);
         let mut transport = TransportConfig::default();
         transport
             .mtu_discovery_config(Some(mtu))
-            .max_concurrent_bidi_streams(VarInt::from_u32(self.config.max_inbound_streams))
+            .max_concurrent_bidi_streams(VarInt::from_u32(streams))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .datagram_receive_buffer_size(None)
-            .stream_receive_window(windows.stream)
-            .receive_window(windows.connection)
+            .stream_receive_window(stream_window(&self.config))
+            .receive_window(first_window(&self.config))
             .send_window(SEND_WINDOW)
-            // Who is alive is decided above, by pings that go through the same streams as everything else. This is for
-            // what never gets there: quinn arms no other timer for a connection whose first packet closes it.
-            .max_idle_timeout(Some(VarInt::from_u32(IDLE_MS).into()))
-            .keep_alive_interval(Some(KEEP_ALIVE));
+            // quinn arms no other timer for a connection whose first packet closes it.
+            .max_idle_timeout(Some(idle_timeout(self.config.idle_timeout)))
+            .keep_alive_interval(self.config.keep_alive);
         transport
     }
+}
+
+/// QUIC counts in milliseconds below 2^62.
+fn idle_timeout(wanted: Duration) -> IdleTimeout {
+    IdleTimeout::try_from(wanted).unwrap_or_else(|_| VarInt::MAX.into())
 }
 
 fn random<const N: usize>(runtime: &dyn Runtime) -> [u8; N] {

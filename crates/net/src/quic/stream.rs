@@ -105,13 +105,16 @@ pub(crate) struct QuicRecv {
     taken: std::vec::IntoIter<Bytes>,
     /// There were as many as were asked for.
     many: bool,
+    /// It may hold data that its reader has not taken.
+    behind: bool,
     // Dropped after the stream, as in `QuicSend`.
     connection: Arc<Shared>,
 }
 
 impl QuicRecv {
     pub(super) fn new(stream: quinn::RecvStream, connection: Arc<Shared>) -> Self {
-        Self { stream, reset: None, taken: Vec::new().into_iter(), many: false, connection }
+        connection.credit().behind();
+        Self { stream, reset: None, taken: Vec::new().into_iter(), many: false, behind: true, connection }
     }
 
     pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
@@ -127,8 +130,15 @@ impl QuicRecv {
     fn poll_read_chunks<const MOST: usize>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let mut chunks = [const { Bytes::new() }; MOST];
         // As with writing, the future keeps nothing between polls.
-        let read = ready!(pin!(self.stream.read_chunks(&mut chunks)).poll(cx));
+        let Poll::Ready(read) = pin!(self.stream.read_chunks(&mut chunks)).poll(cx) else {
+            self.set_behind(false);
+            return Poll::Pending;
+        };
         self.many = matches!(read, Ok(Some(count)) if count >= FEW_CHUNKS);
+        if let Ok(Some(count)) = read {
+            self.set_behind(true);
+            self.connection.on_read(chunks[..count].iter().map(Bytes::len).sum());
+        }
         match read {
             Ok(None) => Poll::Ready(Ok(None)),
             Ok(Some(1)) => Poll::Ready(Ok(Some(std::mem::take(&mut chunks[0])))),
@@ -149,6 +159,13 @@ impl QuicRecv {
         }
     }
 
+    fn set_behind(&mut self, behind: bool) {
+        if std::mem::replace(&mut self.behind, behind) != behind {
+            let credit = self.connection.credit();
+            if behind { credit.behind() } else { credit.caught_up() }
+        }
+    }
+
     pub(crate) fn stop(&mut self, code: u32) {
         // Fails only where nothing more would come.
         let _ = self.stream.stop(VarInt::from_u32(code));
@@ -156,6 +173,12 @@ impl QuicRecv {
 
     pub(crate) fn flusher(&self) -> &Arc<Flusher> {
         self.connection.flusher()
+    }
+}
+
+impl Drop for QuicRecv {
+    fn drop(&mut self) {
+        self.set_behind(false);
     }
 }
 

@@ -1,77 +1,377 @@
-//! How much a remote may send before it is read.
+//! How much a remote may send on a connection before it is read.
+//!
+//! QUIC has two levels of credit, one per stream and one per connection, and a byte counts against both until it is
+//! read. quinn fixes a stream's window when the connection begins, so that one is wide from the start ([`stream_window`]),
+//! and what bounds the memory of a connection is its own window. It begins narrow and follows what is delivered in a
+//! round trip: [`Window`] decides that, [`Credit`] applies it.
+//!
+//! What exceeds the guaranteed part is lent from the node's byte budget. A connection that has become slow gives back: credit
+//! that it has consumed is not renewed. Credit that was promised cannot be taken back before.
+//!
+//! Streams that nobody reads fill the connection's window and would stop the others. A remote says when it is blocked by the
+//! connection's window (`DATA_BLOCKED`); while some streams hold data that nobody reads, the window then grows by one
+//! stream's, so that the others go on.
 
-use p2p_core::{ByteBudget, Reservation};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use p2p_core::{ByteBudget, Reservation, Runtime};
 use quinn::VarInt;
+use tokio::sync::Notify;
 
 use crate::NetConfig;
+use crate::mux::EARLY_BYTES;
 
-/// Streams that may each fill their window unread before the connection's window is full and the others have to wait.
+/// Streams that may each hold their whole window unread without stopping the others. With the default limits a stream has
+/// a window of 2.9 MiB: 110 Mbit/s at a round-trip time of 200 ms.
 const STALLED_STREAMS: u32 = 8;
 
-/// The guaranteed part of a connection's window, in guaranteed stream windows.
+/// The guaranteed part of a connection's window, in guaranteed stream windows. It is not reserved: its sum is bounded by
+/// the number of connections.
 const GUARANTEED_STREAMS: u32 = 16;
 
-/// The largest window of one stream: enough for 160 Mbit/s at a round-trip time of 50 ms.
-const MAX_STREAM_WINDOW: u32 = 1 << 20;
+/// A window is wide enough when it holds what is delivered in so many round trips: the sender never waits for credit then,
+/// not even while its transport doubles what it sends from one round trip to the next.
+const ROUND_TRIPS: u32 = 4;
 
-/// A new connection gets this part of what is left of QUIC's half of the byte budget.
-const SHARE: usize = 16;
+/// A window is wider than needed when it holds what is delivered in so many round trips, and in [`SLOW`].
+const SLOW_ROUND_TRIPS: u32 = 16;
+const SLOW: Duration = Duration::from_secs(1);
 
-/// The credit that one connection gives its remote, in bytes.
-///
-/// QUIC has two levels of credit, one per stream and one per connection, and a byte counts against both until it is
-/// read. What a stalled stream holds is therefore lost to the others, and only the smaller size of the stream
-/// window keeps a stalled stream from stopping the connection: the connection's window is [`STALLED_STREAMS`] stream
-/// windows or more. quinn fixes the stream window when the connection begins, and promised credit cannot be taken back;
-/// so a connection reserves all of it from the budget, and the more is promised already the smaller new windows are.
-/// The guaranteed part is not reserved: its sum is bounded by the number of connections.
-#[derive(Debug)]
-pub(super) struct Windows {
-    pub(super) stream: VarInt,
-    pub(super) connection: VarInt,
-    /// Given back when the connection has ended.
-    _reserved: Option<Reservation>,
+/// One step of growth takes at most this part of what is left of quic's half of the byte budget.
+const SHARE: usize = 8;
+
+/// How long after a reader fell behind it is first looked whether the remote is blocked, and the longest time between
+/// two looks.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// The window of each stream.
+pub(super) fn stream_window(config: &NetConfig) -> VarInt {
+    VarInt::from_u32((lent(config) / STALLED_STREAMS).max(config.stream_window))
 }
 
-impl Windows {
-    /// What the next connection can have.
-    pub(super) fn take(config: &NetConfig) -> Self {
-        let guaranteed = config.stream_window.saturating_mul(GUARANTEED_STREAMS);
-        let extra = share(&config.budget).min(config.connection_window);
-        let reserved = config.budget.try_reserve(extra as usize);
-        let connection = guaranteed.saturating_add(if reserved.is_some() { extra } else { 0 });
-        let most = MAX_STREAM_WINDOW.max(config.stream_window);
-        let stream = (connection / STALLED_STREAMS).clamp(config.stream_window, most);
-        Self { stream: VarInt::from_u32(stream), connection: VarInt::from_u32(connection), _reserved: reserved }
+/// The window that a connection begins with.
+pub(super) fn first_window(config: &NetConfig) -> VarInt {
+    VarInt::from_u32(if config.early_streams.is_some() { EARLY_BYTES } else { guaranteed(config) })
+}
+
+fn guaranteed(config: &NetConfig) -> u32 {
+    config.stream_window.saturating_mul(GUARANTEED_STREAMS)
+}
+
+/// The most that may be lent: what the streams of a connection may hold over tcp and tls too, less what is guaranteed here.
+fn lent(config: &NetConfig) -> u32 {
+    let streams = config.max_inbound_streams.saturating_sub(GUARANTEED_STREAMS);
+    config.stream_window.saturating_mul(streams).saturating_add(config.connection_window)
+}
+
+/// The window of one connection, without I/O: what was read in, its new size out.
+#[derive(Debug)]
+pub(super) struct Window {
+    guaranteed: u64,
+    /// The most that may be lent beyond that.
+    most: u64,
+    size: u64,
+    /// Of what was given back, what the remote may still use.
+    owed: u64,
+    looked: Instant,
+    budget: ByteBudget,
+    reserved: Option<Reservation>,
+}
+
+impl Window {
+    pub(super) fn new(config: &NetConfig, now: Instant) -> Self {
+        Self {
+            guaranteed: guaranteed(config).into(),
+            most: lent(config).into(),
+            size: guaranteed(config).into(),
+            owed: 0,
+            looked: now,
+            budget: config.budget.clone(),
+            reserved: None,
+        }
+    }
+
+    /// `bytes` were read since the last call, a quarter of the window or more; `rtt` is the round-trip time.
+    pub(super) fn on_read(&mut self, now: Instant, bytes: u64, rtt: Duration) -> u64 {
+        let took = now.saturating_duration_since(self.looked).max(Duration::from_nanos(1));
+        self.looked = now;
+        self.owed = self.owed.saturating_sub(bytes);
+        let in_time = |time: Duration| (u128::from(bytes) * time.as_nanos() / took.as_nanos()) as u64;
+        if in_time(ROUND_TRIPS * rtt) > self.size {
+            self.grow(self.size);
+        } else if in_time((SLOW_ROUND_TRIPS * rtt).max(SLOW)) < self.size {
+            let given_back = (self.size - self.guaranteed) / 2;
+            self.size -= given_back;
+            self.owed += given_back;
+        }
+        self.settle();
+        self.size
+    }
+
+    /// The remote is blocked while data lies here that nobody reads.
+    pub(super) fn on_blocked(&mut self, stream_window: u64) -> u64 {
+        self.grow(stream_window);
+        self.size
+    }
+
+    fn grow(&mut self, by: u64) {
+        let lent = self.size - self.guaranteed + self.owed;
+        let left = (self.budget.limit() / 2).saturating_sub(self.budget.used()) / SHARE;
+        let by = by.min(self.most.saturating_sub(lent)).min(left as u64);
+        if self.budget.try_cover(&mut self.reserved, (lent + by) as usize, 1) {
+            self.size += by;
+        }
+    }
+
+    /// Gives the budget back what the remote can no longer use.
+    fn settle(&mut self) {
+        let lent = (self.size - self.guaranteed + self.owed) as usize;
+        if let Some(reserved) = &mut self.reserved {
+            reserved.shrink(reserved.bytes().saturating_sub(lent));
+        }
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&mut self) {
+        self.reserved = None;
     }
 }
 
-fn share(budget: &ByteBudget) -> u32 {
-    let left = (budget.limit() / 2).saturating_sub(budget.used());
-    u32::try_from(left / SHARE).unwrap_or(u32::MAX)
+/// Applies a [`Window`] to a connection of quinn's.
+#[derive(Debug)]
+pub(super) struct Credit {
+    window: Mutex<Window>,
+    stream_window: u64,
+    /// Bytes read since the window was last looked at, and how many are worth a look.
+    read: AtomicU64,
+    enough: AtomicU64,
+    /// Streams whose reader has not found them empty.
+    behind: AtomicUsize,
+    fell_behind: Notify,
+    /// The remote has what a connection begins with, and no more.
+    early: AtomicBool,
+    max_streams: VarInt,
+}
+
+impl Credit {
+    pub(super) fn new(config: &NetConfig, now: Instant) -> Self {
+        let window = Window::new(config, now);
+        Self {
+            stream_window: stream_window(config).into_inner(),
+            read: AtomicU64::new(0),
+            enough: AtomicU64::new(window.size / 4),
+            window: Mutex::new(window),
+            behind: AtomicUsize::new(0),
+            fell_behind: Notify::new(),
+            early: AtomicBool::new(config.early_streams.is_some()),
+            max_streams: VarInt::from_u32(config.max_inbound_streams),
+        }
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        // The state is valid after each statement.
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The remote is accepted: it may have more than what a connection begins with.
+    pub(super) fn accepted(&self, connection: &quinn::Connection) {
+        if self.early.swap(false, Ordering::Relaxed) {
+            connection.set_max_concurrent_bi_streams(self.max_streams);
+            self.apply(connection, self.window().size);
+        }
+    }
+
+    /// `bytes` were read from a stream.
+    #[inline]
+    pub(super) fn on_read(&self, bytes: usize, connection: &quinn::Connection, runtime: &dyn Runtime) {
+        let read = self.read.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if read >= self.enough.load(Ordering::Relaxed) {
+            self.look(connection, runtime);
+        }
+    }
+
+    #[cold]
+    fn look(&self, connection: &quinn::Connection, runtime: &dyn Runtime) {
+        let mut window = self.window();
+        let read = self.read.swap(0, Ordering::Relaxed);
+        let before = window.size;
+        let size = window.on_read(runtime.now(), read, connection.rtt());
+        drop(window);
+        if size != before {
+            self.apply(connection, size);
+        }
+    }
+
+    fn apply(&self, connection: &quinn::Connection, size: u64) {
+        self.enough.store(size / 4, Ordering::Relaxed);
+        if !self.early.load(Ordering::Relaxed) {
+            connection.set_receive_window(VarInt::from_u64(size).unwrap_or(VarInt::MAX));
+        }
+    }
+
+    /// Makes the remote acknowledge something, and changes nothing.
+    pub(super) fn provoke(&self, connection: &quinn::Connection) {
+        if !self.early.load(Ordering::Relaxed) {
+            let window = self.window();
+            let [size, more] = [window.size, window.size + 1].map(|size| VarInt::from_u64(size).unwrap_or(VarInt::MAX));
+            connection.set_receive_window(more);
+            connection.set_receive_window(size);
+        }
+    }
+
+    /// A stream holds data that its reader has not taken, as far as is known.
+    pub(super) fn behind(&self) {
+        self.behind.fetch_add(1, Ordering::Relaxed);
+        self.fell_behind.notify_one();
+    }
+
+    /// Its reader has found it empty, or it is over.
+    pub(super) fn caught_up(&self) {
+        self.behind.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Sees to it, for as long as it is polled, that streams which nobody reads do not stop the others.
+    pub(super) async fn watch(&self, connection: &quinn::Connection, runtime: &dyn Runtime) {
+        let mut seen = 0;
+        loop {
+            self.fell_behind.notified().await;
+            let mut wait = FIRST_LOOK;
+            while self.behind.load(Ordering::Relaxed) > 0 {
+                let fell_behind = std::pin::pin!(self.fell_behind.notified());
+                match runtime.timeout(wait, fell_behind).await {
+                    Ok(()) => wait = FIRST_LOOK,
+                    Err(_) => {
+                        wait = (2 * wait).min(LAST_LOOK);
+                        let blocked = connection.stats().frame_rx.data_blocked;
+                        if std::mem::replace(&mut seen, blocked) != blocked && !self.early.load(Ordering::Relaxed) {
+                            let size = self.window().on_blocked(self.stream_window);
+                            self.apply(connection, size);
+                            wait = FIRST_LOOK;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The connection has ended: what was promised is worth nothing any more.
+    pub(super) fn end(&self) {
+        self.window().end();
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn the_first_connection_gets_large_windows() {
-        let windows = Windows::take(&NetConfig::default());
-        assert_eq!(windows.stream.into_inner(), 1 << 20);
-        assert_eq!(windows.connection.into_inner(), (1 << 20) + (16 << 20));
+    #[expect(clippy::disallowed_methods, reason = "any time does where only differences matter")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    /// Reads at `rate` bytes per ms for so long, as far as the window and the round trip allow, a quarter of it at a time.
+    fn run(window: &mut Window, now: &mut Instant, rate: u64, rtt: Duration, time: Duration) {
+        let end = *now + time;
+        while *now < end {
+            let bytes = window.size / 4;
+            let took = Duration::from_micros(1000 * bytes / rate).max(rtt / 4);
+            *now += took;
+            window.on_read(*now, bytes, rtt);
+        }
     }
 
     #[test]
-    fn the_budget_bounds_the_sum_and_nobody_is_refused() {
-        let config = NetConfig::default();
-        let all: Vec<_> = (0..5_000).map(|_| Windows::take(&config)).collect();
-        assert!(config.budget.used() <= config.budget.limit() / 2);
-        for windows in &all {
-            assert!(windows.stream.into_inner() >= u64::from(config.stream_window));
-            assert!(windows.stream.into_inner() * u64::from(STALLED_STREAMS) <= windows.connection.into_inner());
+    fn a_window_follows_what_is_delivered_in_a_round_trip() {
+        for (mbit, ms) in [(100, 100), (200, 200), (10, 50), (1000, 20)] {
+            let config = NetConfig::default();
+            let mut now = start();
+            let mut window = Window::new(&config, now);
+            let rate = mbit * 125;
+            run(&mut window, &mut now, rate, Duration::from_millis(ms), Duration::from_secs(2));
+            let needed = 2 * rate * ms;
+            let most = window.guaranteed + window.most;
+            assert!(window.size >= needed.min(most), "{mbit} Mbit/s at {ms} ms: {} of {needed}", window.size);
+            assert!(window.size <= (8 * needed).max(window.guaranteed));
         }
-        drop(all);
+    }
+
+    #[test]
+    fn the_hundredth_connection_is_as_wide_as_the_first() {
+        let config = NetConfig::default();
+        let mut now = start();
+        let idle: Vec<_> = (0..99).map(|_| Window::new(&config, now)).collect();
+        let mut window = Window::new(&config, now);
+        run(&mut window, &mut now, 12_500, Duration::from_millis(100), Duration::from_secs(2));
+        assert!(window.size >= 2 * 1_250_000);
+        drop(idle);
+    }
+
+    #[test]
+    fn what_was_lent_comes_back_when_it_is_not_needed() {
+        let config = NetConfig::default();
+        let mut now = start();
+        let mut window = Window::new(&config, now);
+        let rtt = Duration::from_millis(100);
+        run(&mut window, &mut now, 25_000, rtt, Duration::from_secs(3));
+        let lent = config.budget.used();
+        assert!(lent > 2 << 20);
+        run(&mut window, &mut now, 100, rtt, Duration::from_secs(600));
+        assert!(config.budget.used() < lent / 8, "{} of {lent}", config.budget.used());
+        // And again.
+        run(&mut window, &mut now, 25_000, rtt, Duration::from_secs(3));
+        assert!(config.budget.used() >= lent / 2);
+        window.end();
         assert_eq!(config.budget.used(), 0);
+    }
+
+    #[test]
+    fn stalled_streams_leave_room_for_others_until_the_limit() {
+        let config = NetConfig::default();
+        let stream = stream_window(&config).into_inner();
+        assert_eq!(stream, 23 << 17);
+        let mut window = Window::new(&config, start());
+        for stalled in 1..=u64::from(STALLED_STREAMS) {
+            let size = window.on_blocked(stream);
+            assert!(size > stalled * stream, "{size} with {stalled} streams unread");
+        }
+        for _ in 0..10 {
+            assert!(window.on_blocked(stream) <= window.guaranteed + window.most);
+        }
+    }
+
+    #[test]
+    fn small_limits_are_kept() {
+        let config = NetConfig { connection_window: 0, max_inbound_streams: 16, ..NetConfig::default() };
+        let mut window = Window::new(&config, start());
+        assert_eq!(window.on_blocked(1 << 20), 1 << 20);
+        assert_eq!(stream_window(&config).into_inner(), 64 << 10);
+    }
+
+    proptest! {
+        /// Whatever happens, what is promised beyond the guaranteed part is reserved, and quic leaves half of the budget.
+        #[test]
+        fn the_budget_bounds_the_sum(
+            ops in prop::collection::vec((0usize..20, 0u64..20_000, 0u64..5_000, prop::bool::weighted(0.1)), 1..300),
+        ) {
+            let config = NetConfig { budget: ByteBudget::new(64 << 20), ..NetConfig::default() };
+            let mut now = start();
+            let mut all: Vec<_> = (0..20).map(|_| Window::new(&config, now)).collect();
+            for (which, kib, ms, blocked) in ops {
+                now += Duration::from_millis(ms);
+                let window = &mut all[which];
+                if blocked { window.on_blocked(4 << 20); } else { window.on_read(now, kib << 10, Duration::from_millis(50)); }
+                let lent: u64 = all.iter().map(|window| window.size - window.guaranteed + window.owed).sum();
+                prop_assert_eq!(config.budget.used() as u64, lent);
+                prop_assert!(config.budget.used() <= config.budget.limit() / 2);
+                prop_assert!(all.iter().all(|window| window.size >= window.guaranteed));
+            }
+            all.iter_mut().for_each(Window::end);
+            prop_assert_eq!(config.budget.used(), 0);
+        }
     }
 }

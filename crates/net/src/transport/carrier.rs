@@ -6,7 +6,7 @@ use p2p_core::runtime::ByteStream;
 
 use super::Inner;
 use crate::connection;
-use crate::mux::{MuxConnection, MuxIo, Side};
+use crate::mux::{MuxConnection, MuxIo, Side, TcpSocket};
 #[cfg(feature = "quic")]
 use crate::quic::QuicRegistry;
 use crate::transport::tls;
@@ -54,12 +54,12 @@ impl Inner {
     }
 
     pub(super) fn multiplex(&self, side: Side, stream: Box<dyn ByteStream>) -> connection::Inner {
-        let local_addr = stream.local_addr();
-        self.mux(side, Box::new(stream), None, local_addr)
+        let socket = TcpSocket { local: stream.local_addr(), remote: stream.peer_addr() };
+        self.mux(side, Box::new(stream), None, socket)
     }
 
     pub(super) fn multiplex_secured(&self, side: Side, secured: tls::Secured) -> connection::Inner {
-        self.mux(side, secured.io, secured.certificates, secured.local_addr)
+        self.mux(side, secured.io, secured.certificates, secured.socket)
     }
 
     fn mux(
@@ -67,8 +67,8 @@ impl Inner {
         side: Side,
         io: Box<dyn MuxIo>,
         certificates: Option<tls::Certificates>,
-        local_addr: SocketAddr,
+        socket: TcpSocket,
     ) -> connection::Inner {
-        connection::Inner::Mux(MuxConnection::start(io, side, certificates, local_addr, &self.config, &self.tasks))
+        connection::Inner::Mux(MuxConnection::start(io, side, certificates, Some(socket), &self.config, &self.tasks))
     }
 }

@@ -1,7 +1,6 @@
 //! TLS over a byte stream, with the configurations we were given.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use p2p_core::runtime::ByteStream;
@@ -9,7 +8,7 @@ use rustls::CommonState;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::mux::MuxIo;
+use crate::mux::{MuxIo, TcpSocket};
 use crate::{DialError, Error, Result, TlsConfigs};
 
 /// Why there is neither tls nor quic.
@@ -22,16 +21,16 @@ pub(super) type Certificates = Arc<[CertificateDer<'static>]>;
 pub(super) struct Secured {
     pub(super) io: Box<dyn MuxIo>,
     pub(super) certificates: Option<Certificates>,
-    pub(super) local_addr: SocketAddr,
+    pub(super) socket: TcpSocket,
 }
 
 /// The dialler's side of the handshake. Without a time-out of its own.
 pub(super) async fn connect(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Result<Secured, DialError> {
-    let local_addr = stream.local_addr();
+    let socket = TcpSocket { local: stream.local_addr(), remote: stream.peer_addr() };
     // TLS wants a name. Who the other side is shows in its key; whether the name is sent is the configuration's choice.
     let name = ServerName::try_from("peer.invalid").expect("it has the form of a DNS name");
     let io = TlsConnector::from(tls.client.clone()).connect(name, stream).await.map_err(dial_error)?;
-    Ok(Secured { certificates: certificates(io.get_ref().1), io: Box::new(io), local_addr })
+    Ok(Secured { certificates: certificates(io.get_ref().1), io: Box::new(io), socket })
 }
 
 /// The listener's side of the handshake. Without a time-out of its own.
@@ -39,10 +38,10 @@ pub(super) async fn connect(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Re
 /// # Errors
 /// [`Error::Accept`].
 pub(super) async fn accept(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Result<Secured> {
-    let local_addr = stream.local_addr();
+    let socket = TcpSocket { local: stream.local_addr(), remote: stream.peer_addr() };
     let accepting = TlsAcceptor::from(tls.server.clone()).accept(stream);
     let io = accepting.await.map_err(|error| Error::Accept(error.to_string().into()))?;
-    Ok(Secured { certificates: certificates(io.get_ref().1), io: Box::new(io), local_addr })
+    Ok(Secured { certificates: certificates(io.get_ref().1), io: Box::new(io), socket })
 }
 
 fn certificates(tls: &CommonState) -> Option<Certificates> {

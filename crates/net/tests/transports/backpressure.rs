@@ -1,31 +1,8 @@
 //! A stream that nobody reads stops its own writer and no other.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 use bytes::Bytes;
-use p2p_net::SendStream;
 
-use crate::common::{echo, for_each_transport, stream};
-
-/// Writes until the stream takes no more and the last that was taken has had its time to be sent.
-async fn fill(send: &mut SendStream) -> usize {
-    let mut written = 0;
-    let mut idle = 0;
-    while idle < 1000 {
-        let mut chunks = [Bytes::from_static(&[0; 1 << 16])];
-        let taken = poll_fn(|cx| Poll::Ready(send.poll_write_chunks(cx, &mut chunks))).await;
-        match taken {
-            Poll::Ready(taken) => {
-                written += taken.unwrap();
-                idle = 0;
-            }
-            Poll::Pending => idle += 1,
-        }
-        tokio::task::yield_now().await;
-    }
-    written
-}
+use crate::common::{echo, fill, for_each_transport, stream};
 
 #[test]
 fn stalled_streams_leave_the_others_alone() {
@@ -36,7 +13,7 @@ fn stalled_streams_leave_the_others_alone() {
         for _ in 0..8 {
             let (near, far) = stream(&pair.a, &pair.b).await;
             let (recv, mut send) = near.into_split();
-            assert!(fill(&mut send).await > 0);
+            fill(&mut send).await;
             stalled.push((recv, send, far));
         }
         echo(&mut near, &mut far, &[7; 50_000]).await;

@@ -62,11 +62,12 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// How long one dial may take.
     pub dial_timeout: Duration,
-    /// How often a silent peer is asked whether it lives.
+    /// How often a peer is asked whether it is alive.
     pub ping_interval: Duration,
-    /// How long the answer may take. Any byte from the peer counts as life.
+    /// How much longer than `ping_interval` a peer may be silent. It is given up after both, and never before: an outage
+    /// that TCP and QUIC outlive ends no connection. Whatever comes from the peer counts.
     pub ping_timeout: Duration,
-    /// A peer whose connection accepts nothing for so long is disconnected.
+    /// A peer that is not silent and takes nothing for so long is disconnected.
     pub stall_timeout: Duration,
     /// How long an orderly end waits for what is queued to arrive.
     pub drain_timeout: Duration,

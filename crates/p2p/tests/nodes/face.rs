@@ -224,7 +224,7 @@ fn settings() {
     assert!(bootstrap_peers.is_empty() && dial_peers.is_empty());
     assert_eq!((public_ip, state_dir), (None, None));
     assert_eq!((handshake_timeout, dial_timeout), (minute / 15, minute / 6));
-    assert_eq!((ping_interval, ping_timeout), (minute / 3, minute / 12));
+    assert_eq!((ping_interval, ping_timeout), (minute / 3, minute / 2));
     assert_eq!((stall_timeout, drain_timeout, seeding_interval), (minute / 2, minute / 12, minute));
     assert_eq!((limits.message, limits.inbound_streams), (1 << 20, 128));
     assert_eq!((limits.queue_messages, limits.queue_bytes), (128, 4 << 20));

@@ -11,6 +11,9 @@ use crate::common::{Host, World, everywhere_alone, id, in_time, median, numbered
 const PEERS: usize = 50;
 const STALL: Duration = Duration::from_secs(2);
 
+/// Much longer than that, so that it shows which of the two ends a peer.
+const GIVE_UP: Duration = Duration::from_secs(8);
+
 /// A node on a thread of its own, which can be stopped in the middle of everything.
 struct Freezer {
     freeze: tokio::sync::oneshot::Sender<()>,
@@ -60,7 +63,7 @@ fn forty_nine_go_on_beside_one_that_has_stopped() {
     everywhere_alone(|world| async move {
         // Full before the time-out on a slow machine, too.
         let limits = Limits { queue_messages: 4, ..Limits::default() };
-        let config = Config { limits, stall_timeout: STALL, ping_timeout: Duration::from_secs(30), ..world.config() };
+        let config = Config { limits, stall_timeout: STALL, ping_timeout: GIVE_UP, ..world.config() };
         let mut hub = world.host_with(config).await;
         let _at_hub = hub.hold("/x", ProtocolKind::Optional);
         let mut peers = Vec::new();
@@ -98,7 +101,11 @@ fn forty_nine_go_on_beside_one_that_has_stopped() {
             assert!(world.runtime.now() - stopped < 10 * STALL, "it is still a peer");
         };
         let took = world.runtime.now() - stopped;
-        assert_eq!(reason, DisconnectReason::Stalled);
+        // The system of a process that stands still goes on to acknowledge what it gets over tcp, and Linux tells. Over quic
+        // nobody is left to do so: the peer is silent, as after a cut.
+        let acknowledges = cfg!(target_os = "linux") && world.transport != Transport::Quic;
+        assert_eq!(reason, if acknowledges { DisconnectReason::Stalled } else { DisconnectReason::PingTimeout });
+        assert!(!acknowledges || took < GIVE_UP, "{took:?}");
         assert!(took >= STALL / 2, "{took:?}");
         assert!(skipped > 0, "nobody was named");
         let (before, after) = (median(before), median(after));

@@ -18,7 +18,7 @@ use super::streams::{Headed, MAX_PENDING_HEADERS, PendingHeaders, read_header};
 use super::{Leave, Outcome, Peer, disconnect_reason};
 use crate::control::{Control, ControlMessage, MAX_CONTROL_MESSAGE, Violation};
 use crate::header::{StreamKind, stream_code};
-use crate::ping::{Due, Ping, PingTimes};
+use crate::ping::{Due, Ping};
 use crate::pool::Shared;
 use crate::{Offence, PoolConfig};
 
@@ -62,7 +62,6 @@ enum Event {
     Header(Option<Headed>),
     Requests,
     Timer,
-    PingTaken,
     Other,
 }
 
@@ -72,11 +71,9 @@ impl Session {
         inbox.set_max_message(MAX_CONTROL_MESSAGE);
         let config = pool.config.clone();
         let now = pool.runtime.now();
-        let times =
-            PingTimes { interval: config.ping_interval, timeout: config.ping_timeout, stall: config.stall_timeout };
         Self {
             control: Control::new(peer.id() < pool.own_id, now),
-            ping: Ping::new(times, FIRST_PING, now),
+            ping: Ping::new(config.ping_times(), FIRST_PING, now, peer.connection.liveness()),
             headers: PendingHeaders::new(),
             discards: Pending::new(),
             drain: None,
@@ -124,7 +121,6 @@ impl Session {
                 stream = peer.connection.accept_stream(), if self.headers.len() < MAX_PENDING_HEADERS => {
                     Event::Stream(stream)
                 }
-                _ = peer.control.flush(), if self.ping.is_waiting_for_transport() => Event::PingTaken,
                 () = poll_fn(|cx| drain.as_mut().map_or(Poll::Pending, |drain| drain.poll_read(cx))) => Event::Other,
                 Some(()) = self.discards.next(), if !self.discards.is_empty() => Event::Other,
             };
@@ -177,10 +173,6 @@ impl Session {
             }
             Event::Requests => self.requests(),
             Event::Timer => self.timer(),
-            Event::PingTaken => {
-                self.ping.taken(self.now(), self.peer.connection.bytes_received());
-                None
-            }
             Event::Other => None,
         }
     }
@@ -205,7 +197,10 @@ impl Session {
             Err(Violation(what)) => return self.violation(&what),
         };
         match message {
-            ControlMessage::Ping(number) => self.say(&ControlMessage::Pong(number)),
+            ControlMessage::Ping(number) => {
+                self.ping.pinged(now);
+                self.say(&ControlMessage::Pong(number));
+            }
             ControlMessage::Pong(number) if self.ping.pong(now, number) => {
                 self.peer.core.probed();
                 self.ping.rtt().into_iter().for_each(|rtt| self.peer.core.set_rtt(rtt));
@@ -328,8 +323,11 @@ impl Session {
         if self.drain.is_some() {
             return None;
         }
+        if self.ping.is_unanswered() {
+            self.peer.connection.probe_liveness();
+        }
         let runtime = self.peer.core.runtime.clone();
-        match self.ping.poll(self.now(), self.peer.connection.bytes_received(), || runtime.random_u64())? {
+        match self.ping.poll(self.now(), self.peer.connection.liveness(), || runtime.random_u64())? {
             Due::Send(number) => {
                 self.say(&ControlMessage::Ping(number));
                 None

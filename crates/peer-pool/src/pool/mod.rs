@@ -76,6 +76,10 @@ impl PeerPool {
         net.budget = budget.clone();
         net.dial_timeout = config.dial_timeout;
         net.accept_timeout = config.handshake_timeout;
+        // Pings keep a connection, and decide when it is given up: quic itself must not do so before.
+        let times = config.ping_times();
+        net.idle_timeout = times.give_up() + 2 * times.tick();
+        net.keep_alive = None;
         let transports = Transports::new(runtime.clone(), net);
         let changes = access.changes();
         let key_pair = key_pair.clone();

@@ -20,6 +20,10 @@ impl Core {
     pub(in crate::mux) fn on_data_header(&mut self, header: Header) -> Result<Delivery, Violation> {
         // The credit that is given back for data waits as other answers do.
         self.check_answers()?;
+        if !self.accepted {
+            let left = self.early_left_there.checked_sub(header.len);
+            self.early_left_there = left.ok_or(Violation("more data than a remote may send before it is accepted"))?;
+        }
         let Some(State { recv, .. }) = self.known(header.stream)? else { return Ok(Delivery::Discard) };
         recv.credit = recv.credit.checked_sub(header.len).ok_or(Violation("more data than was granted"))?;
         match recv.end {
@@ -101,6 +105,19 @@ impl Core {
                 let reason = payload.get(4..).unwrap_or_default();
                 self.fail(CloseReason::from_remote(number, reason));
             }
+            Kind::Ping => self.out.control(Kind::Pong, 0, &number.to_be_bytes()),
+            Kind::Pong => {
+                let now = self.clock.now();
+                if !self.rtt.end(now, number) {
+                    return Err(Violation("an answer that nobody asked for"));
+                }
+            }
+            Kind::Accepted => {
+                if std::mem::replace(&mut self.accepted_there, true) {
+                    return Err(Violation("it accepted this side twice"));
+                }
+                self.wake.extend(self.streams.values_mut().filter_map(|state| state.send.waker.take()));
+            }
             Kind::Data | Kind::DataFin => debug_assert!(false, "data frames do not come here"),
         }
         self.check_answers()
@@ -111,7 +128,8 @@ impl Core {
             return Err(Violation("a stream opened out of order"));
         }
         self.last_remote = id;
-        if self.inbound >= self.limits.inbound_streams || self.end.is_some() {
+        let most = if self.accepted { self.limits.inbound_streams } else { self.limits.early_streams };
+        if self.inbound >= most || self.end.is_some() {
             self.out.control(Kind::Refuse, id, &[]);
         } else {
             self.inbound += 1;

@@ -6,13 +6,16 @@ mod invariants;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 pub(super) use self::incoming::Delivery;
 use super::Side;
-use super::frame::{Kind, MAX_DATA, Violation};
+use super::clock::Clock;
+use super::frame::{EARLY_BYTES, Kind, MAX_DATA, Violation};
 use super::out::Out;
+use super::rtt::Rtt;
 use super::stream::{Recv, Send};
 use crate::error::VIOLATION_CODE;
 use crate::message::MAX_LENGTH_BYTES;
@@ -23,6 +26,8 @@ use crate::{CloseReason, Error, Result};
 pub(super) struct Limits {
     /// Streams that the remote may have open.
     pub(super) inbound_streams: u32,
+    /// The same until the remote is [accepted](Core::accepted).
+    pub(super) early_streams: u32,
     /// Bytes that each side may send on a new stream at once. The same on both sides.
     pub(super) initial_credit: u32,
     /// Bytes that a stream may always receive unread, at least `initial_credit`.
@@ -36,6 +41,15 @@ pub(super) struct Limits {
 pub(super) struct Core {
     side: Side,
     limits: Limits,
+    pub(super) clock: Clock,
+    rtt: Rtt,
+    /// The remote was accepted here: it may have all that `limits` allow.
+    accepted: bool,
+    /// The remote has accepted this side.
+    accepted_there: bool,
+    /// Bytes that may be sent, and that may come, before that.
+    early_left: u32,
+    early_left_there: u32,
     streams: BTreeMap<u32, State>,
     next_local: u32,
     last_remote: u32,
@@ -61,10 +75,16 @@ struct State {
 }
 
 impl Core {
-    pub(super) fn new(side: Side, limits: Limits) -> Self {
+    pub(super) fn new(side: Side, limits: Limits, clock: Clock) -> Self {
         Self {
             side,
             limits,
+            clock,
+            rtt: Rtt::default(),
+            accepted: false,
+            accepted_there: false,
+            early_left: EARLY_BYTES,
+            early_left_there: EARLY_BYTES,
             streams: BTreeMap::new(),
             next_local: side.first_stream(),
             last_remote: 0,
@@ -115,7 +135,12 @@ impl Core {
             }
             return Poll::Pending;
         }
-        let len = frame_len(chunks).min(send.credit as usize);
+        let mut len = frame_len(chunks).min(send.credit as usize);
+        if !self.accepted_there {
+            len = len.min(self.early_left as usize);
+            // `len` is at most what is left.
+            self.early_left -= len as u32;
+        }
         if len == 0 {
             send.waker = Some(cx.waker().clone());
             return Poll::Pending;
@@ -164,10 +189,13 @@ impl Core {
         let Some(State { recv, .. }) = self.streams.get_mut(&id) else { return Poll::Ready(Ok(None)) };
         if let Some(chunk) = recv.inbox.pop() {
             self.unread -= chunk.len();
-            if let Some(credit) = recv.on_read(chunk.len(), &mut self.shared_window)
-                && self.end.is_none()
-            {
+            if recv.on_read(chunk.len()) && self.end.is_none() {
+                let now = self.clock.now();
+                let credit = recv.grant(now, self.rtt.shortest(), &mut self.shared_window);
                 self.out.control(Kind::Window, id, &credit.to_be_bytes());
+                if let Some(number) = self.rtt.begin(now) {
+                    self.out.control(Kind::Ping, 0, &number.to_be_bytes());
+                }
             }
             return Poll::Ready(Ok(Some(chunk)));
         }
@@ -184,6 +212,18 @@ impl Core {
         recv.waited = true;
         recv.waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// The remote is accepted: from now on it may have all that the limits allow.
+    pub(super) fn accepted(&mut self) {
+        if !std::mem::replace(&mut self.accepted, true) && self.end.is_none() {
+            self.out.control(Kind::Accepted, 0, &[]);
+        }
+    }
+
+    /// The shortest round-trip time that was measured lately.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.rtt.shortest()
     }
 
     /// Reads no more.
@@ -244,6 +284,7 @@ impl Core {
 
     #[cfg(test)]
     pub(super) fn grant(&mut self, id: u32, credit: u32) {
+        self.accepted_there = true;
         self.streams.get_mut(&id).expect("a stream").send.credit += credit;
     }
 

@@ -13,17 +13,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
-use p2p_core::{ByteBudget, Reservation};
+use p2p_core::{ByteBudget, Reservation, Runtime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 pub(super) use self::run::{Driven, run};
+use super::clock::Clock;
 use super::core::{Core, Limits};
 use super::decoder::Decoder;
 use super::frame::{INITIAL_CREDIT, Violation};
 use super::{MuxIo, Side};
 use crate::message::Flusher;
-use crate::{CloseReason, NetConfig};
+use crate::{CloseReason, EarlyStreams, NetConfig};
 
 /// Reads in one turn of the driver, so that one connection does not keep a thread to itself.
 const READS_PER_TURN: usize = 16;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) opened: Notify,
     pub(super) ended: Notify,
     received: AtomicU64,
+    /// How often the remote's system has answered, seen by other means than bytes that came.
+    answers: AtomicU64,
     /// The driver reads no more until something is read out of the streams, or the budget has room.
     paused: AtomicBool,
     budget: ByteBudget,
@@ -66,6 +69,8 @@ struct Io {
     made_room: bool,
     /// The stream may hold written bytes back (TLS records).
     needs_flush: bool,
+    /// The last write found the socket full.
+    blocked: bool,
     decoder: Decoder,
     reserved: Option<Reservation>,
 }
@@ -76,9 +81,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(io: Box<dyn MuxIo>, side: Side, config: &NetConfig) -> Self {
+    pub(super) fn new(io: Box<dyn MuxIo>, side: Side, config: &NetConfig, runtime: &Arc<dyn Runtime>) -> Self {
+        let early = config.early_streams.as_ref();
         let limits = Limits {
             inbound_streams: config.max_inbound_streams,
+            early_streams: early.map_or(u32::MAX, EarlyStreams::get).min(config.max_inbound_streams),
             initial_credit: INITIAL_CREDIT,
             stream_window: config.stream_window.max(INITIAL_CREDIT),
             shared_window: config.connection_window,
@@ -88,16 +95,22 @@ impl Shared {
             batch: VecDeque::new(),
             made_room: false,
             needs_flush: false,
+            blocked: false,
             decoder: Decoder::new(),
             reserved: None,
         };
+        let mut core = Core::new(side, limits, Clock::Runtime(runtime.clone()));
+        if early.is_none() {
+            core.accepted();
+        }
         Self {
-            core: Mutex::new(Core::new(side, limits)),
+            core: Mutex::new(core),
             io: Mutex::new(io),
             flusher: Flusher::new(),
             opened: Notify::new(),
             ended: Notify::new(),
             received: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             budget: config.budget.clone(),
             lingering: config.lingering.clone(),
@@ -116,6 +129,20 @@ impl Shared {
 
     pub(super) fn bytes_received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn liveness(&self) -> u64 {
+        self.bytes_received() + self.answers.load(Ordering::Relaxed)
+    }
+
+    /// The remote's system has acknowledged something, or said that it has no room.
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the socket takes nothing now.
+    pub(super) fn is_blocked(&self) -> bool {
+        lock(&self.io).blocked
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -172,7 +199,15 @@ impl Shared {
                 many => stream.as_mut().poll_write(cx, &many[0]),
             };
 
-            let mut written = std::task::ready!(written)?;
+            let Poll::Ready(written) = written else {
+                io.blocked = true;
+                return Poll::Pending;
+            };
+            let mut written = written?;
+            if std::mem::take(&mut io.blocked) {
+                // A full socket takes bytes again when earlier ones were acknowledged.
+                self.answered();
+            }
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

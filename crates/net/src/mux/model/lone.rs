@@ -1,6 +1,7 @@
 //! One side, and a remote that keeps no rule.
 
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -52,6 +53,8 @@ impl Lone {
             Op::Reset { stream } => nth(stream).into_iter().for_each(|id| core.reset(id, 1)),
             Op::Stop { stream } => nth(stream).into_iter().for_each(|id| core.stop(id, 1)),
             Op::Urgent { stream, urgent } => nth(stream).into_iter().for_each(|id| core.set_urgent(id, urgent)),
+            Op::Trust => core.accepted(),
+            Op::Pass { ms } => core.clock.advance(Duration::from_millis(ms)),
             Op::Close => core.close(1, "enough"),
             Op::Transmit => {
                 self.calls = 0;

@@ -2,12 +2,14 @@
 
 mod identity;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use p2p_core::{Runtime, SmolRuntime, TaskGroup, TokioRuntime};
-use p2p_net::{Connection, Endpoint, Listener, NetConfig, Stream, Transport, Transports};
+use p2p_net::{Connection, Endpoint, Listener, NetConfig, SendStream, Stream, Transport, Transports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) use identity::tls_configs;
@@ -113,4 +115,25 @@ pub(crate) async fn echo(near: &mut Stream, far: &mut Stream, text: &[u8]) {
     let mut back = vec![0; text.len()];
     near.read_exact(&mut back).await.unwrap();
     assert_eq!(back, text);
+}
+
+/// Writes until the stream takes no more and the last that was taken has had its time to be sent; something at least.
+pub(crate) async fn fill(send: &mut SendStream) -> usize {
+    let chunk = Bytes::from_static(&[0; 1 << 16]);
+    send.write_all_bytes(chunk.slice(..1)).await.unwrap();
+    let mut written = 1;
+    let mut idle = 0;
+    while idle < 1000 {
+        let mut chunks = [chunk.clone()];
+        let taken = poll_fn(|cx| Poll::Ready(send.poll_write_chunks(cx, &mut chunks))).await;
+        match taken {
+            Poll::Ready(taken) => {
+                written += taken.unwrap();
+                idle = 0;
+            }
+            Poll::Pending => idle += 1,
+        }
+        tokio::task::yield_now().await;
+    }
+    written
 }
