@@ -2,6 +2,7 @@
 
 mod figure;
 pub mod framed;
+pub mod line;
 mod measure;
 mod scenario;
 pub mod silent;
