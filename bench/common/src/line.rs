@@ -16,6 +16,9 @@ pub const FAR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Names the socket at which a program's line is controlled.
 pub const CONTROL: &str = "BENCH_LINE";
 
+/// Names the namespace of the second host, where a scenario has two.
+pub const FAR_HOST: &str = "BENCH_FAR_HOST";
+
 /// Says that long runs are to be short, for trying them out.
 pub const QUICK: &str = "BENCH_QUICK";
 

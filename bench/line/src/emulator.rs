@@ -143,7 +143,8 @@ impl Emulator {
 
     /// Waits for a packet, a command, or the time of the next packet; says which of the first two there are.
     fn wait(&self) -> Result<(bool, bool)> {
-        let next = [&self.up, &self.down].into_iter().filter_map(|way| way.travelling.front()).map(|(at, ..)| *at).min();
+        let next =
+            [&self.up, &self.down].into_iter().filter_map(|way| way.travelling.front()).map(|(at, ..)| *at).min();
         let timeout = next.map(|at| TimeSpec::from_duration(at.saturating_sub(self.started.elapsed())));
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![readable(self.queue.as_fd()), readable(self.control.as_fd())];

@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
+    sockopt,
 };
 
 use crate::{Result, packet};
@@ -225,7 +226,9 @@ mod tests {
         message(&mut buffer, MSG_PACKET, 0, &[(PAYLOAD, b"second")]);
         assert_eq!(buffer.len() % 4, 0);
         let read: Vec<_> = Messages(&buffer)
-            .map(|(kind, body)| (kind, Attributes(&body[4..]).map(|(kind, value)| (kind, value.to_vec())).collect::<Vec<_>>()))
+            .map(|(kind, body)| {
+                (kind, Attributes(&body[4..]).map(|(kind, value)| (kind, value.to_vec())).collect::<Vec<_>>())
+            })
             .collect();
         let first = vec![(PACKET_HDR, vec![0, 0, 0, 9, 1]), (PAYLOAD, b"first".to_vec())];
         assert_eq!(read, [(MSG_PACKET, first), (MSG_PACKET, vec![(PAYLOAD, b"second".to_vec())])]);
