@@ -137,7 +137,22 @@ impl Times {
 
     /// What began then has ended.
     pub fn add(&mut self, start: Instant) {
-        self.0.push(start.elapsed());
+        self.push(start.elapsed());
+    }
+
+    /// Something has taken so long.
+    pub fn push(&mut self, took: Duration) {
+        self.0.push(took);
+    }
+
+    /// The slowest in ms; 0 without any.
+    pub fn slowest_ms(&self) -> f64 {
+        self.0.iter().max().map_or(0.0, |slowest| slowest.as_secs_f64() * 1e3)
+    }
+
+    /// The median in ms.
+    pub fn median_ms(self) -> f64 {
+        self.median_us() / 1e3
     }
 
     /// The median in µs.

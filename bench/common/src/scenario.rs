@@ -1,6 +1,11 @@
 //! What can be measured, over what, and how much of it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::line::Shape;
+use crate::lines::{CONNECTS, ROUNDS};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,6 +41,41 @@ pub enum Scenario {
     SlowHandshake,
     /// Questions of the DHT that one node answers, per second.
     Lookup,
+    /// On a long line: from the dial to the first echo, in ms.
+    Dial,
+    /// 64 KiB one way on a long line of some bandwidth: Mbit/s.
+    Fill,
+    /// The same on a node's hundredth connection.
+    Hundredth,
+    /// The same on a longer line of more bandwidth.
+    LongFat,
+    /// The same on a short line of much bandwidth.
+    Gigabit,
+    /// 64 B there and back while 64 KiB of another protocol fill a line of little bandwidth: the median in ms.
+    Thin,
+    /// Connects on a line that loses packets: how many of a hundred give an echo in time.
+    Lossy,
+    /// A hub on a line of little bandwidth gives 200 messages of 1 KiB to each of 50 peers: peers that get all of them.
+    Uplink,
+    /// Nothing passes for a while: how many connections of a hundred live on.
+    Outage,
+    /// A peer is killed and starts anew: seconds until it is connected again.
+    Restart,
+    /// A peer that was dialed gets another address: seconds until it is connected again.
+    Moved,
+    /// A node starts on a long line: ms until the first echo of a peer that it knows by its id only.
+    Find,
+}
+
+/// Where a scenario runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Place {
+    /// On loopback as it is.
+    Loopback,
+    /// On a long line: `bench --line`.
+    Line(Shape),
+    /// On two hosts with a cable between them, of which one moves: with `--line` too.
+    TwoHosts,
 }
 
 /// What a figure is compared with.
@@ -48,7 +88,7 @@ pub enum Against {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 27] = [
         Self::Rtt,
         Self::Small,
         Self::Bulk,
@@ -64,6 +104,18 @@ impl Scenario {
         Self::Stalled,
         Self::SlowHandshake,
         Self::Lookup,
+        Self::Dial,
+        Self::Fill,
+        Self::Hundredth,
+        Self::LongFat,
+        Self::Gigabit,
+        Self::Thin,
+        Self::Lossy,
+        Self::Uplink,
+        Self::Outage,
+        Self::Restart,
+        Self::Moved,
+        Self::Find,
     ];
 
     pub fn name(self) -> &'static str {
@@ -83,6 +135,18 @@ impl Scenario {
             Self::Stalled => "stalled",
             Self::SlowHandshake => "slowhandshake",
             Self::Lookup => "lookup",
+            Self::Dial => "dial",
+            Self::Fill => "fill",
+            Self::Hundredth => "hundredth",
+            Self::LongFat => "longfat",
+            Self::Gigabit => "gigabit",
+            Self::Thin => "thin",
+            Self::Lossy => "lossy",
+            Self::Uplink => "uplink",
+            Self::Outage => "outage",
+            Self::Restart => "restart",
+            Self::Moved => "moved",
+            Self::Find => "find",
         }
     }
 
@@ -98,29 +162,82 @@ impl Scenario {
             Self::Connect | Self::Connect64 => "connections/s",
             Self::Fanout | Self::Fanout500 | Self::Fanout2000 => "delivered/s",
             Self::Conns | Self::Conns5000 => "KiB/pair",
-            Self::Hol | Self::Stalled => "%",
-            Self::Busy => "ms",
+            Self::Hol | Self::Stalled | Self::Lossy | Self::Outage => "%",
+            Self::Busy | Self::Dial | Self::Thin | Self::Find => "ms",
             Self::SlowHandshake => "×",
             Self::Lookup => "answers/s",
+            Self::Fill | Self::Hundredth | Self::LongFat | Self::Gigabit => "Mbit/s",
+            Self::Uplink => "peers",
+            Self::Restart | Self::Moved => "s",
         }
     }
 
     pub fn against(self) -> Against {
         match self {
             Self::Hol | Self::Busy | Self::Stalled | Self::SlowHandshake | Self::Lookup => Against::Itself,
+            Self::Restart | Self::Moved | Self::Find => Against::Itself,
             _ => Against::Raw,
         }
     }
 
     /// Whether a smaller figure is the better one.
     pub fn less_is_better(self) -> bool {
-        matches!(self, Self::Rtt | Self::Conns | Self::Conns5000 | Self::Busy | Self::SlowHandshake)
+        matches!(
+            self,
+            Self::Rtt
+                | Self::Conns
+                | Self::Conns5000
+                | Self::Busy
+                | Self::SlowHandshake
+                | Self::Dial
+                | Self::Thin
+                | Self::Restart
+                | Self::Moved
+                | Self::Find
+        )
+    }
+
+    /// Where it runs.
+    pub fn place(self) -> Place {
+        Place::Line(match self {
+            Self::Dial | Self::Find => Shape::rtt(100.0),
+            Self::Fill | Self::Hundredth => Shape::rtt(100.0).mbit(100.0).queue(100.0),
+            Self::LongFat => Shape::rtt(200.0).mbit(200.0).queue(100.0),
+            Self::Gigabit => Shape::rtt(20.0).mbit(1_000.0).queue(100.0),
+            Self::Thin => Shape::rtt(50.0).mbit_up(1.0).queue(500.0),
+            Self::Lossy => Shape::rtt(50.0).loss(10.0),
+            // The hub listens at the far end.
+            Self::Uplink => Shape::rtt(50.0).mbit_down(10.0).queue(100.0),
+            // Enough to fill windows, and not the machine.
+            Self::Outage => Shape::rtt(50.0).mbit(20.0).queue(100.0),
+            Self::Restart => Shape::rtt(20.0),
+            Self::Moved => return Place::TwoHosts,
+            _ => return Place::Loopback,
+        })
+    }
+
+    /// Mbit/s of its line from the dialer to the listener; 0 is unlimited.
+    pub fn mbit(self) -> f64 {
+        if let Place::Line(shape) = self.place() { shape.up.mbit } else { 0.0 }
+    }
+
+    /// A run that takes longer has come to a standstill.
+    pub fn limit(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Lossy => 400,
+            Self::Outage => 300,
+            Self::Thin | Self::Uplink | Self::Restart | Self::Moved | Self::Find => 240,
+            _ => 90,
+        })
     }
 
     /// Peers of a hub, connections held, or connections in flight.
     pub fn width(self) -> usize {
         match self {
-            Self::Fanout | Self::Stalled => 50,
+            Self::Fanout | Self::Stalled | Self::Uplink => 50,
+            Self::Hundredth => 100,
+            Self::Find => 30,
+            Self::Outage => 3,
             Self::Fanout500 => 500,
             Self::Fanout2000 => 2_000,
             Self::Connect64 => 64,
@@ -152,6 +269,10 @@ impl Scenario {
             Self::Stalled => 4_000,
             Self::SlowHandshake => 100,
             Self::Lookup => 50_000,
+            Self::Dial | Self::Lossy => CONNECTS,
+            Self::Uplink => self.width() * ROUNDS,
+            Self::Fill | Self::Hundredth | Self::LongFat | Self::Gigabit | Self::Thin => 1,
+            Self::Outage | Self::Restart | Self::Moved | Self::Find => 1,
         }
     }
 }

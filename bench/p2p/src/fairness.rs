@@ -7,10 +7,10 @@ use std::time::Instant;
 use bench_common::{Measured, Times, Transport, turns};
 use bytes::Bytes;
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, Error, Node, PeerId};
+use p2p::{Error, Node, PeerId};
 
 use crate::messages::ask;
-use crate::nodes::{Echo, Manual, accepted, client, config, node, protocol_id, server};
+use crate::nodes::{Echo, Manual, accepted, client, client_config, config, node, protocol_id, server};
 
 /// The other protocol: one that nobody reads in [`hol`], and one that fills the connection in [`busy`].
 struct Other(PeerConn);
@@ -66,7 +66,7 @@ pub async fn hol(count: usize, transport: Transport) -> Measured {
     let mut pairs = Vec::new();
     for stalled in [false, true] {
         let server = node(config(transport));
-        let client = node(Config { listen_endpoints: Vec::new(), ..config(transport) });
+        let client = node(client_config(transport));
         for node in [&server, &client] {
             node.attach_protocol(Manual).unwrap();
             node.attach_protocol(Other).unwrap();
@@ -83,24 +83,38 @@ pub async fn hol(count: usize, transport: Transport) -> Measured {
     turns(async || rate(&pairs[0]).await, async || rate(&pairs[1]).await).await
 }
 
-/// A message there and back of one protocol while another one fills the same connection.
-pub async fn busy(count: usize, transport: Transport) -> Measured {
+/// Two protocols on one connection.
+pub struct TwoProtocols {
+    /// The dialer's and the listener's end of the other protocol, and of the one that is measured.
+    pub conns: [PeerConn; 4],
+    _nodes: [Arc<Node>; 2],
+}
+
+/// Two nodes that speak both; the listener speaks `protocol` as what is measured.
+pub async fn two_protocols<P: Protocol>(transport: Transport, protocol: fn(PeerConn) -> P) -> TwoProtocols {
     let server = node(config(transport));
-    server.attach_protocol(Echo).unwrap();
-    let client = node(Config { listen_endpoints: Vec::new(), ..config(transport) });
+    server.attach_protocol(protocol).unwrap();
+    let client = node(client_config(transport));
     client.attach_protocol(Manual).unwrap();
     for node in [&server, &client] {
         node.attach_protocol(Other).unwrap();
         node.run().await.unwrap();
     }
     let peer = client.connect(&server.listen_endpoints()[0]).await.unwrap();
-    accepted(&server, &client).await;
+    let far = accepted(&server, &client).await;
     let full = client.conn(&peer, &Other::id()).unwrap();
     let end = server.conn(&client.peer_id(), &Other::id()).unwrap();
+    let near = client.conn(&peer, &protocol_id()).unwrap();
+    TwoProtocols { conns: [full, end, near, far], _nodes: [server, client] }
+}
+
+/// A message there and back of one protocol while another one fills the same connection.
+pub async fn busy(count: usize, transport: Transport) -> Measured {
+    let both = two_protocols(transport, Echo).await;
+    let [full, end, near, _] = both.conns.clone();
     let message = Bytes::from(vec![7; 64 << 10]);
     tokio::spawn(async move { while full.send(message.clone()).await.is_ok() {} });
     tokio::spawn(async move { while end.recv().await.is_ok() {} });
-    let near = client.conn(&peer, &protocol_id()).unwrap();
     let message = Bytes::from(vec![7; 64]);
     let asking = tokio::spawn(Times::within_limit(count, move || ask(near.clone(), message.clone())));
     asking.await.unwrap().late_ms()

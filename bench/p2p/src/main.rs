@@ -5,6 +5,7 @@ mod connect;
 mod conns;
 mod fairness;
 mod fanout;
+mod lines;
 mod lookup;
 mod messages;
 mod nodes;
@@ -30,6 +31,15 @@ fn main() {
             Scenario::Stalled => fairness::stalled(count, width, transport).await,
             Scenario::SlowHandshake => silent::slow_handshake(count, width, transport).await,
             Scenario::Lookup => lookup::lookup(count, transport).await,
+            Scenario::Dial => lines::dial(transport).await,
+            Scenario::Fill | Scenario::Hundredth | Scenario::LongFat | Scenario::Gigabit => {
+                lines::fill(scenario, transport).await
+            }
+            Scenario::Thin => lines::thin(transport).await,
+            Scenario::Lossy => lines::lossy(transport).await,
+            Scenario::Uplink => lines::uplink(width, transport).await,
+            Scenario::Outage => lines::outage(width, transport).await,
+            Scenario::Restart | Scenario::Moved | Scenario::Find => return Err("not yet".into()),
         })
     });
 }

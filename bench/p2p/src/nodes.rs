@@ -1,8 +1,10 @@
 //! Nodes to measure with, and what they speak.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bench_common::Transport;
+use bench_common::line::listen_ip;
 use p2p::endpoint::Endpoint;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
@@ -56,7 +58,7 @@ impl Protocol for Manual {
 }
 
 pub fn config(transport: Transport) -> Config {
-    let listen = format!("{}://127.0.0.1:0", transport.name()).parse().unwrap();
+    let listen = format!("{}://{}:0", transport.name(), listen_ip()).parse().unwrap();
     set(Config { listen_endpoints: vec![listen], inbound_slots: 100_000, outbound_slots: 100_000, ..Config::default() })
 }
 
@@ -96,8 +98,13 @@ pub async fn server<P: Protocol>(transport: Transport, protocol: fn(PeerConn) ->
     (node, endpoint)
 }
 
+/// Of one that only dials.
+pub fn client_config(transport: Transport) -> Config {
+    Config { listen_endpoints: Vec::new(), ..config(transport) }
+}
+
 pub async fn client(transport: Transport) -> Arc<Node> {
-    let node = node(Config { listen_endpoints: Vec::new(), ..config(transport) });
+    let node = node(client_config(transport));
     node.attach_protocol(Manual).unwrap();
     node.run().await.unwrap();
     node
@@ -108,7 +115,8 @@ pub async fn accepted(server: &Node, client: &Node) -> PeerConn {
     loop {
         match server.conn(&client.peer_id(), &protocol_id()) {
             Some(conn) => return conn,
-            None => tokio::task::yield_now().await,
+            // Beside a long line, waiting must not take its time.
+            None => tokio::time::sleep(Duration::from_micros(200)).await,
         }
     }
 }

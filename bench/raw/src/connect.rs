@@ -27,7 +27,8 @@ pub async fn connect<T: Stack>(stack: T, count: usize, in_flight: usize) -> Meas
     .await
 }
 
-async fn serve<T: Stack>(stack: Arc<T>) {
+/// Echoes a message on each connection.
+pub async fn serve<T: Stack>(stack: Arc<T>) {
     loop {
         let incoming = stack.incoming().await;
         let stack = stack.clone();

@@ -2,6 +2,7 @@
 
 mod connect;
 mod conns;
+mod lines;
 mod stack;
 mod tls;
 
@@ -52,5 +53,16 @@ async fn measure<T: Stack>(stack: T, scenario: Scenario, transport: Transport) -
         }
         Scenario::SlowHandshake => return Err("raw sockets bound nothing: nothing to compare".into()),
         Scenario::Lookup => return Err("raw sockets have no DHT".into()),
+        Scenario::Dial => lines::dial(stack).await,
+        Scenario::Fill | Scenario::Hundredth | Scenario::LongFat | Scenario::Gigabit => {
+            lines::fill(&stack, scenario).await
+        }
+        Scenario::Thin => lines::thin(&stack).await,
+        Scenario::Lossy => lines::lossy(stack).await,
+        Scenario::Uplink => lines::uplink(&stack, width).await,
+        Scenario::Outage => lines::outage(&stack, width).await,
+        Scenario::Restart | Scenario::Moved | Scenario::Find => {
+            return Err("raw sockets keep no peers: nothing to compare".into());
+        }
     })
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bench_common::framed::{self, Ends};
+use bench_common::line::{NEAR, listen_ip};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
@@ -52,7 +53,7 @@ pub struct Tcp {
 
 impl Tcp {
     pub async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((listen_ip(), 0)).await.unwrap();
         let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         Self { addr: listener.local_addr().unwrap(), listener, key }
     }
@@ -129,11 +130,11 @@ pub struct Quic {
 
 impl Quic {
     pub fn new() -> Self {
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let [near, far] = [NEAR.into(), listen_ip()].map(|ip| SocketAddr::new(ip, 0));
         let server = quinn::crypto::rustls::QuicServerConfig::try_from(tls::server()).unwrap();
         let client = quinn::crypto::rustls::QuicClientConfig::try_from(tls::client()).unwrap();
-        let server = quinn::Endpoint::server(quinn::ServerConfig::with_crypto(Arc::new(server)), any).unwrap();
-        let mut endpoint = quinn::Endpoint::client(any).unwrap();
+        let server = quinn::Endpoint::server(quinn::ServerConfig::with_crypto(Arc::new(server)), far).unwrap();
+        let mut endpoint = quinn::Endpoint::client(near).unwrap();
         endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(client)));
         Self { client: endpoint, server }
     }

@@ -4,6 +4,7 @@ mod child;
 mod goals;
 mod machine;
 mod options;
+mod place;
 mod plot;
 mod programs;
 mod progress;
@@ -27,7 +28,7 @@ use self::options::Options;
 use self::results::{Outcome, Results};
 use self::stack::Stack;
 
-type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
+type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
     let options = match Options::parse(env::args_os()) {
@@ -48,6 +49,16 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<ExitCode> {
+    if options.line {
+        let lacking = bench_line::lacking();
+        if !lacking.is_empty() {
+            println!("skipped: long lines need {}, which is lacking here", lacking.join(", "));
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    if options.selftest {
+        return selftest();
+    }
     let bench = folder();
     let mut children = Children::new();
     children.heed_ctrl_c()?;
@@ -86,6 +97,15 @@ fn bench(options: &Options) -> Result<ExitCode> {
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::FAILURE,
     })
+}
+
+/// Looks whether lines are what they are asked to be.
+fn selftest() -> Result<ExitCode> {
+    let good = bench_line::selftest(|check| {
+        let mark = if check.is_good() { "ok  " } else { "FAIL" };
+        println!("{mark} {}: {:.4} (expected {} to {})", check.what, check.value, check.from, check.to);
+    })?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Adds to `results.json` and makes the page and the plots from all that it has then.

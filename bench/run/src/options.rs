@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use bench_common::{Scenario, Transport};
+use bench_common::{Place, Scenario, Transport};
 use lexopt::{Arg, ValueExt};
 
 use crate::Result;
@@ -22,6 +22,12 @@ pub struct Options {
     pub write: bool,
     /// What a setting of p2p does, in place of what the stacks do.
     pub setting: Option<Setting>,
+    /// On long lines, in place of loopback.
+    pub line: bool,
+    /// Shorter runs, for trying out.
+    pub quick: bool,
+    /// Whether the lines are what they are asked to be, in place of what the stacks do.
+    pub selftest: bool,
 }
 
 impl Options {
@@ -30,17 +36,21 @@ impl Options {
     /// # Errors
     /// Says which names there are when one is not known.
     pub fn parse(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Option<Self>> {
-        let (mut scenarios, mut stacks, mut transports) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut named, mut stacks, mut transports) = (Vec::new(), Vec::new(), Vec::new());
         let (mut repetitions, mut write, mut setting) = (REPETITIONS, false, None);
+        let [mut line, mut quick, mut selftest] = [false; 3];
         let mut args = lexopt::Parser::from_iter(args);
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Short('h') | Arg::Long("help") => return Ok(None),
-                Arg::Value(names) => scenarios.extend(list(&names.string()?, &SCENARIOS)?),
+                Arg::Value(names) => named.push(names.string()?),
                 Arg::Long("stack") => stacks.extend(list(&args.value()?.string()?, &STACKS)?),
                 Arg::Long("transport") => transports.extend(list(&args.value()?.string()?, &TRANSPORTS)?),
                 Arg::Long("repetitions") => repetitions = args.value()?.parse()?,
                 Arg::Long("write") => write = true,
+                Arg::Long("line") => line = true,
+                Arg::Long("quick") => quick = true,
+                Arg::Long("selftest") => selftest = true,
                 Arg::Long("set") => setting = Some(Setting::parse(&args.value()?.string()?)?),
                 other => return Err(format!("{}: see --help", other.unexpected()).into()),
             }
@@ -48,43 +58,69 @@ impl Options {
         if repetitions == 0 {
             return Err("--repetitions: once at least".into());
         }
+        if (quick || selftest) && !line {
+            return Err("--quick and --selftest are for --line".into());
+        }
+        if quick && write {
+            return Err("--quick: what is measured in a hurry is not written".into());
+        }
+        let there_are = scenarios(line);
+        let names =
+            Names { what: if line { "scenario on lines" } else { "scenario" }, all: &there_are, name: Scenario::name };
+        let mut scenarios = Vec::new();
+        for named in named {
+            scenarios.extend(list(&named, &names)?);
+        }
         Ok(Some(Self {
-            scenarios: chosen(&Scenario::ALL, &scenarios),
+            scenarios: chosen(&there_are, &scenarios),
             stacks: chosen(&Stack::ALL, &stacks),
             transports: chosen(&Transport::ALL, &transports),
             repetitions,
             write,
             setting,
+            line,
+            quick,
+            selftest,
         }))
     }
 
-    /// Whether nothing is left out.
+    /// Whether nothing is left out, of what there is on loopback or on lines.
     pub fn is_everything(&self) -> bool {
-        self.scenarios.len() == Scenario::ALL.len()
+        !self.quick
+            && self.scenarios.len() == scenarios(self.line).len()
             && self.stacks.len() == Stack::ALL.len()
             && self.transports.len() == Transport::ALL.len()
     }
 }
 
+/// Those on lines, or those on loopback.
+fn scenarios(line: bool) -> Vec<Scenario> {
+    Scenario::ALL.into_iter().filter(|scenario| (scenario.place() != Place::Loopback) == line).collect()
+}
+
+/// The names of those.
+fn scenario_names(line: bool) -> String {
+    Names { what: "scenario", all: &scenarios(line), name: Scenario::name }.joined()
+}
+
 /// What one of the lists may name.
-struct Names<T: 'static> {
+struct Names<'a, T> {
     what: &'static str,
-    all: &'static [T],
+    all: &'a [T],
     name: fn(T) -> &'static str,
 }
 
-const SCENARIOS: Names<Scenario> = Names { what: "scenario", all: &Scenario::ALL, name: Scenario::name };
 const STACKS: Names<Stack> = Names { what: "stack", all: &Stack::ALL, name: Stack::name };
 const TRANSPORTS: Names<Transport> = Names { what: "transport", all: &Transport::ALL, name: Transport::name };
 
-impl<T: Copy> Names<T> {
+impl<T: Copy> Names<'_, T> {
     fn joined(&self) -> String {
         self.all.iter().map(|&one| (self.name)(one)).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// Reads names with commas between them.
-fn list<T: Copy>(text: &str, names: &Names<T>) -> Result<Vec<T>> {
+fn list<T: Copy>(text: &str, names: &Names<'_, T>) -> Result<Vec<T>> {
     let one = |name: &str| {
         let found = names.all.iter().copied().find(|&one| (names.name)(one) == name);
         found.ok_or_else(|| format!("there is no {} {name:?}: there are {}", names.what, names.joined()).into())
@@ -101,7 +137,8 @@ pub fn help() -> String {
     format!(
         "Measures the stacks against each other and against raw sockets.\n\n\
          Usage: cargo xtask bench [SCENARIO]... [OPTIONS]\n\n\
-         Scenarios: {}\n  (all without any)\n\n\
+         Scenarios: {}\n  (all without any)\n\
+         With --line: {}\n\n\
          Options:\n  \
          --stack LIST        of {}\n  \
          --transport LIST    of {}\n  \
@@ -110,10 +147,14 @@ pub fn help() -> String {
          goes without saying when everything is measured\n  \
          --set FIELD=VALUE,… p2p alone, with a field of its Config as it is and with each value: --set limits.queue_bytes=65536\n                      \
          or on smol: --set runtime=smol\n  \
+         --line              on long lines; needs root, ip, iptables or nft, and NFQUEUE: says so and skips elsewhere\n  \
+         --line --quick      shorter runs, for trying out; not written\n  \
+         --line --selftest   whether the lines are what they are asked to be\n  \
          --help\n\n\
          Ctrl-C ends it with what there is. Exit code: 0 when all was measured, 1 when something failed, 2 for a\n\
          mistake on the command line, 130 after Ctrl-C. bench/README.md says what each scenario measures.\n",
-        SCENARIOS.joined(),
+        scenario_names(false),
+        scenario_names(true),
         STACKS.joined(),
         TRANSPORTS.joined(),
     )
@@ -142,6 +183,16 @@ mod tests {
     }
 
     #[test]
+    fn lines_have_scenarios_of_their_own() {
+        let lines = parse(&["--line"]).unwrap().unwrap();
+        assert!(lines.is_everything() && lines.scenarios.first() == Some(&Scenario::Dial));
+        assert!(!lines.scenarios.contains(&Scenario::Rtt));
+        let some = parse(&["outage", "--line", "--quick"]).unwrap().unwrap();
+        assert_eq!(some.scenarios, [Scenario::Outage]);
+        assert!(some.quick && !parse(&["--line", "--quick"]).unwrap().unwrap().is_everything());
+    }
+
+    #[test]
     fn a_name_that_is_not_known_is_answered_with_those_that_are() {
         for (args, expected) in [
             (&["rttt"][..], "there is no scenario \"rttt\": there are rtt, small,"),
@@ -150,6 +201,10 @@ mod tests {
             (&["--repetitions", "0"], "once at least"),
             (&["--repetitions", "many"], "many"),
             (&["--set", "memory"], "FIELD=VALUE"),
+            (&["outage"], "there is no scenario \"outage\": there are rtt, small,"),
+            (&["rtt", "--line"], "there is no scenario on lines \"rtt\": there are dial, fill,"),
+            (&["--quick"], "are for --line"),
+            (&["--line", "--quick", "--write"], "not written"),
             (&["--fast"], "--fast"),
         ] {
             let error = parse(args).unwrap_err().to_string();
@@ -160,7 +215,7 @@ mod tests {
     #[test]
     fn help_names_everything() {
         assert_eq!(parse(&["rtt", "--help"]).unwrap(), None);
-        let names = [SCENARIOS.joined(), STACKS.joined(), TRANSPORTS.joined()];
+        let names = [scenario_names(false), scenario_names(true), STACKS.joined(), TRANSPORTS.joined()];
         assert!(names.iter().all(|names| help().contains(names)));
     }
 }

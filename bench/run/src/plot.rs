@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::Result;
+use crate::goals::Judgement;
 use crate::results::Results;
 use crate::stack::Stack;
 
@@ -19,12 +20,12 @@ pub struct Plot {
     pub svg: String,
 }
 
-/// One for each scenario that has figures, and those of how figures grow with the number of peers.
+/// One for each figure that is judged and there, and those of how figures grow with the number of peers.
 ///
 /// # Errors
 /// When something cannot be drawn.
 pub fn all(results: &Results) -> Result<Vec<Plot>> {
-    let bars = Scenario::ALL.into_iter().map(|scenario| bars::plot(results, scenario));
+    let bars = Scenario::ALL.into_iter().flat_map(Judgement::all).map(|judgement| bars::plot(results, judgement));
     let growth = growth::ALL.iter().map(|growth| growth.plot(results));
     bars.chain(growth).filter_map(Result::transpose).collect()
 }

@@ -2,20 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
 use bench_common::{Scenario, Transport};
 
 use crate::child::{Children, Ended};
 use crate::options::Options;
+use crate::place::Place;
 use crate::progress::Progress;
 use crate::results::{Cell, Figure, Outcome, Run};
 use crate::stack::Stack;
 use crate::{Result, table};
-
-/// A run that takes longer has come to a standstill.
-const LIMIT: Duration = Duration::from_secs(90);
 
 /// Runs every program with every scenario and transport, the stacks right after each other, all of it again for each
 /// repetition: what changes on the machine meanwhile meets all of them, and what is there when it is interrupted is of
@@ -37,7 +33,18 @@ pub fn measure(options: &Options, programs: &BTreeMap<Stack, PathBuf>, children:
             break;
         }
         progress.begin(&name);
-        let Some(outcome) = run(&programs[&stack], scenario, transport, None, children) else { break };
+        let seed = repetition as u64;
+        let place = Place::make(scenario, seed, options.quick);
+        let outcome = match place {
+            Ok(place) => {
+                let Some(outcome) = run(&programs[&stack], scenario, transport, None, &place, children) else { break };
+                if let Some(remark) = place.leave() {
+                    progress.say(&format!("{name}: {remark}"));
+                }
+                outcome
+            }
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
         match &outcome {
             Outcome::Figure(figure) => {
                 progress.end(&name, &format!("{} {}", table::figure(figure.value), scenario.unit()));
@@ -76,13 +83,15 @@ pub fn run(
     scenario: Scenario,
     transport: Transport,
     further: Option<&str>,
+    place: &Place,
     children: &mut Children,
 ) -> Option<Outcome> {
-    let mut command = Command::new(program);
+    let mut command = place.command(program);
     command.args([scenario.name(), transport.name()]).args(further);
-    Some(match children.run(command, LIMIT) {
+    let limit = scenario.limit();
+    Some(match children.run(command, limit) {
         Ok(Ended::Interrupted) => return None,
-        Ok(Ended::TooLong) => Outcome::Failed(format!("it took more than {} s", LIMIT.as_secs())),
+        Ok(Ended::TooLong) => Outcome::Failed(format!("it took more than {} s", limit.as_secs())),
         Ok(Ended::Itself { status, stderr, .. }) if !status.success() => {
             Outcome::Failed(format!("{status}: {}", last_words(&stderr)))
         }

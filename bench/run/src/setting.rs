@@ -8,6 +8,7 @@ use bench_common::{Scenario, Transport};
 use crate::Result;
 use crate::child::Children;
 use crate::options::Options;
+use crate::place::Place;
 use crate::progress::Progress;
 use crate::results::{Figure, Outcome};
 use crate::stats::median;
@@ -56,7 +57,8 @@ pub fn measure(setting: &Setting, options: &Options, program: &Path, children: &
             let argument = arguments[value].as_deref();
             let name = format!("{} {} {}", scenario.name(), transport.name(), argument.unwrap_or("default"));
             progress.begin(&name);
-            match session::run(program, scenario, transport, argument, children) {
+            let place = Place::make(scenario, 1, options.quick)?;
+            match session::run(program, scenario, transport, argument, &place, children) {
                 None => break 'measuring,
                 Some(Outcome::Figure(figure)) => {
                     progress.end(&name, &format!("{} {}", table::figure(figure.value), scenario.unit()));

@@ -2,6 +2,7 @@
 
 use bench_common::{Scenario, Transport};
 
+use crate::goals::{Judgement, Over};
 use crate::results::{Cell, Figure, Results};
 use crate::stack::Stack;
 
@@ -33,6 +34,21 @@ impl Results {
 
     pub fn value(&self, cell: Cell) -> Option<f64> {
         self.median_of(cell, |figure| Some(figure.value))
+    }
+
+    /// What all repetitions say of something that is judged.
+    pub fn overall(&self, judgement: Judgement, transport: Transport, stack: Stack) -> Option<f64> {
+        let figures = self.figures((judgement.scenario, transport, stack));
+        let values = figures.filter_map(|(_, figure)| match judgement.beside {
+            None => Some(figure.value),
+            Some(name) => figure.beside.get(name).copied(),
+        });
+        match judgement.over() {
+            Over::Median => median(values),
+            Over::Sum => values.reduce(|sum, value| sum + value),
+            Over::Worst if judgement.less_is_better() => values.reduce(f64::max),
+            Over::Worst => values.reduce(f64::min),
+        }
     }
 
     /// The median of the ratios to raw within each repetition; when no repetition has both, the ratio of medians.
@@ -93,6 +109,26 @@ mod tests {
     fn another_session_is_not_side_by_side() {
         let runs = vec![run(0, 1, Stack::Raw, 10.0), run(1, 1, Stack::P2p, 15.0)];
         assert_eq!(ratio(runs), Some(Ratio { value: 1.5, paired: false }));
+    }
+
+    #[test]
+    fn once_is_too_often_where_it_is() {
+        let figure = |value, disconnects| {
+            let beside = BTreeMap::from([("disconnects".to_owned(), disconnects)]);
+            Outcome::Figure(Figure { value, cpu_us: 0.0, peak_kib: 0, beside })
+        };
+        let runs = [(100.0, 0.0), (92.0, 1.0), (100.0, 2.0)].into_iter().enumerate();
+        let runs = runs.map(|(n, (value, disconnects))| Run {
+            scenario: Scenario::Lossy,
+            outcome: figure(value, disconnects),
+            ..run(0, n, Stack::P2p, 0.0)
+        });
+        let results = Results { sessions: Vec::new(), runs: runs.collect() };
+        let overall: Vec<_> = Judgement::all(Scenario::Lossy)
+            .into_iter()
+            .map(|judgement| results.overall(judgement, Transport::Tcp, Stack::P2p))
+            .collect();
+        assert_eq!(overall, [Some(92.0), Some(3.0)]);
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! Tables in Markdown: for the terminal and for `RESULTS.md`.
 
-use bench_common::{Against, Scenario, Transport};
+use bench_common::{Against, Place, Scenario, Transport};
 use comfy_table::{Table, presets};
 
-use crate::goals::{Goal, Judged};
+use crate::goals::{Goal, Judged, Judgement};
 use crate::results::{Figure, Outcome, Results, Run};
 use crate::stack::Stack;
 
 /// Scenarios that have a table together.
-pub const GROUPS: [(&str, &[Scenario]); 6] = [
+pub const GROUPS: [(&str, &[Scenario]); 10] = [
     ("Messages", &[Scenario::Rtt, Scenario::Small, Scenario::Bulk]),
     ("Connecting", &[Scenario::Connect, Scenario::Connect64, Scenario::SlowHandshake]),
     ("One to many", &[Scenario::Fanout, Scenario::Fanout500, Scenario::Fanout2000]),
     ("Idle connections", &[Scenario::Conns, Scenario::Conns5000]),
     ("In each other's way", &[Scenario::Hol, Scenario::Busy, Scenario::Stalled]),
     ("The DHT", &[Scenario::Lookup]),
+    ("Connecting on a long line", &[Scenario::Dial, Scenario::Find]),
+    ("Bulk on long lines", &[Scenario::Fill, Scenario::Hundredth, Scenario::LongFat, Scenario::Gigabit]),
+    ("Lines that are thin or lose packets", &[Scenario::Thin, Scenario::Lossy, Scenario::Uplink]),
+    ("Outages and changes", &[Scenario::Outage, Scenario::Restart, Scenario::Moved]),
 ];
 
 /// The name under which a program tells the CPU time of its measured part alone.
@@ -27,18 +31,19 @@ const NOTHING: &str = "–";
 /// What each stack reaches, for scenarios of which there is anything.
 pub fn figures(results: &Results, scenarios: &[Scenario]) -> String {
     let mut table = table(&["scenario", "stack", "tcp", "tls", "quic"]);
-    for &scenario in scenarios.iter().filter(|&&scenario| results.has(scenario)) {
-        let mut title = format!("`{}` {}", scenario.name(), scenario.unit());
+    let scenarios = scenarios.iter().filter(|&&scenario| results.has(scenario));
+    for judgement in scenarios.flat_map(|&scenario| Judgement::all(scenario)) {
+        let mut title = judgement.name();
         let mut add = |stack: &str, cells: [String; 3]| {
             if cells.iter().any(|cell| cell != NOTHING) {
                 table.add_row([std::mem::take(&mut title), stack.to_owned()].into_iter().chain(cells));
             }
         };
         for stack in Stack::ALL {
-            add(stack.name(), Transport::ALL.map(|transport| shown(results, scenario, transport, stack)));
+            add(stack.name(), Transport::ALL.map(|transport| shown(results, judgement, transport, stack)));
             if stack == Stack::P2p {
-                add("goal of p2p", Transport::ALL.map(|transport| goal(results, scenario, transport)));
-                add("p2p ahead of all", Transport::ALL.map(|transport| ahead(results, scenario, transport)));
+                add("goal of p2p", Transport::ALL.map(|transport| goal(results, judgement, transport)));
+                add("p2p ahead of all", Transport::ALL.map(|transport| ahead(results, judgement, transport)));
             }
         }
     }
@@ -81,7 +86,10 @@ pub fn beside(results: &Results, scenarios: &[Scenario]) -> Option<String> {
     for run in results.runs.iter().filter(|run| scenarios.contains(&run.scenario)) {
         let told = run.figure().into_iter().flat_map(|figure| figure.beside.keys());
         names.extend(
-            told.filter(|name| ![CPU, SLOWEST].contains(&name.as_str())).map(|name| (run.scenario, name.as_str())),
+            // What is judged has been shown.
+            told.filter(|name| ![CPU, SLOWEST].contains(&name.as_str()))
+                .filter(|name| !Judgement::all(run.scenario).iter().any(|one| one.beside == Some(name.as_str())))
+                .map(|name| (run.scenario, name.as_str())),
         );
     }
     names.sort_unstable();
@@ -109,16 +117,17 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// What is judged, of a stack.
-pub fn judged(results: &Results, scenario: Scenario, transport: Transport, stack: Stack) -> Option<f64> {
-    match Judged::of(scenario) {
-        Judged::Ratio => results.ratio(scenario, transport, stack).map(|ratio| ratio.value),
-        Judged::Value => results.value((scenario, transport, stack)),
+pub fn judged(results: &Results, judgement: Judgement, transport: Transport, stack: Stack) -> Option<f64> {
+    match judgement.judged() {
+        Judged::Ratio => results.ratio(judgement.scenario, transport, stack).map(|ratio| ratio.value),
+        Judged::Value => results.overall(judgement, transport, stack),
     }
 }
 
-fn shown(results: &Results, scenario: Scenario, transport: Transport, stack: Stack) -> String {
+fn shown(results: &Results, judgement: Judgement, transport: Transport, stack: Stack) -> String {
+    let scenario = judgement.scenario;
     let cell = (scenario, transport, stack);
-    let Some(value) = results.value(cell) else {
+    let Some(value) = results.overall(judgement, transport, stack) else {
         let failed = |run: &&Run| run.cell() == cell && matches!(run.outcome, Outcome::Failed(_));
         return if results.runs.iter().any(|run| failed(&run)) { "failed".into() } else { NOTHING.into() };
     };
@@ -126,32 +135,34 @@ fn shown(results: &Results, scenario: Scenario, transport: Transport, stack: Sta
         ratio if ratio.paired => Some(format!("×{}", figure(ratio.value))),
         ratio => Some(format!("~×{}", figure(ratio.value))),
     };
-    match (Judged::of(scenario), if stack == Stack::Raw { None } else { ratio() }) {
+    let has_ratio = stack != Stack::Raw && scenario.place() == Place::Loopback;
+    match (judgement.judged(), if has_ratio { ratio() } else { None }) {
         (_, None) => figure(value),
         (Judged::Ratio, Some(ratio)) => ratio,
         (Judged::Value, Some(ratio)) => format!("{} ({ratio})", figure(value)),
     }
 }
 
-fn goal(results: &Results, scenario: Scenario, transport: Transport) -> String {
-    let Some(goal) = Goal::of(scenario, transport) else { return NOTHING.into() };
-    let Some(reached) = judged(results, scenario, transport, Stack::P2p) else { return NOTHING.into() };
+fn goal(results: &Results, judgement: Judgement, transport: Transport) -> String {
+    let Some(goal) = Goal::of(judgement, transport) else { return NOTHING.into() };
+    let Some(reached) = judged(results, judgement, transport, Stack::P2p) else { return NOTHING.into() };
     let times = if goal.judged == Judged::Ratio { "×" } else { "" };
     let met = if goal.is_met(reached) { "met" } else { "**missed**" };
     format!("{} {times}{}: {met}", goal.sign(), goal.bound)
 }
 
 /// Whether p2p does better than each of the other libraries, and who does better than it.
-fn ahead(results: &Results, scenario: Scenario, transport: Transport) -> String {
-    let Some(ours) = judged(results, scenario, transport, Stack::P2p) else { return NOTHING.into() };
+fn ahead(results: &Results, judgement: Judgement, transport: Transport) -> String {
+    let Some(ours) = judged(results, judgement, transport, Stack::P2p) else { return NOTHING.into() };
     let others: Vec<(Stack, f64)> = [Stack::Karyon, Stack::Libp2p, Stack::Iroh]
         .into_iter()
-        .filter_map(|stack| Some((stack, judged(results, scenario, transport, stack)?)))
+        .filter_map(|stack| Some((stack, judged(results, judgement, transport, stack)?)))
         .collect();
-    let is_better = |theirs: f64| if scenario.less_is_better() { theirs < ours } else { theirs > ours };
+    let is_better = |theirs: f64| if judgement.less_is_better() { theirs < ours } else { theirs > ours };
     // Of those who lose nothing, none is ahead.
     let is_level = |theirs: f64| {
-        let goal = Goal::of(scenario, transport).filter(|_| scenario.against() == Against::Itself);
+        let bounded = judgement.scenario.against() == Against::Itself || judgement.scenario.place() != Place::Loopback;
+        let goal = Goal::of(judgement, transport).filter(|_| bounded);
         goal.is_some_and(|goal| goal.is_met(ours) && goal.is_met(theirs))
     };
     let better: Vec<&str> = others

@@ -1,12 +1,12 @@
 //! A bar for each transport and stack.
 
-use bench_common::{Scenario, Transport};
+use bench_common::Transport;
 use plotters::prelude::*;
 use plotters::style::text_anchor::VPos;
 
 use super::{Plot, centred, colour, legend};
 use crate::Result;
-use crate::goals::{Goal, Judged};
+use crate::goals::{Goal, Judged, Judgement};
 use crate::results::Results;
 use crate::stack::Stack;
 use crate::table::{figure, judged};
@@ -14,23 +14,27 @@ use crate::table::{figure, judged};
 /// The share of a transport's place that its bars take.
 const FILLED: f64 = 0.8;
 
-/// The figures of a scenario; `None` without any beside raw's.
-pub fn plot(results: &Results, scenario: Scenario) -> Result<Option<Plot>> {
-    let of = |transport, stack| judged(results, scenario, transport, stack);
+/// What is judged of a scenario; `None` without any beside raw's.
+pub fn plot(results: &Results, judgement: Judgement) -> Result<Option<Plot>> {
+    let of = |transport, stack| judged(results, judgement, transport, stack);
     let has = |stack: &Stack| Transport::ALL.into_iter().any(|transport| of(transport, *stack).is_some());
     let stacks: Vec<Stack> = Stack::ALL.into_iter().filter(has).collect();
     if stacks.iter().all(|stack| *stack == Stack::Raw) {
         return Ok(None);
     }
-    let goals = Transport::ALL.map(|transport| Goal::of(scenario, transport).map(|goal| goal.bound));
+    let goals = Transport::ALL.map(|transport| Goal::of(judgement, transport).map(|goal| goal.bound));
     let values =
         Transport::ALL.into_iter().flat_map(|transport| stacks.iter().filter_map(move |stack| of(transport, *stack)));
     let top = values.chain(goals.into_iter().flatten()).fold(0.0, f64::max) * 1.15;
-    let title = match Judged::of(scenario) {
-        Judged::Ratio => format!("{}: {} against raw", scenario.name(), scenario.unit()),
-        Judged::Value => format!("{}: {}", scenario.name(), scenario.unit()),
+    // Where nothing failed, all figures are 0.
+    let top = if top > 0.0 { top } else { 1.0 };
+    let scenario = judgement.scenario;
+    let of_what = judgement.beside.unwrap_or(scenario.unit());
+    let title = match judgement.judged() {
+        Judged::Ratio => format!("{}: {of_what} against raw", scenario.name()),
+        Judged::Value => format!("{}: {of_what}", scenario.name()),
     };
-    let better = if scenario.less_is_better() { "less is better" } else { "more is better" };
+    let better = if judgement.less_is_better() { "less is better" } else { "more is better" };
 
     let mut svg = String::new();
     {
@@ -72,5 +76,15 @@ pub fn plot(results: &Results, scenario: Scenario) -> Result<Option<Plot>> {
         legend(&foot, &stacks, goals.iter().any(Option::is_some))?;
         root.present()?;
     }
-    Ok(Some(Plot { file: format!("{}.svg", scenario.name()), title, svg }))
+    let file = match judgement.beside {
+        None => format!("{}.svg", scenario.name()),
+        Some(beside) => format!("{}-{}.svg", scenario.name(), file_name(beside)),
+    };
+    Ok(Some(Plot { file, title, svg }))
+}
+
+/// The letters and digits of a text, in words.
+fn file_name(text: &str) -> String {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
 }

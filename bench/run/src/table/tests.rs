@@ -48,7 +48,7 @@ fn memory_is_judged_as_it_is() {
 #[test]
 fn none_is_ahead_of_those_who_lose_nothing() {
     let ahead = |p2p, iroh| {
-        ahead(&results(Scenario::Hol, &[(Stack::P2p, p2p), (Stack::Iroh, iroh)]), Scenario::Hol, Transport::Tcp)
+        ahead(&results(Scenario::Hol, &[(Stack::P2p, p2p), (Stack::Iroh, iroh)]), Scenario::Hol.into(), Transport::Tcp)
     };
     assert_eq!(ahead(99.0, 101.0), "level");
     assert_eq!(ahead(99.0, 0.0), "yes");
@@ -75,6 +75,21 @@ fn costs_and_the_rest_are_told() {
     let beside = beside(&results, &[Scenario::Conns]).unwrap();
     assert_eq!(row(&beside, "p2p"), ["`conns`", "opened per s", "p2p", "900", "–", "–"]);
     assert!(!beside.contains(SLOWEST));
+}
+
+#[test]
+fn what_is_judged_beside_has_rows_of_its_own() {
+    let beside = BTreeMap::from([("s to 90 %".into(), 1.25), ("further".into(), 7.0)]);
+    let outcome = Outcome::Figure(Figure { value: 92.0, cpu_us: 7.0, peak_kib: 2048, beside });
+    let runs = vec![run(Scenario::Fill, Stack::Raw, value(93.0)), run(Scenario::Fill, Stack::P2p, outcome)];
+    let results = Results { sessions: Vec::new(), runs };
+    let table = figures(&results, &[Scenario::Fill]);
+    assert_eq!(row(&table, "fill"), ["`fill` Mbit/s", "raw", "93.0", "–", "–"]);
+    assert_eq!(row(&table, "goal"), ["", "goal of p2p", "≥ 91: met", "–", "–"]);
+    assert_eq!(row(&table, "90 %"), ["`fill` s to 90 %", "p2p", "1.25", "–", "–"]);
+    assert!(table.contains("≤ 1.5: met"), "{table}");
+    let beside = super::beside(&results, &[Scenario::Fill]).unwrap();
+    assert!(beside.contains("further") && !beside.contains("90 %"), "{beside}");
 }
 
 #[test]
