@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use quinn_udp::{EcnCodepoint, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{Datagrams, RecvMeta, TCP_UNSENT_BYTES, UDP_BUFFER_BYTES};
+use super::{Datagrams, RecvMeta, TCP_UNSENT_BYTES, UDP_BUFFER_BYTES, UnsentLimit};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -56,11 +56,43 @@ pub(super) fn passed_over(peer_addr: SocketAddr, error: &io::Error) {
 pub(super) fn tune<'a>(stream: impl Into<SockRef<'a>>) -> io::Result<()> {
     let stream: SockRef<'a> = stream.into();
     stream.set_tcp_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    stream.set_tcp_notsent_lowat(TCP_UNSENT_BYTES)?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = TCP_UNSENT_BYTES;
+    limit_unsent(stream, TCP_UNSENT_BYTES);
     Ok(())
+}
+
+/// Best effort: a system may lack the option, and only promptness hangs on it.
+fn limit_unsent(stream: SockRef<'_>, bytes: u32) {
+    #[cfg(target_os = "linux")]
+    let _ = stream.set_tcp_notsent_lowat(bytes);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, bytes);
+}
+
+/// The limit of unsent bytes that a stream has, and that it is to have.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    wanted: UnsentLimit,
+    set: u32,
+}
+
+impl Unsent {
+    pub(super) fn new() -> Self {
+        Self { wanted: UnsentLimit::default(), set: TCP_UNSENT_BYTES }
+    }
+
+    pub(super) fn limit(&self) -> UnsentLimit {
+        self.wanted.clone()
+    }
+
+    /// Before a write.
+    #[inline]
+    pub(super) fn apply<'a>(&mut self, stream: impl FnOnce() -> SockRef<'a>) {
+        let wanted = self.wanted.get();
+        if wanted != self.set {
+            self.set = wanted;
+            limit_unsent(stream(), wanted);
+        }
+    }
 }
 
 /// A bound UDP socket with what the system can do with it.

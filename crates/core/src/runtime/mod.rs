@@ -24,6 +24,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
@@ -96,9 +97,33 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 /// QUIC handshakes arrive together.
 pub const UDP_BUFFER_BYTES: usize = 4 << 20;
 
-/// Unsent bytes that a TCP socket may hold in the kernel (`TCP_NOTSENT_LOWAT`), where the system has that limit. What
-/// is below it cannot be overtaken by control frames, so it bounds how late a ping goes out on a slow link.
-pub const TCP_UNSENT_BYTES: u32 = 128 << 10;
+/// Unsent bytes that a new TCP socket may hold in the kernel (`TCP_NOTSENT_LOWAT`), where the system has that limit. What
+/// is below it cannot be overtaken by control frames, so it bounds how late a ping goes out on a slow link; see
+/// [`ByteStream::unsent_limit`].
+pub const TCP_UNSENT_BYTES: u32 = 64 << 10;
+
+/// Sets how many unsent bytes the system may hold for a byte stream. Clones set the same stream's; a stream for which the
+/// system has no such limit takes no notice.
+#[derive(Debug, Clone)]
+pub struct UnsentLimit(Arc<AtomicU32>);
+
+impl Default for UnsentLimit {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU32::new(TCP_UNSENT_BYTES)))
+    }
+}
+
+impl UnsentLimit {
+    /// In bytes; counts from the next write on.
+    pub fn set(&self, bytes: u32) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// In bytes.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// A byte stream such as a TCP connection. Shutting it down ends its writing half only. What is written goes out without
 /// a flush. Its futures may be polled on any thread and inside any runtime.
@@ -108,6 +133,11 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug 
 
     /// This side.
     fn local_addr(&self) -> SocketAddr;
+
+    /// Where to set how many bytes may be unsent in the system. What is written beyond it waits with whoever writes.
+    fn unsent_limit(&self) -> UnsentLimit {
+        UnsentLimit::default()
+    }
 }
 
 /// Accepts byte streams.

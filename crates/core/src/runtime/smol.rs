@@ -11,8 +11,8 @@ use std::time::{Instant, SystemTime};
 use smol::Async;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::host::{self, Udp};
-use super::{BoxFuture, ByteListener, ByteStream, Datagrams, RecvMeta, Runtime, Timer, UdpSocket};
+use super::host::{self, Udp, Unsent};
+use super::{BoxFuture, ByteListener, ByteStream, Datagrams, RecvMeta, Runtime, Timer, UdpSocket, UnsentLimit};
 use crate::file::{FileSystem, HostFiles};
 
 /// Runs on smol's global executor, whose number of threads is the environment's `SMOL_THREADS` (one by default).
@@ -134,20 +134,22 @@ struct Tcp {
     stream: Async<TcpStream>,
     local_addr: SocketAddr,
     peer_addr: SocketAddr,
+    unsent: Unsent,
 }
 
 impl Tcp {
     fn new(stream: Async<TcpStream>, peer_addr: SocketAddr) -> io::Result<Self> {
         host::tune(stream.get_ref())?;
-        Ok(Self { local_addr: stream.get_ref().local_addr()?, peer_addr, stream })
+        Ok(Self { local_addr: stream.get_ref().local_addr()?, peer_addr, stream, unsent: Unsent::new() })
     }
 
     /// Tries `write` until it is done or must wait.
     fn poll_write_with(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         mut write: impl FnMut(&mut &TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        self.unsent.apply(|| self.stream.get_ref().into());
         loop {
             match write(&mut self.stream.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.stream.poll_writable(cx))?,
@@ -165,6 +167,10 @@ impl ByteStream for Tcp {
 
     fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    fn unsent_limit(&self) -> UnsentLimit {
+        self.unsent.limit()
     }
 }
 
@@ -185,12 +191,12 @@ impl AsyncRead for Tcp {
 }
 
 impl AsyncWrite for Tcp {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_with(cx, |stream| stream.write(buf))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {

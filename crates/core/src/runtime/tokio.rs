@@ -11,8 +11,8 @@ use std::time::{Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::runtime::Handle;
 
-use super::host::{self, Udp};
-use super::{BoxFuture, ByteListener, ByteStream, Datagrams, RecvMeta, Runtime, Timer, UdpSocket};
+use super::host::{self, Udp, Unsent};
+use super::{BoxFuture, ByteListener, ByteStream, Datagrams, RecvMeta, Runtime, Timer, UdpSocket, UnsentLimit};
 use crate::file::{FileSystem, HostFiles};
 
 /// Runs on a tokio runtime whose I/O and time drivers are enabled. Cheap to clone.
@@ -148,12 +148,13 @@ struct Tcp {
     stream: tokio::net::TcpStream,
     local_addr: SocketAddr,
     peer_addr: SocketAddr,
+    unsent: Unsent,
 }
 
 impl Tcp {
     fn new(stream: tokio::net::TcpStream, peer_addr: SocketAddr) -> io::Result<Self> {
         host::tune(&stream)?;
-        Ok(Self { local_addr: stream.local_addr()?, peer_addr, stream })
+        Ok(Self { local_addr: stream.local_addr()?, peer_addr, stream, unsent: Unsent::new() })
     }
 }
 
@@ -165,6 +166,10 @@ impl ByteStream for Tcp {
     fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
+
+    fn unsent_limit(&self) -> UnsentLimit {
+        self.unsent.limit()
+    }
 }
 
 impl AsyncRead for Tcp {
@@ -175,6 +180,8 @@ impl AsyncRead for Tcp {
 
 impl AsyncWrite for Tcp {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { stream, unsent, .. } = &mut *self;
+        unsent.apply(|| (&*stream).into());
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -183,6 +190,8 @@ impl AsyncWrite for Tcp {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let Self { stream, unsent, .. } = &mut *self;
+        unsent.apply(|| (&*stream).into());
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -17,15 +17,25 @@ use tokio::sync::futures::Notified;
 
 /// A queue that the driver can flush.
 pub(crate) trait Flush: Send + Sync {
-    /// Moves what it can to its stream. Gives the number of messages moved, and whether some are left because the
-    /// stream takes no more now, or a sender is at work; `cx` is then woken when it is worth another try.
-    fn try_flush(&self, cx: &mut Context<'_>) -> (usize, bool);
+    /// Moves what it can to its stream; where something is left, `cx` is woken when it is worth another try.
+    fn try_flush(&self, cx: &mut Context<'_>) -> Flushed;
 
     /// The driver will not come back soon: senders that wait learn of what room there is.
     fn settle(&self, cx: &mut Context<'_>);
 
     /// The connection has ended, which the stream knows and the queue must learn.
     fn end(&self);
+}
+
+/// What came of flushing a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Flushed {
+    /// Messages that have left it whole.
+    pub(crate) messages: usize,
+    /// The stream has taken something, a part of a message at least.
+    pub(crate) progressed: bool,
+    /// Some are left, because the stream takes no more now, or a sender is at work.
+    pub(crate) blocked: bool,
 }
 
 /// The queues of one connection that wait for its driver.
@@ -183,11 +193,17 @@ impl Flusher {
         let mut waiting = std::mem::take(&mut state.waiting);
         drop(state);
         let mut messages = 0;
+        let mut served = Vec::new();
         waiting.retain(|queue| {
-            let (moved, blocked) = queue.try_flush(cx);
-            messages += moved;
-            blocked
+            let flushed = queue.try_flush(cx);
+            messages += flushed.messages;
+            // Whoever got something lets the others go first next time.
+            if flushed.blocked && flushed.progressed {
+                served.push(queue.clone());
+            }
+            flushed.blocked && !flushed.progressed
         });
+        waiting.append(&mut served);
         if !self.busy.swap(false, Ordering::Relaxed) && messages == 1 {
             self.set_idle();
         }
@@ -277,9 +293,9 @@ mod tests {
     }
 
     impl Flush for Doomed {
-        fn try_flush(&self, _: &mut Context<'_>) -> (usize, bool) {
+        fn try_flush(&self, _: &mut Context<'_>) -> Flushed {
             self.flusher.close();
-            (0, true)
+            Flushed { blocked: true, ..Flushed::default() }
         }
 
         fn settle(&self, _: &mut Context<'_>) {}

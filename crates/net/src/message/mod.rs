@@ -16,7 +16,7 @@ mod sender;
 
 #[cfg(feature = "quic")]
 pub(crate) use flusher::{Driving, drive};
-pub(crate) use flusher::{Flush, Flusher};
+pub(crate) use flusher::{Flush, Flushed, Flusher};
 pub(crate) use length::MAX_LEN as MAX_LENGTH_BYTES;
 pub use queue::SharedMessage;
 pub use receiver::MessageReceiver;

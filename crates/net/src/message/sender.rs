@@ -11,7 +11,7 @@ use p2p_core::{ByteBudget, Reservation};
 use tokio::sync::Notify;
 
 use super::queue::{SendQueue, SharedMessage};
-use super::{Flush, Flusher};
+use super::{Flush, Flushed, Flusher};
 use crate::{CloseReason, Error, Result, SendStream};
 
 /// Bounds of a message queue.
@@ -277,16 +277,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn flush(&self, mut state: MutexGuard<'_, State>, cx: &mut Context<'_>) -> (usize, bool) {
-        let (moved, blocked) = state.flush(cx);
-        state.scheduled = blocked;
-        state.moved |= moved > 0;
+    fn flush(&self, mut state: MutexGuard<'_, State>, cx: &mut Context<'_>) -> Flushed {
+        let flushed = state.flush(cx);
+        state.scheduled = flushed.blocked;
+        state.moved |= flushed.messages > 0;
         // A sender that waits is woken for many messages at a time, not for each.
         let (queue, limits) = (&state.queue, &self.limits);
         if queue.messages() <= limits.queue_messages / 2 && queue.waiting() <= limits.queue_bytes / 2 {
             self.announce(state);
         }
-        (moved, blocked)
+        flushed
     }
 
     /// Wakes whoever waits for messages to leave the queue.
@@ -373,7 +373,7 @@ impl Shared {
         if self.flusher.take_idle()
             && let Some(waker) = self.flusher.driver_waker()
         {
-            let (_, blocked) = state.flush(&mut Context::from_waker(&waker));
+            let Flushed { blocked, .. } = state.flush(&mut Context::from_waker(&waker));
             if let Some(stream) = &state.stream {
                 stream.flush_now();
             }
@@ -398,7 +398,7 @@ impl Shared {
 }
 
 impl Flush for Shared {
-    fn try_flush(&self, cx: &mut Context<'_>) -> (usize, bool) {
+    fn try_flush(&self, cx: &mut Context<'_>) -> Flushed {
         match self.state.try_lock() {
             Ok(state) => self.flush(state, cx),
             Err(TryLockError::Poisoned(state)) => self.flush(state.into_inner(), cx),
@@ -406,7 +406,7 @@ impl Flush for Shared {
                 // A sender in a tight loop holds it most of the time. Waiting here would put a whole thread of the
                 // runtime to sleep; coming back is cheaper.
                 cx.waker().wake_by_ref();
-                (0, true)
+                Flushed { blocked: true, ..Flushed::default() }
             }
         }
     }
@@ -446,19 +446,25 @@ impl State {
         queue.is_empty() || (queue.messages() < limits.queue_messages && queue.waiting() + len <= limits.queue_bytes)
     }
 
-    /// Moves queued messages to the stream: how many left the queue whole, and whether the stream takes no more.
-    fn flush(&mut self, cx: &mut Context<'_>) -> (usize, bool) {
+    /// Moves queued messages to the stream.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Flushed {
         let before = self.queue.messages();
+        let mut progressed = false;
         while !self.queue.is_empty() {
             let Some(stream) = &mut self.stream else { break };
             match stream.poll_write_chunks(cx, self.queue.chunks()) {
-                Poll::Ready(Ok(taken)) => self.queue.taken(taken),
+                Poll::Ready(Ok(taken)) => {
+                    progressed = true;
+                    self.queue.taken(taken);
+                }
                 Poll::Ready(Err(error)) => {
                     self.stream = None;
                     self.fail(error);
-                    return (before, false);
+                    return Flushed { messages: before, progressed, blocked: false };
                 }
-                Poll::Pending => return (before - self.queue.messages(), true),
+                Poll::Pending => {
+                    return Flushed { messages: before - self.queue.messages(), progressed, blocked: true };
+                }
             }
         }
         if let Some(reserved) = &mut self.reserved {
@@ -466,7 +472,7 @@ impl State {
         }
         // Whoever flushes writes.
         drop(self.finish_if_empty());
-        (before, false)
+        Flushed { messages: before, progressed, blocked: false }
     }
 
     /// Ends the stream once nothing is left to send on it. Gives back the stream that has ended just now.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use p2p_core::runtime::{ByteStream, UnsentLimit};
 use p2p_core::{Runtime, TaskGroup};
 use rustls::pki_types::CertificateDer;
 
@@ -31,10 +32,17 @@ struct Handle {
 }
 
 /// The TCP connection below.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct TcpSocket {
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
+    local: SocketAddr,
+    remote: SocketAddr,
+    unsent: UnsentLimit,
+}
+
+impl TcpSocket {
+    pub(crate) fn of(stream: &dyn ByteStream) -> Self {
+        Self { local: stream.local_addr(), remote: stream.peer_addr(), unsent: stream.unsent_limit() }
+    }
 }
 
 impl Drop for Handle {
@@ -55,7 +63,8 @@ impl MuxConnection {
         config: &NetConfig,
         tasks: &Arc<TaskGroup>,
     ) -> Self {
-        let shared = Arc::new(Shared::new(io, side, config, tasks.runtime()));
+        let unsent = socket.as_ref().map(|socket| socket.unsent.clone()).unwrap_or_default();
+        let shared = Arc::new(Shared::new(io, side, config, unsent, tasks.runtime()));
         tasks.spawn("connection", run(Driven(shared.clone()), tasks.clone()));
         Self { handle: Arc::new(Handle { shared, certificates, socket, runtime: tasks.runtime().clone() }) }
     }
@@ -107,7 +116,7 @@ impl MuxConnection {
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.handle.socket.map_or(SocketAddr::from(([0; 4], 0)), |socket| socket.local)
+        self.handle.socket.as_ref().map_or(SocketAddr::from(([0; 4], 0)), |socket| socket.local)
     }
 
     pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
@@ -132,7 +141,9 @@ impl MuxConnection {
     }
 
     pub(crate) fn probe_liveness(&self) {
-        let Handle { shared, socket: Some(TcpSocket { local, remote }), runtime, .. } = &*self.handle else { return };
+        let Handle { shared, socket: Some(TcpSocket { local, remote, .. }), runtime, .. } = &*self.handle else {
+            return;
+        };
         if shared.is_blocked() && runtime.tcp_remote_is_full(*local, *remote) {
             shared.answered();
         }

@@ -22,6 +22,7 @@ mod inbox;
 #[doc(hidden)]
 pub mod model;
 mod out;
+mod pace;
 mod rtt;
 mod stream;
 #[cfg(test)]

@@ -4,27 +4,47 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame::{HEADER_LEN, Header, Kind};
+use super::frame::{HEADER_LEN, Header, Kind, MAX_DATA};
 
 /// Chunks up to this long are copied next to their header, so that small frames go out as one buffer.
 const COPY_MAX: usize = 1 << 10;
 
-/// Data that may wait here. What is here cannot be overtaken by a later ping but through [`Out::urgent`].
+/// The most data that may wait here. What is here cannot be overtaken by a later ping but through [`Out::urgent`].
 pub(super) const DATA_LIMIT: usize = 64 << 10;
 
 /// Control frames that may wait: more means that the remote provokes answers and does not read them.
 pub(super) const CONTROL_LIMIT: usize = 64 << 10;
 
 /// The frames of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Out {
+    /// Data that may wait, at most [`DATA_LIMIT`].
+    limit: usize,
     control: Segments,
     urgent: Segments,
     data: Segments,
     round: u64,
 }
 
+impl Default for Out {
+    fn default() -> Self {
+        let segments = Segments::default;
+        Self { limit: DATA_LIMIT, control: segments(), urgent: segments(), data: segments(), round: 0 }
+    }
+}
+
 impl Out {
+    /// Sets how much data may wait, which is also the length of the longest frame: the next one, of whichever stream,
+    /// waits for it.
+    pub(super) fn set_limit(&mut self, bytes: usize) {
+        self.limit = bytes.min(DATA_LIMIT);
+    }
+
+    /// The most payload of a frame.
+    pub(super) fn longest_frame(&self) -> usize {
+        if self.limit < DATA_LIMIT { self.limit } else { MAX_DATA }
+    }
+
     /// Queues a frame that carries no stream data.
     pub(super) fn control(&mut self, kind: Kind, stream: u32, payload: &[u8]) {
         self.control.header(kind, payload.len(), stream);
@@ -57,7 +77,9 @@ impl Out {
 
     /// Whether stream data must wait.
     pub(super) fn is_full(&self) -> bool {
-        self.data.bytes + self.urgent.bytes >= DATA_LIMIT
+        let waiting = self.data.bytes + self.urgent.bytes;
+        // On a slow line one frame at a time.
+        waiting >= self.limit || (self.limit < DATA_LIMIT && waiting > 0)
     }
 
     /// Whether even a stream that goes ahead of others must wait.

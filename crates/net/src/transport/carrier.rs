@@ -54,7 +54,7 @@ impl Inner {
     }
 
     pub(super) fn multiplex(&self, side: Side, stream: Box<dyn ByteStream>) -> connection::Inner {
-        let socket = TcpSocket { local: stream.local_addr(), remote: stream.peer_addr() };
+        let socket = TcpSocket::of(&*stream);
         self.mux(side, Box::new(stream), None, socket)
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Secured {
 
 /// The dialler's side of the handshake. Without a time-out of its own.
 pub(super) async fn connect(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Result<Secured, DialError> {
-    let socket = TcpSocket { local: stream.local_addr(), remote: stream.peer_addr() };
+    let socket = TcpSocket::of(&*stream);
     // TLS wants a name. Who the other side is shows in its key; whether the name is sent is the configuration's choice.
     let name = ServerName::try_from("peer.invalid").expect("it has the form of a DNS name");
     let io = TlsConnector::from(tls.client.clone()).connect(name, stream).await.map_err(dial_error)?;
@@ -38,7 +38,7 @@ pub(super) async fn connect(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Re
 /// # Errors
 /// [`Error::Accept`].
 pub(super) async fn accept(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Result<Secured> {
-    let socket = TcpSocket { local: stream.local_addr(), remote: stream.peer_addr() };
+    let socket = TcpSocket::of(&*stream);
     let accepting = TlsAcceptor::from(tls.server.clone()).accept(stream);
     let io = accepting.await.map_err(|error| Error::Accept(error.to_string().into()))?;
     Ok(Secured { certificates: certificates(io.get_ref().1), io: Box::new(io), socket })

@@ -135,7 +135,7 @@ impl Core {
             }
             return Poll::Pending;
         }
-        let mut len = frame_len(chunks).min(send.credit as usize);
+        let mut len = frame_len(chunks).min(self.out.longest_frame()).min(send.credit as usize);
         if !self.accepted_there {
             len = len.min(self.early_left as usize);
             // `len` is at most what is left.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
+use p2p_core::runtime::UnsentLimit;
 use p2p_core::{ByteBudget, Reservation, Runtime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
@@ -22,6 +23,7 @@ use super::clock::Clock;
 use super::core::{Core, Limits};
 use super::decoder::Decoder;
 use super::frame::{INITIAL_CREDIT, Violation};
+use super::pace::Pace;
 use super::{MuxIo, Side};
 use crate::message::Flusher;
 use crate::{CloseReason, EarlyStreams, NetConfig};
@@ -50,6 +52,7 @@ pub(super) struct Shared {
     /// Streams were opened by the remote, or the connection has ended.
     pub(super) opened: Notify,
     pub(super) ended: Notify,
+    runtime: Arc<dyn Runtime>,
     received: AtomicU64,
     /// How often the remote's system has answered, seen by other means than bytes that came.
     answers: AtomicU64,
@@ -58,6 +61,13 @@ pub(super) struct Shared {
     budget: ByteBudget,
     /// Connections of the same node that say good-bye now.
     lingering: Arc<AtomicUsize>,
+}
+
+/// Which call found the socket full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blocked {
+    Write,
+    Flush,
 }
 
 struct Io {
@@ -69,8 +79,10 @@ struct Io {
     made_room: bool,
     /// The stream may hold written bytes back (TLS records).
     needs_flush: bool,
-    /// The last write found the socket full.
-    blocked: bool,
+    /// The socket was found full.
+    blocked: Option<Blocked>,
+    pace: Pace,
+    unsent: UnsentLimit,
     decoder: Decoder,
     reserved: Option<Reservation>,
 }
@@ -81,7 +93,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(io: Box<dyn MuxIo>, side: Side, config: &NetConfig, runtime: &Arc<dyn Runtime>) -> Self {
+    pub(super) fn new(
+        io: Box<dyn MuxIo>,
+        side: Side,
+        config: &NetConfig,
+        unsent: UnsentLimit,
+        runtime: &Arc<dyn Runtime>,
+    ) -> Self {
         let early = config.early_streams.as_ref();
         let limits = Limits {
             inbound_streams: config.max_inbound_streams,
@@ -95,7 +113,9 @@ impl Shared {
             batch: VecDeque::new(),
             made_room: false,
             needs_flush: false,
-            blocked: false,
+            blocked: None,
+            pace: Pace::new(unsent.get()),
+            unsent,
             decoder: Decoder::new(),
             reserved: None,
         };
@@ -111,6 +131,7 @@ impl Shared {
             ended: Notify::new(),
             received: AtomicU64::new(0),
             answers: AtomicU64::new(0),
+            runtime: runtime.clone(),
             paused: AtomicBool::new(false),
             budget: config.budget.clone(),
             lingering: config.lingering.clone(),
@@ -140,9 +161,16 @@ impl Shared {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A call has succeeded that found the socket full before: it takes bytes again when earlier ones were acknowledged.
+    fn unblocked(&self, blocked: &mut Option<Blocked>, by: Blocked) {
+        if blocked.take_if(|blocked| *blocked == by).is_some() {
+            self.answered();
+        }
+    }
+
     /// Whether the socket takes nothing now.
     pub(super) fn is_blocked(&self) -> bool {
-        lock(&self.io).blocked
+        lock(&self.io).blocked.is_some()
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -175,15 +203,33 @@ impl Shared {
 
     /// Writes until nothing is left.
     fn poll_write(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Io { stream, batch, made_room, .. } = io;
+        let done = self.poll_write_all(io, cx);
+        if done.is_pending() && io.pace.on_full(self.runtime.now()) {
+            let ahead = io.pace.ahead();
+            io.unsent.set(ahead);
+            self.with_core(|core| core.out.set_limit(ahead as usize));
+        }
+        done
+    }
+
+    fn poll_write_all(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Io { stream, batch, made_room, needs_flush, blocked, pace, .. } = io;
         let Some(stream) = stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let mut stream = Pin::new(stream);
         loop {
+            // Before more is written: a stream that holds written bytes back (TLS) would take them although its socket
+            // is full, and nothing could overtake them there.
+            if *needs_flush {
+                let Poll::Ready(flushed) = stream.as_mut().poll_flush(cx) else {
+                    *blocked = Some(Blocked::Flush);
+                    return Poll::Pending;
+                };
+                flushed?;
+                *needs_flush = false;
+                self.unblocked(blocked, Blocked::Flush);
+            }
             if batch.is_empty() && !self.with_core(|core| take_output(core, batch, made_room)) {
-                if io.needs_flush {
-                    std::task::ready!(stream.as_mut().poll_flush(cx))?;
-                    io.needs_flush = false;
-                }
+                pace.on_empty();
                 return Poll::Ready(Ok(()));
             }
             let written = match batch.make_contiguous() {
@@ -198,20 +244,17 @@ impl Shared {
                 }
                 many => stream.as_mut().poll_write(cx, &many[0]),
             };
-
             let Poll::Ready(written) = written else {
-                io.blocked = true;
+                *blocked = Some(Blocked::Write);
                 return Poll::Pending;
             };
             let mut written = written?;
-            if std::mem::take(&mut io.blocked) {
-                // A full socket takes bytes again when earlier ones were acknowledged.
-                self.answered();
-            }
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            io.needs_flush = true;
+            self.unblocked(blocked, Blocked::Write);
+            pace.on_written(written);
+            *needs_flush = true;
             while let Some(chunk) = batch.front_mut() {
                 if chunk.len() > written {
                     chunk.advance(written);
