@@ -117,7 +117,8 @@ pub async fn fill(scenario: Scenario, transport: Transport) -> Measured {
 
 /// Small messages of one protocol beside another one's bulk.
 pub async fn thin(transport: Transport) -> Measured {
-    let [full, end, near, far] = two_protocols(transport, Manual).await.conns.map(Messages);
+    let both = two_protocols(transport, Manual).await;
+    let [full, end, near, far] = both.conns.clone().map(Messages);
     lines::thin(full, end, near, far).await
 }
 
