@@ -41,7 +41,7 @@ impl Clock {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::mux) fn start() -> Instant {
+    pub(crate) fn start() -> Instant {
         Clock::manual().now()
     }
 }

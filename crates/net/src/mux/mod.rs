@@ -32,6 +32,8 @@ use std::fmt;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+#[cfg(all(test, feature = "quic"))]
+pub(crate) use self::clock::tests::start;
 #[cfg(feature = "quic")]
 pub(crate) use self::frame::EARLY_BYTES;
 pub(crate) use self::handle::{MuxConnection, MuxRecv, MuxSend, TcpSocket};

@@ -8,6 +8,7 @@ use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use super::endpoint::QuicEndpoint;
+use super::send_window::{Excess, SendWindow};
 use super::stream::{QuicRecv, QuicSend};
 use super::window::Credit;
 use crate::message::{Driving, Flusher};
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     certificates: Option<Arc<[CertificateDer<'static>]>>,
     flusher: Arc<Flusher>,
     credit: Arc<Credit>,
+    send_window: SendWindow,
     /// What this side closed with; quinn does not keep it.
     asked: Mutex<Option<(u32, String)>>,
     /// How it ended, the same for everybody who asks.
@@ -67,6 +69,7 @@ impl QuicConnection {
             certificates: certificates.map(|chain| Arc::from(*chain)),
             flusher,
             credit,
+            send_window: SendWindow::new(),
             asked: Mutex::new(None),
             reason: OnceLock::new(),
             connection,
@@ -161,6 +164,13 @@ impl Shared {
     /// So many bytes were read from a stream.
     pub(super) fn on_read(&self, bytes: usize) {
         self.credit.on_read(bytes, &self.connection, &**self.endpoint.setup().runtime());
+    }
+
+    /// A stream takes nothing more now; `write` is told how much it may write all the same, if anything.
+    pub(super) fn on_full(&self, excess: &mut Excess, write: impl FnOnce(usize) -> usize) {
+        let runtime = &**self.endpoint.setup().runtime();
+        self.send_window.on_full(&self.connection, runtime);
+        self.send_window.exceed(&self.connection, runtime, excess, write);
     }
 
     pub(super) fn close_reason(&self) -> Option<CloseReason> {

@@ -4,6 +4,7 @@ mod connection;
 mod endpoint;
 mod registry;
 mod runtime;
+mod send_window;
 mod setup;
 mod socket;
 mod stream;

@@ -10,6 +10,7 @@ use quinn::{
 };
 use ring::{hkdf, hmac};
 
+use super::send_window;
 use super::window::{first_window, stream_window};
 use crate::{NetConfig, TlsConfigs};
 
@@ -28,10 +29,6 @@ const INCOMING_BUFFER: u64 = 16 << 10;
 
 /// The same for all waiting connections together.
 const INCOMING_BUFFERS: u64 = 4 << 20;
-
-/// Bytes of one connection that are written and not yet acknowledged. What the remote's credit does not allow is not
-/// taken in the first place, so this is only reached on long fat links: 8 MiB are 640 Mbit/s at 100 ms.
-const SEND_WINDOW: u64 = 8 << 20;
 
 /// How near the search for the path's largest datagram comes to it, in bytes. Half of the way from the least to the most
 /// of a datagram, 1,200 and 1,452 bytes, is 126: with more the most is tried at once, which a path over plain Ethernet
@@ -127,7 +124,7 @@ impl Setup {
             .datagram_receive_buffer_size(None)
             .stream_receive_window(stream_window(&self.config))
             .receive_window(first_window(&self.config))
-            .send_window(SEND_WINDOW)
+            .send_window(send_window::LEAST)
             // quinn arms no other timer for a connection whose first packet closes it.
             .max_idle_timeout(Some(idle_timeout(self.config.idle_timeout)))
             .keep_alive_interval(self.config.keep_alive);

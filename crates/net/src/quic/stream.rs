@@ -5,10 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use quinn::{ReadError, VarInt, WriteError};
 
 use super::connection::Shared;
+use super::send_window::Excess;
 use crate::message::Flusher;
 use crate::{Error, Result};
 
@@ -18,23 +19,35 @@ pub(crate) struct QuicSend {
     stream: quinn::SendStream,
     /// Finished or reset on this side.
     ended: bool,
+    excess: Excess,
     // Dropped after the stream: what the stream says at its end is said before the connection closes.
     connection: Arc<Shared>,
 }
 
 impl QuicSend {
     pub(super) fn new(stream: quinn::SendStream, connection: Arc<Shared>) -> Self {
-        Self { stream, ended: false, connection }
+        Self { stream, ended: false, excess: Excess::new(), connection }
     }
 
     pub(crate) fn poll_write_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
         // quinn's future keeps nothing between polls: what it registers is in the connection.
-        let written = ready!(pin!(self.stream.write_chunks(chunks)).poll(cx));
+        let written = pin!(self.stream.write_chunks(chunks)).poll(cx);
+        if written.is_pending() {
+            let Some(first) = chunks.iter_mut().find(|chunk| !chunk.is_empty()) else { return Poll::Pending };
+            let written = ready!(self.exceed(cx, first));
+            first.advance(written);
+            return Poll::Ready(Ok(written));
+        }
+        let written = ready!(written);
         Poll::Ready(written.map(|written| written.bytes).map_err(|error| self.error(error)))
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
-        let written = ready!(pin!(self.stream.write(buf)).poll(cx));
+        let written = pin!(self.stream.write(buf)).poll(cx);
+        if written.is_pending() {
+            return self.exceed(cx, buf).map(Ok);
+        }
+        let written = ready!(written);
         Poll::Ready(written.map_err(|error| self.error(error)))
     }
 
@@ -67,6 +80,19 @@ impl QuicSend {
 
     pub(crate) fn flusher(&self) -> &Arc<Flusher> {
         self.connection.flusher()
+    }
+
+    /// The stream takes nothing more now: what it may write all the same, if that is why. An error shows with the next write.
+    fn exceed(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<usize> {
+        let Self { stream, excess, connection, .. } = self;
+        let mut written = 0;
+        connection.on_full(excess, |most| {
+            if let Poll::Ready(Ok(taken)) = pin!(stream.write(&buf[..buf.len().min(most)])).poll(cx) {
+                written = taken;
+            }
+            written
+        });
+        if written > 0 { Poll::Ready(written) } else { Poll::Pending }
     }
 
     fn error(&self, error: WriteError) -> Error {

@@ -268,11 +268,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[expect(clippy::disallowed_methods, reason = "any time does where only differences matter")]
-    fn start() -> Instant {
-        Instant::now()
-    }
+    use crate::mux::start;
 
     /// Reads at `rate` bytes per ms for so long, as far as the window and the round trip allow, a quarter of it at a time.
     fn run(window: &mut Window, now: &mut Instant, rate: u64, rtt: Duration, time: Duration) {

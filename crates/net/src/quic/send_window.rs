@@ -1,0 +1,129 @@
+//! How much of what is written quinn holds for a connection until it is acknowledged.
+//!
+//! Written data takes the remote's credit at once, sent or not. Were one stream to fill a wide window with data that the
+//! line carries only seconds later, all others would wait for credit. So the window follows the congestion window: what
+//! is under way and as much again, and the line never waits for us.
+//!
+//! A stream that has little to send must not wait either while another keeps the window full, which may take as long as a
+//! lost packet takes to be sent again: each stream may exceed it by a little in each round trip ([`Excess`]).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use p2p_core::Runtime;
+
+/// The window that a connection begins with, and the least.
+pub(super) const LEAST: u64 = 128 << 10;
+
+/// The most: 640 Mbit/s at a round-trip time of 50 ms.
+const MOST: u64 = 8 << 20;
+
+/// How often the congestion window is looked at, in parts of a round trip, and the least time between two looks.
+const LOOKS: u32 = 4;
+const LEAST_TIME: Duration = Duration::from_millis(1);
+
+/// What a stream may write in a round trip while the window is full.
+const EXCESS: usize = 16 << 10;
+
+/// A round trip that is shorter counts as so long.
+const EXCESS_TIME: Duration = Duration::from_millis(5);
+
+/// What is left to a stream of [`EXCESS`].
+#[derive(Debug)]
+pub(super) struct Excess {
+    left: usize,
+    since: Option<Instant>,
+}
+
+impl Excess {
+    pub(super) fn new() -> Self {
+        Self { left: EXCESS, since: None }
+    }
+
+    /// The bytes that may be written now.
+    fn left(&mut self, now: Instant, rtt: Duration) -> usize {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= rtt) {
+            *self = Self { left: EXCESS, since: Some(now) };
+        }
+        self.left
+    }
+}
+
+/// The window of one connection.
+#[derive(Debug)]
+pub(super) struct SendWindow(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    size: u64,
+    next: Option<Instant>,
+}
+
+impl SendWindow {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(State { size: LEAST, next: None }))
+    }
+
+    /// A stream takes nothing more now, which may be because of this window.
+    pub(super) fn on_full(&self, connection: &quinn::Connection, runtime: &dyn Runtime) {
+        let now = runtime.now();
+        // The state is valid after each statement.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.next.is_some_and(|next| now < next) {
+            return;
+        }
+        let path = connection.stats().path;
+        state.next = Some(now + (path.rtt / LOOKS).max(LEAST_TIME));
+        let size = wanted(path.cwnd);
+        if size > state.size || size < state.size / 2 {
+            state.size = size;
+            drop(state);
+            connection.set_send_window(size);
+        }
+    }
+
+    /// Lets a stream write, while the window is full, what is left of its `excess`: `write` gets the most it may write, and
+    /// gives what it has written.
+    pub(super) fn exceed(
+        &self,
+        connection: &quinn::Connection,
+        runtime: &dyn Runtime,
+        excess: &mut Excess,
+        write: impl FnOnce(usize) -> usize,
+    ) {
+        let left = excess.left(runtime.now(), connection.rtt().max(EXCESS_TIME));
+        if left > 0 {
+            let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            connection.set_send_window(2 * MOST);
+            excess.left -= write(left).min(left);
+            connection.set_send_window(state.size);
+        }
+    }
+}
+
+fn wanted(congestion_window: u64) -> u64 {
+    congestion_window.saturating_mul(2).saturating_add(LEAST / 2).clamp(LEAST, MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_exceeds_it_by_a_little_in_each_round_trip() {
+        let start = crate::mux::start();
+        let rtt = Duration::from_millis(100);
+        let mut excess = Excess::new();
+        assert_eq!(excess.left(start, rtt), EXCESS);
+        excess.left = 10;
+        assert_eq!(excess.left(start + rtt / 2, rtt), 10);
+        assert_eq!(excess.left(start + rtt, rtt), EXCESS);
+    }
+
+    #[test]
+    fn it_holds_what_is_under_way_and_as_much_again() {
+        assert_eq!(wanted(12_000), LEAST);
+        assert_eq!(wanted(1 << 20), (2 << 20) + LEAST / 2);
+        assert_eq!(wanted(u64::MAX), MOST);
+    }
+}
