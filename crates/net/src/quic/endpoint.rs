@@ -73,7 +73,7 @@ impl QuicEndpoint {
     pub(crate) fn bind(setup: &Arc<Setup>, addr: SocketAddr, listen: bool) -> io::Result<Self> {
         let socket = Socket::new(setup.runtime().udp_bind(addr)?);
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
-            setup.endpoint(),
+            setup.endpoint(socket.addr()),
             listen.then(|| setup.listening()),
             socket.clone(),
             Arc::new(QuinnRuntime::new(setup.tasks.clone())),
