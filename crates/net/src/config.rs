@@ -61,7 +61,9 @@ pub struct TlsConfigs {
 /// the same from one start of a node to the next. Each socket has a key of its own, derived from this and its address:
 /// otherwise one socket of a node could be made to end the connections of another (RFC 9000 §21.11).
 #[derive(Clone)]
-pub struct ResetSecret([u8; 64]);
+pub struct ResetSecret(
+    #[cfg_attr(not(feature = "quic"), expect(dead_code, reason = "only quic has resets without state"))] [u8; 64],
+);
 
 impl ResetSecret {
     /// Takes over the bytes.

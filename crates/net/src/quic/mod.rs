@@ -7,6 +7,7 @@ mod runtime;
 mod setup;
 mod socket;
 mod stream;
+mod unanswered;
 mod window;
 
 pub(crate) use connection::QuicConnection;

@@ -97,6 +97,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         every: 1,
         play: sockets::killed,
     },
+    Scenario {
+        name: "sockets",
+        about: "listeners and UDP sockets fail, once, until they are closed, and for a while",
+        every: 1,
+        play: sockets::sockets,
+    },
     Scenario { name: "nat", about: "nodes behind NAT boxes of several kinds dial out", every: 1, play: machines::nat },
     Scenario {
         name: "dht",
