@@ -1,6 +1,7 @@
 //! What a discovery is told, and what it tells.
 
 use std::fmt;
+use std::io;
 use std::time::SystemTime;
 
 use p2p_core::PeerId;
@@ -74,6 +75,10 @@ pub enum DiscoveryEventKind {
     RefreshFailed,
     /// It forgot a peer.
     EntryEvicted,
+    /// A socket of its own has failed and is bound anew.
+    ListenFailed(io::ErrorKind),
+    /// That socket is bound again.
+    Listening,
 }
 
 impl fmt::Display for DiscoveryEventKind {
@@ -86,6 +91,8 @@ impl fmt::Display for DiscoveryEventKind {
             Self::RefreshSucceeded(peers) => write!(f, "refresh: {peers} peers live"),
             Self::RefreshFailed => f.write_str("refresh failed"),
             Self::EntryEvicted => f.write_str("entry evicted"),
+            Self::ListenFailed(kind) => write!(f, "a socket has failed: {kind}"),
+            Self::Listening => f.write_str("listening again"),
         }
     }
 }

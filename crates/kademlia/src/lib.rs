@@ -14,6 +14,7 @@ pub mod lookup;
 mod lookup_service;
 pub mod message;
 mod refresh_service;
+mod socket_events;
 mod state;
 pub mod store;
 pub mod table;

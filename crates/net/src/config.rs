@@ -1,5 +1,6 @@
 //! What a user may set about connections.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -86,4 +87,34 @@ pub struct TlsConfigs {
     pub client: Arc<rustls::ClientConfig>,
     /// For listening.
     pub server: Arc<rustls::ServerConfig>,
+    /// By which quic tells remotes of connections that an earlier run of this program left behind. Without one each run
+    /// draws its own, and such remotes notice only by silence.
+    pub reset_secret: Option<ResetSecret>,
+}
+
+/// What the tokens of stateless resets (RFC 9000 §10.3) are computed from: 64 bytes that nobody else knows and that stay
+/// the same from one start of a node to the next. Each socket has a key of its own, derived from this and its address:
+/// otherwise one socket of a node could be made to end the connections of another (RFC 9000 §21.11).
+#[derive(Clone)]
+pub struct ResetSecret(
+    #[cfg_attr(not(feature = "quic"), expect(dead_code, reason = "only quic has resets without state"))] [u8; 64],
+);
+
+impl ResetSecret {
+    /// Takes over the bytes.
+    pub fn new(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+
+    #[cfg(feature = "quic")]
+    pub(crate) fn bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+/// Does not show it.
+impl fmt::Debug for ResetSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResetSecret(..)")
+    }
 }

@@ -33,7 +33,7 @@ pub struct PoolConfig {
     pub max_connect_retries: usize,
     /// From the transport's connection to both sides' agreement.
     pub handshake_timeout: Duration,
-    /// From the dial to the transport's connection.
+    /// From the first dial to the transport's connection: for all addresses and tries of one call together.
     pub dial_timeout: Duration,
     /// From one ping to the next. One of the peer's spares one of ours.
     pub ping_interval: Duration,

@@ -1,15 +1,16 @@
 //! Dials peers: retries, several addresses, and peers that are kept connected.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use p2p_core::{Backoff, PeerId};
 use p2p_identity::access::{Action, Subject};
 use p2p_identity::{Error, HandshakeError, RejectReason, Result, close_code};
-use p2p_net::{CloseReason, Endpoint};
+use p2p_net::{CloseReason, Connection, DialError, Endpoint};
 
 use crate::establish::{Attempt, Failure, Outcome, establish};
 use crate::pool::Shared;
@@ -34,6 +35,8 @@ const OTHER_CONNECTION: Duration = Duration::from_secs(1);
 struct Slot<'a> {
     shared: &'a Shared,
     dial: Dial,
+    /// When its transports must be connected.
+    until: Instant,
 }
 
 impl Drop for Slot<'_> {
@@ -89,8 +92,10 @@ impl Shared {
         let endpoints = self.allowed(expected, endpoints)?;
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
         let mut before = None;
+        // For all addresses and tries together, from the moment in which the first may begin.
+        let mut until = None;
         loop {
-            let failure = match self.connect_once(kind, expected, &endpoints).await {
+            let failure = match self.connect_once(kind, expected, &endpoints, &mut until).await {
                 Ok(peer) => return Ok(peer),
                 Err(failure) => failure,
             };
@@ -107,8 +112,11 @@ impl Shared {
             if !is_temporary(&error) || attempt > retries {
                 return Err(self.connect_failed(error, endpoint, expected));
             }
-            before = Some(error.clone());
             let after = backoff.next(&*self.runtime);
+            if until.is_some_and(|until| self.runtime.now() + after >= until) {
+                return Err(self.connect_failed(error, endpoint, expected));
+            }
+            before = Some(error.clone());
             self.buses.connection(ConnectionEventKind::ConnectRetried { attempt, after, error }, endpoint, expected);
             self.runtime.sleep(after).await;
         }
@@ -144,6 +152,7 @@ impl Shared {
         kind: DialKind,
         expected: Option<PeerId>,
         endpoints: &[Endpoint],
+        until: &mut Option<Instant>,
     ) -> Result<PeerId, Failure> {
         let failure = |error| Failure { error, peer_id: expected, proven: false };
         let permit = self.dials[kind as usize].acquire().await;
@@ -154,7 +163,8 @@ impl Shared {
             dial = registry.begin_dial(kind);
             Vec::new()
         });
-        let slot = Slot { shared: self, dial: dial.ok_or_else(|| failure(Error::SlotsFull))? };
+        let until = *until.get_or_insert_with(|| self.runtime.now() + self.config.dial_timeout);
+        let slot = Slot { shared: self, dial: dial.ok_or_else(|| failure(Error::SlotsFull))?, until };
         let dialling = pin!(self.race(&slot, expected, endpoints));
         let Some(peer) = expected else { return dialling.await };
         // The peer may connect to us in the meantime.
@@ -177,7 +187,7 @@ impl Shared {
         let mut last = None;
         loop {
             match waiting.next() {
-                Some(endpoint) => dialling.push(self.dial(slot.dial, expected, endpoint)),
+                Some(endpoint) => dialling.push(self.dial(slot, expected, endpoint)),
                 None if dialling.is_empty() => {
                     return Err(last.unwrap_or(Failure { error: Error::ShutDown, peer_id: expected, proven: false }));
                 }
@@ -201,16 +211,16 @@ impl Shared {
 
     async fn dial(
         self: &Arc<Self>,
-        dial: Dial,
+        slot: &Slot<'_>,
         expected: Option<PeerId>,
         endpoint: &Endpoint,
     ) -> Result<PeerId, Failure> {
-        let dialled = self.transports.dial(endpoint).await;
+        let dialled = self.dial_until(slot.until, endpoint).await;
         let connection = dialled.map_err(|error| Failure { error: error.into(), peer_id: expected, proven: false })?;
         self.buses.connection(ConnectionEventKind::Connected, endpoint, expected);
         let deadline = self.runtime.now() + self.config.handshake_timeout;
         let direction = Direction::Outbound;
-        let dial = Some(dial);
+        let dial = Some(slot.dial);
         let attempt = Attempt { shared: self, connection, direction, expected, dial, deadline, progress: &|| () };
         let failure = match establish(attempt).await {
             Ok(Outcome::Peer(peer) | Outcome::Lookup(peer)) => return Ok(peer),
@@ -225,6 +235,12 @@ impl Shared {
         }
         self.handshake_failed(endpoint, expected, &failure);
         Err(failure)
+    }
+
+    async fn dial_until(&self, until: Instant, endpoint: &Endpoint) -> p2p_net::Result<Connection> {
+        let left = until.saturating_duration_since(self.runtime.now());
+        let late = |_| Err(p2p_net::Error::Dial { endpoint: endpoint.clone(), reason: DialError::TimedOut });
+        self.runtime.timeout(left, self.transports.dial(endpoint)).await.unwrap_or_else(late)
     }
 
     /// Tells that a connection did not become a peer. `expected` is who was dialled, if that is known.
@@ -287,10 +303,17 @@ fn is_duplicate(error: &Error) -> bool {
 fn is_temporary(error: &Error) -> bool {
     match error {
         Error::Net(p2p_net::Error::Unsupported { .. } | p2p_net::Error::Endpoint(_)) => false,
+        Error::Net(p2p_net::Error::Dial { reason: DialError::Io(error), .. }) => !is_without_route(error),
         Error::Net(_) | Error::Handshake(HandshakeError::Closed) => true,
         Error::Handshake(error) => {
             matches!(error.reason(), Some(RejectReason::AlreadyConnected | RejectReason::Timeout))
         }
         _ => false,
     }
+}
+
+/// Whether the system has no way to the address, which a wait of seconds does not change.
+fn is_without_route(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(error.kind(), K::NetworkUnreachable | K::HostUnreachable | K::AddrNotAvailable | K::InvalidInput)
 }

@@ -103,9 +103,9 @@ pub enum ConnectionEventKind {
         /// Why.
         reason: DisconnectReason,
     },
-    /// Connections are accepted at the endpoint.
+    /// Connections are accepted at the endpoint: from now on, or again.
     Listening,
-    /// The endpoint cannot be listened at, or no longer.
+    /// The endpoint cannot be listened at; or its socket has failed, and is bound anew.
     ListenFailed {
         /// What went wrong.
         error: Error,

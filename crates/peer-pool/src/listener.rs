@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
+use p2p_core::runtime::SocketEvent;
+use p2p_core::{EventListener, RecvError};
 use p2p_identity::access::{Action, Subject};
 use p2p_identity::{Error, HandshakeError, RejectReason, RemotePeer, Result};
 use p2p_net::{Connection, Endpoint, Incoming, Listener, MessageReceiver, MessageSender};
@@ -41,6 +43,7 @@ impl Shared {
         };
         let local = listener.local_endpoint();
         self.buses.connection(ConnectionEventKind::Listening, &local, None);
+        self.tasks.spawn("listening socket", watch(self.clone(), local.clone(), listener.events()));
         self.tasks.spawn("listener", accept_all(self.clone(), listener));
         Ok(local)
     }
@@ -134,6 +137,26 @@ async fn accept_all(shared: Arc<Shared>, listener: Listener) {
                 }
                 return;
             }
+        }
+    }
+}
+
+/// Says what happens to a listening socket, for as long as it is open.
+async fn watch(shared: Arc<Shared>, endpoint: Endpoint, mut events: EventListener<SocketEvent>) {
+    loop {
+        match events.recv().await {
+            Ok(SocketEvent::Failed(source)) => {
+                shared.unbound().insert(endpoint.clone());
+                let error = p2p_net::Error::Listen { endpoint: endpoint.clone(), source }.into();
+                shared.buses.connection(ConnectionEventKind::ListenFailed { error }, &endpoint, None);
+            }
+            Ok(SocketEvent::Bound) => {
+                shared.unbound().remove(&endpoint);
+                shared.buses.connection(ConnectionEventKind::Listening, &endpoint, None);
+            }
+            // Of what was missed the next event is the outcome; other kinds of events are not about being bound.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(_) => return,
         }
     }
 }

@@ -7,7 +7,6 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::{Node, PATIENCE, Pair, config, everywhere, in_time};
 use p2p_core::Runtime;
@@ -205,7 +204,7 @@ async fn a_restarted_peer_replaces_its_stale_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_dial_says_why_after_its_retries() {
     everywhere(|runtime, transport| async move {
-        let few = PoolConfig { max_connect_retries: 2, dial_timeout: Duration::from_millis(300), ..config() };
+        let few = PoolConfig { max_connect_retries: 2, ..config() };
         let mut a = node(&runtime, transport, 1, few).await;
         assert!(matches!(
             a.pool.connect(&a.endpoint).await,

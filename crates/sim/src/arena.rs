@@ -53,6 +53,10 @@ impl<T> Arena<T> {
         self.slots.iter().map(|(index, (serial, value))| (Id { index: index as u32, serial: *serial }, value))
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Id, &mut T)> {
+        self.slots.iter_mut().map(|(index, (serial, value))| (Id { index: index as u32, serial: *serial }, value))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }

@@ -88,6 +88,27 @@ pub enum Fault {
     },
     /// Lets a NAT box forget everything.
     ResetNat(NatId),
+    /// Breaks a host's UDP sockets and listeners, or mends them.
+    Sockets {
+        /// Whose.
+        host: HostId,
+        /// How; `None` mends them.
+        fault: Option<SocketFault>,
+    },
+}
+
+/// How receiving on a host's UDP sockets and accepting on its listeners fails, with an error that says nothing about
+/// the network (`ENOBUFS`, say).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum SocketFault {
+    /// Once on each socket that is open now.
+    Once,
+    /// On the sockets that are open now, until they are closed.
+    Broken,
+    /// On all sockets, new ones too, until they are mended.
+    Lasting,
 }
 
 impl Fault {
@@ -107,7 +128,8 @@ impl Fault {
             | Self::Restart(host)
             | Self::StepClock { host, .. }
             | Self::Disk { host, .. }
-            | Self::MaxSockets { host, .. } => vec![*host],
+            | Self::MaxSockets { host, .. }
+            | Self::Sockets { host, .. } => vec![*host],
             Self::DefaultLink(_) | Self::Heal | Self::ResetNat(_) => Vec::new(),
         }
     }
@@ -148,6 +170,7 @@ pub(crate) fn apply(shared: &std::sync::Arc<Shared>, fault: Fault) {
             }
             Fault::MaxSockets { host, most } => world.hosts[host.index()].max_sockets = most,
             Fault::ResetNat(nat) => world.nats[nat.index()].reset(),
+            Fault::Sockets { host, fault } => world.set_socket_fault(host, fault),
             Fault::Pause(_)
             | Fault::Resume(_)
             | Fault::Crash(_)

@@ -15,6 +15,7 @@ use p2p_core::runtime::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::disk::Disk;
+use crate::fault::SocketFault;
 use crate::join::JoinHandle;
 use crate::nat::{Nat, NatId};
 use crate::rng::{Rng, Stream};
@@ -316,6 +317,12 @@ impl Host {
     /// which is out of file descriptors. Those that are open stay.
     pub fn set_max_sockets(&self, most: usize) {
         self.shared.with(|world| world.hosts[self.id().index()].max_sockets = most);
+    }
+
+    /// Breaks its UDP sockets and listeners, or mends them.
+    pub fn set_socket_fault(&self, fault: Option<SocketFault>) {
+        self.note(&format!("sockets: {fault:?}"));
+        self.shared.with(|world| world.set_socket_fault(self.id(), fault));
     }
 
     /// Sockets that its programs have open.

@@ -33,7 +33,7 @@ mod world;
 pub use check::{Checker, SEED_VARIABLE, check};
 pub use disk::{Disk, DiskFault};
 pub use error::Stuck;
-pub use fault::Fault;
+pub use fault::{Fault, SocketFault};
 pub use host::{Host, HostConfig, HostId, HostState};
 pub use join::{JoinError, JoinHandle};
 pub use link::{Latency, Link};

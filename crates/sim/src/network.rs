@@ -85,6 +85,15 @@ impl SimNetwork {
         self.apply(Fault::Heal);
     }
 
+    /// Makes a prefix a network of its own, such as a VPN: nothing passes between its addresses and others. A host that has
+    /// addresses in several networks sends from the one in which the receiver is.
+    ///
+    /// # Panics
+    /// If the prefix is longer than its address.
+    pub fn separate(&self, prefix: IpAddr, len: u8) {
+        self.shared.with(|world| world.add_network(prefix, len));
+    }
+
     /// Makes a name known to all hosts, in place of what it stood for. Each host's own name is known from the beginning.
     pub fn set_name(&self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) {
         let addresses = addresses.into_iter().collect();

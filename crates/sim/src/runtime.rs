@@ -8,13 +8,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, Timer, UdpSocket};
+use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, Timer, UdpSocket};
 use p2p_core::{FileSystem, Runtime};
 
 use crate::files::SimFiles;
 use crate::host::Machine;
 use crate::shared::Shared;
-use crate::sockets::{Dialling, SimListener, SimUdp};
+use crate::sockets::{Dialling, SimConnected, SimListener, SimUdp};
 use crate::timer::SimTimer;
 
 /// The world as the programs of one host see it, from a start of that host until it goes down. After that nothing works any
@@ -87,6 +87,12 @@ impl Runtime for SimRuntime {
         self.check()?;
         let (id, local) = self.shared.with(|world| world.bind_udp(self.machine.id, addr))?;
         Ok(Arc::new(SimUdp::new(self.shared.clone(), id, local)))
+    }
+
+    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
+        self.check()?;
+        let (id, local) = self.shared.with(|world| world.connect_udp(self.machine.id, remote))?;
+        Ok(Box::new(SimConnected(SimUdp::new(self.shared.clone(), id, local))))
     }
 
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {

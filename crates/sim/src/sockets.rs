@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, Datagrams, RecvMeta, UdpSocket};
+use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, Datagrams, RecvMeta, UdpSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::arena::Id;
@@ -200,5 +200,25 @@ impl Drop for SimUdp {
 impl fmt::Debug for SimUdp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimUdp").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+/// A UDP socket with one remote.
+#[derive(Debug)]
+pub(crate) struct SimConnected(pub(crate) SimUdp);
+
+impl ConnectedUdp for SimConnected {
+    fn local_addr(&self) -> SocketAddr {
+        self.0.local
+    }
+
+    fn try_send(&self, contents: &[u8]) -> io::Result<()> {
+        self.0.shared.with(|world| world.send_connected(self.0.id, contents))
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut metas = [RecvMeta::default()];
+        ready!(self.0.poll_recv(cx, &mut [IoSliceMut::new(buf)], &mut metas))?;
+        Poll::Ready(Ok(metas[0].len))
     }
 }

@@ -25,11 +25,13 @@ pub enum PacketKind {
     Ack,
     /// There is no such stream, or no longer.
     Reset,
+    /// A datagram found nobody at its port.
+    Unreachable,
 }
 
 impl PacketKind {
     pub(crate) fn transport(self) -> Transport {
-        if self == Self::Datagram { Transport::Udp } else { Transport::Tcp }
+        if matches!(self, Self::Datagram | Self::Unreachable) { Transport::Udp } else { Transport::Tcp }
     }
 }
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use self::files::files;
 pub use self::tcp::{tcp, tcp_backpressure, tcp_broken, tcp_half_close};
 pub use self::time::{clocks, timeouts, timers};
-pub use self::udp::udp;
+pub use self::udp::{udp, udp_connected};
 
 use super::{BoxFuture, ByteListener, ByteStream, Runtime};
 use crate::TaskGroup;
@@ -47,6 +47,7 @@ pub async fn check(runtime: Arc<dyn Runtime>) {
     tcp_backpressure(&runtime).await;
     tcp_broken(&runtime).await;
     udp(&runtime).await;
+    udp_connected(&runtime).await;
     names(&runtime).await;
     files(&runtime);
 }

@@ -95,6 +95,36 @@ impl Unsent {
     }
 }
 
+/// A UDP socket that talks to one remote.
+pub(super) fn connect(remote: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(remote), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&remote.into())?;
+    Ok(socket.into())
+}
+
+/// Sends on a connected socket, whatever the runtime knows of its readiness: nobody waits for one small datagram.
+pub(super) fn send_connected<'a>(socket: impl Into<SockRef<'a>>, contents: &[u8]) -> io::Result<()> {
+    let socket: SockRef<'a> = socket.into();
+    match socket.send(contents) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a datagram was not sent because it is larger than the network takes, which is what path MTU discovery asks.
+fn is_too_large(error: &io::Error) -> bool {
+    /// `EMSGSIZE`.
+    const CODE: i32 = if cfg!(windows) {
+        10040
+    } else if cfg!(any(target_os = "linux", target_os = "android")) {
+        90
+    } else {
+        40
+    };
+    error.raw_os_error() == Some(CODE)
+}
+
 /// A bound UDP socket with what the system can do with it.
 #[derive(Debug)]
 pub(super) struct Udp {
@@ -120,7 +150,7 @@ impl Udp {
     }
 
     pub(super) fn send(&self, socket: UdpSockRef<'_>, datagrams: &Datagrams<'_>) -> io::Result<()> {
-        self.state.send(
+        let sent = self.state.try_send(
             socket,
             &Transmit {
                 destination: datagrams.destination,
@@ -129,7 +159,8 @@ impl Udp {
                 segment_size: datagrams.segment_size,
                 src_ip: datagrams.src_ip,
             },
-        )
+        );
+        sent.or_else(|error| if is_too_large(&error) { Ok(()) } else { Err(error) })
     }
 
     pub(super) fn recv(

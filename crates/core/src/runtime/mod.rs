@@ -2,6 +2,9 @@
 //!
 //! Hot operations are `poll_*` methods on trait objects; boxing happens once per task, timer, socket or look-up.
 
+mod recovery;
+mod route;
+mod steady_udp;
 mod time;
 mod udp;
 
@@ -30,12 +33,15 @@ use std::time::{Instant, SystemTime};
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::recovery::{Recovery, Remedy, SocketEvent};
+pub use self::route::{choose_local, is_unroutable};
 #[cfg(feature = "smol")]
 pub use self::smol::SmolRuntime;
+pub use self::steady_udp::SteadyUdp;
 pub use self::time::{Elapsed, Interval, Sleep};
 #[cfg(feature = "tokio")]
 pub use self::tokio::TokioRuntime;
-pub use self::udp::{Datagrams, RecvMeta, UdpSocket};
+pub use self::udp::{ConnectedUdp, Datagrams, RecvMeta, UdpSocket};
 
 use crate::file::FileSystem;
 
@@ -84,6 +90,13 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>>;
+
+    /// Opens a UDP socket that talks to `remote` only, from the address and the port that the system chooses. Sends
+    /// nothing.
+    ///
+    /// # Errors
+    /// What the system says, such as [`io::ErrorKind::NetworkUnreachable`] when there is no route.
+    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>>;
 
     /// The addresses of a host name, in the system's order of preference. A look-up may go on in the background after
     /// the future is dropped.

@@ -12,7 +12,9 @@ use smol::Async;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::host::{self, Udp, Unsent};
-use super::{BoxFuture, ByteListener, ByteStream, Datagrams, RecvMeta, Runtime, Timer, UdpSocket, UnsentLimit};
+use super::{
+    BoxFuture, ByteListener, ByteStream, ConnectedUdp, Datagrams, RecvMeta, Runtime, Timer, UdpSocket, UnsentLimit,
+};
 use crate::file::{FileSystem, HostFiles};
 
 /// Runs on smol's global executor, whose number of threads is the environment's `SMOL_THREADS` (one by default).
@@ -68,6 +70,11 @@ impl Runtime for SmolRuntime {
     fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
         let (socket, udp) = Udp::bind(addr)?;
         Ok(Arc::new(SmolUdp { socket: Async::new_nonblocking(socket)?, udp }))
+    }
+
+    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
+        let socket = Async::new_nonblocking(host::connect(remote)?)?;
+        Ok(Box::new(SmolConnected { local_addr: socket.get_ref().local_addr()?, socket }))
     }
 
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
@@ -259,5 +266,31 @@ impl UdpSocket for SmolUdp {
 
     fn may_fragment(&self) -> bool {
         self.udp.may_fragment()
+    }
+}
+
+#[derive(Debug)]
+struct SmolConnected {
+    socket: Async<std::net::UdpSocket>,
+    local_addr: SocketAddr,
+}
+
+impl ConnectedUdp for SmolConnected {
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    fn try_send(&self, contents: &[u8]) -> io::Result<()> {
+        host::send_connected(self.socket.get_ref(), contents)
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.socket.get_ref().recv(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_readable(cx))?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
     }
 }

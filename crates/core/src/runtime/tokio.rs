@@ -12,7 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::runtime::Handle;
 
 use super::host::{self, Udp, Unsent};
-use super::{BoxFuture, ByteListener, ByteStream, Datagrams, RecvMeta, Runtime, Timer, UdpSocket, UnsentLimit};
+use super::{
+    BoxFuture, ByteListener, ByteStream, ConnectedUdp, Datagrams, RecvMeta, Runtime, Timer, UdpSocket, UnsentLimit,
+};
 use crate::file::{FileSystem, HostFiles};
 
 /// Runs on a tokio runtime whose I/O and time drivers are enabled. Cheap to clone.
@@ -83,6 +85,12 @@ impl Runtime for TokioRuntime {
         let _context = self.0.enter();
         let (socket, udp) = Udp::bind(addr)?;
         Ok(Arc::new(TokioUdp { socket: tokio::net::UdpSocket::from_std(socket)?, udp }))
+    }
+
+    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
+        let _context = self.0.enter();
+        let socket = tokio::net::UdpSocket::from_std(host::connect(remote)?)?;
+        Ok(Box::new(TokioConnected { local_addr: socket.local_addr()?, socket }))
     }
 
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
@@ -253,5 +261,27 @@ impl UdpSocket for TokioUdp {
 
     fn may_fragment(&self) -> bool {
         self.udp.may_fragment()
+    }
+}
+
+#[derive(Debug)]
+struct TokioConnected {
+    socket: tokio::net::UdpSocket,
+    local_addr: SocketAddr,
+}
+
+impl ConnectedUdp for TokioConnected {
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    fn try_send(&self, contents: &[u8]) -> io::Result<()> {
+        host::send_connected(&self.socket, contents)
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(self.socket.poll_recv(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
     }
 }

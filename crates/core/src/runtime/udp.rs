@@ -10,12 +10,12 @@ use super::BoxFuture;
 
 /// A UDP socket. Any number of tasks may send; one receives.
 pub trait UdpSocket: fmt::Debug + Send + Sync {
-    /// Sends without waiting. What the network cannot carry (too large, no route) is lost in silence, as any datagram
-    /// may be.
+    /// Sends without waiting. What is too large for the network is lost in silence, as any datagram may be.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when the system's buffer is full, or the socket is new and not yet known to be
-    /// writable: wait for [`writable`](Self::writable), then try again.
+    /// writable: wait for [`writable`](Self::writable), then try again. With any other error this datagram is lost and
+    /// the socket stays usable: [`io::ErrorKind::NetworkUnreachable`] without a route, for example.
     fn try_send(&self, datagrams: &Datagrams<'_>) -> io::Result<()>;
 
     /// Ready when [`try_send`](Self::try_send) may work again.
@@ -24,8 +24,8 @@ pub trait UdpSocket: fmt::Debug + Send + Sync {
     /// Receives into as many of `bufs` as it can, describing each filled one in `metas`, and gives their number.
     /// Wakes one task: the last that polled.
     ///
-    /// An error concerns something that happened on the way, such as an earlier datagram that was refused: the socket
-    /// stays usable.
+    /// An error may concern something that happened on the way, such as an earlier datagram that was refused, or the
+    /// socket itself, and then it comes again: [`SteadyUdp`](super::SteadyUdp) tells them apart and goes on.
     fn poll_recv(
         &self,
         cx: &mut Context<'_>,
@@ -50,6 +50,28 @@ pub trait UdpSocket: fmt::Debug + Send + Sync {
     fn may_fragment(&self) -> bool {
         false
     }
+}
+
+/// A UDP socket that talks to one remote only. By it the system tells which of its addresses the route to the remote
+/// uses, and what the network reports about the remote.
+pub trait ConnectedUdp: fmt::Debug + Send + Sync {
+    /// Where the socket is bound: the address that the route to the remote begins with, and the port that the system
+    /// chose.
+    fn local_addr(&self) -> SocketAddr;
+
+    /// Sends one datagram without waiting. One that finds no room is lost.
+    ///
+    /// # Errors
+    /// What the system says, of this datagram or of an earlier one that was refused.
+    fn try_send(&self, contents: &[u8]) -> io::Result<()>;
+
+    /// Receives one datagram; what does not fit into `buf` is cut off. Wakes one task: the last that polled.
+    ///
+    /// # Errors
+    /// What the network reports of a datagram that was sent, where the system tells it: with
+    /// [`io::ErrorKind::ConnectionRefused`] (on Windows [`io::ErrorKind::ConnectionReset`]) nobody has the remote's port.
+    /// Such a report is not authenticated.
+    fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 }
 
 /// One datagram to send, or several of equal size (the last may be shorter) to one destination.

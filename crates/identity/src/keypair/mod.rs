@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use p2p_core::PeerId;
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
@@ -124,6 +125,14 @@ impl KeyPair {
     /// Signs bytes as they are. Only for structures that carry a domain of their own: TLS and X.509.
     pub(crate) fn sign_raw(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         self.secret.ring.sign(message).as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
+    }
+
+    /// A secret that only the holder of the key can compute, the same each time, another for each domain: HMAC-SHA-512
+    /// (RFC 2104) of the domain's label under the seed.
+    pub(crate) fn derive_secret(&self, domain: Domain) -> [u8; 64] {
+        let key = hmac::Key::new(hmac::HMAC_SHA512, &self.secret.seed);
+        let secret = hmac::sign(&key, &domain.message(&[]));
+        secret.as_ref().try_into().expect("HMAC-SHA-512 has 64 bytes")
     }
 
     fn seed(&self) -> &[u8; 32] {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_core::PeerId;
-use p2p_net::TlsConfigs;
+use p2p_net::{ResetSecret, TlsConfigs};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -24,7 +24,7 @@ use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ServerConfig, SignatureAlgorithm, SignatureScheme};
 
-use crate::{KeyPair, Result};
+use crate::{Domain, KeyPair, Result};
 
 pub use certificate::InvalidCertificate;
 
@@ -33,6 +33,9 @@ pub const WIRE_VERSION: u16 = 1;
 
 /// The wire version as TLS names it (RFC 7301).
 pub const ALPN: &[u8] = b"p2p/1";
+
+/// What the secret of stateless resets is derived for.
+const RESETS: Domain = Domain::new("p2p/1 quic stateless reset");
 
 /// The rustls configurations of a node, made once and used for each connection in either direction.
 ///
@@ -53,6 +56,7 @@ pub struct TlsIdentity {
     peer_id: PeerId,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    reset_secret: ResetSecret,
 }
 
 impl TlsIdentity {
@@ -89,7 +93,8 @@ impl TlsIdentity {
         server.send_tls13_tickets = 0;
         server.max_early_data_size = 0;
 
-        Ok(Self { peer_id: key_pair.peer_id(), client: Arc::new(client), server: Arc::new(server) })
+        let reset_secret = ResetSecret::new(key_pair.derive_secret(RESETS));
+        Ok(Self { peer_id: key_pair.peer_id(), client: Arc::new(client), server: Arc::new(server), reset_secret })
     }
 
     /// Whose identity it is.
@@ -97,9 +102,14 @@ impl TlsIdentity {
         self.peer_id
     }
 
-    /// Both, as connections take them.
+    /// Both, as connections take them, with the secret by which a restarted node is recognized: it derives from the node's
+    /// key.
     pub fn configs(&self) -> TlsConfigs {
-        TlsConfigs { client: self.client.clone(), server: self.server.clone() }
+        TlsConfigs {
+            client: self.client.clone(),
+            server: self.server.clone(),
+            reset_secret: Some(self.reset_secret.clone()),
+        }
     }
 
     /// For dialling. Any server name will do: none is sent or checked.

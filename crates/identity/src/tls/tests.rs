@@ -222,3 +222,13 @@ fn quic_finds_the_cipher_suite_it_needs() {
     assert!(suites.iter().any(|s| s.suite() == rustls::CipherSuite::TLS13_AES_128_GCM_SHA256));
     assert!(suites.iter().all(|s| s.tls13().is_some_and(|s| s.quic.is_some())));
 }
+
+#[test]
+fn the_secret_of_stateless_resets_is_the_keys_own() {
+    let tls = |seed| TlsIdentity::new(&key(seed)).unwrap().configs();
+    assert!(tls(1).reset_secret.is_some());
+    let secret = |seed| key(seed).derive_secret(RESETS);
+    assert_eq!(secret(1), secret(1));
+    assert_ne!(secret(1), secret(2));
+    assert_ne!(secret(1), key(1).derive_secret(Domain::APPLICATION));
+}

@@ -83,8 +83,10 @@ impl Shared {
             &config.network,
         ));
         let state = config.state_dir.as_ref().map(|folder| StateFiles::new(runtime.clone(), folder));
+        let events = EventBus::new(EVENT_QUEUE);
         Arc::new_cyclic(|shared: &Weak<Self>| {
             let parts = ServerParts {
+                events: events.clone(),
                 tasks: tasks.clone(),
                 transports: transports.clone(),
                 authenticator: authenticator.clone(),
@@ -113,8 +115,9 @@ impl Shared {
                     datagrams,
                     known,
                     config.access_control.clone(),
+                    events.clone(),
                 ),
-                events: EventBus::new(EVENT_QUEUE),
+                events,
                 permits: Semaphore::new(config.limits.operations),
                 core: Mutex::new(core),
                 sooner: Notify::new(),

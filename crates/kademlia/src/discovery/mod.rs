@@ -281,6 +281,10 @@ impl Inner {
                     context.emit(Kind::EntryEvicted, None, Some(peer_id));
                 }
                 KademliaEvent::ContactAdded(_) => self.changed.notify_one(),
+                KademliaEvent::ListenFailed { endpoint, kind, .. } => {
+                    context.emit(Kind::ListenFailed(kind), Some(endpoint), None);
+                }
+                KademliaEvent::Listening { endpoint } => context.emit(Kind::Listening, Some(endpoint), None),
                 KademliaEvent::ModeChanged(_) | KademliaEvent::RecordChanged(_) => {}
             }
         }

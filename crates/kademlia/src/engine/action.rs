@@ -1,5 +1,6 @@
 //! What goes into an engine and comes out of it.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use p2p_core::PeerId;
@@ -216,4 +217,18 @@ pub enum KademliaEvent {
     ModeChanged(Mode),
     /// The node's own record is another one now.
     RecordChanged(Option<PeerRecord>),
+    /// A socket of the DHT has failed and was closed. It is bound anew; [`Listening`](Self::Listening) follows.
+    ListenFailed {
+        /// Where it was bound.
+        endpoint: Endpoint,
+        /// What kind of error it was.
+        kind: io::ErrorKind,
+        /// What the system said.
+        error: String,
+    },
+    /// A socket that had failed is bound again.
+    Listening {
+        /// Where.
+        endpoint: Endpoint,
+    },
 }

@@ -9,6 +9,7 @@ use p2p_net::{Endpoint, Incoming, Listener};
 
 use super::LookupServer;
 use super::serve::Inner;
+use crate::socket_events::pass_on;
 
 impl LookupServer {
     /// Listens; the endpoint with the port that the system chose.
@@ -18,6 +19,7 @@ impl LookupServer {
     pub(crate) async fn listen(&self, endpoint: &Endpoint) -> Result<Endpoint> {
         let listener = self.0.transports.listen(endpoint).await?;
         let local = listener.local_endpoint();
+        self.0.tasks.spawn("lookup socket", pass_on(local.clone(), listener.events(), self.0.events.clone()));
         self.0.tasks.spawn("lookup listener", self.0.clone().accept_all(listener));
         Ok(local)
     }
@@ -25,7 +27,7 @@ impl LookupServer {
 
 impl Inner {
     async fn accept_all(self: Arc<Self>, listener: Listener) {
-        // An error is the end: shut down, or a socket that has failed for good.
+        // An error is the end: shut down.
         while let Ok(incoming) = listener.accept().await {
             self.begin_handshake(incoming);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use p2p_core::{Runtime, TaskGroup};
+use p2p_core::{EventBus, Runtime, TaskGroup};
 use p2p_identity::access::{Candidate, Direction, Subject};
 use p2p_identity::{HandshakeLimits, InboundHandshakes, PrefixCounter, close_code};
 use p2p_net::{Connection, Error, MessageReceiver, MessageSender, Stream, Transports};
@@ -14,7 +14,7 @@ use super::connections::Connections;
 use super::rate::RequestLimiter;
 use super::{Answerer, Asker, Authenticated, Authenticator, MESSAGE_LIMITS};
 use crate::message::{MAX_REQUEST_LEN, Request, Response};
-use crate::{KademliaConfig, Refused};
+use crate::{KademliaConfig, KademliaEvent, Refused};
 
 /// How many times longer than the one who dialled the other side keeps an idle connection: so it is the dialler, who
 /// knows, that ends it.
@@ -30,6 +30,7 @@ pub(super) struct Inner {
     pub(super) transports: Transports,
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) handshakes: InboundHandshakes,
+    pub(super) events: EventBus<KademliaEvent>,
     answerer: Answerer,
     connections: Mutex<Connections<Connection>>,
     limiter: Mutex<RequestLimiter>,
@@ -44,6 +45,7 @@ pub(crate) struct ServerParts {
     pub(crate) transports: Transports,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) answerer: Answerer,
+    pub(crate) events: EventBus<KademliaEvent>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -64,6 +66,7 @@ impl LookupServer {
             authenticator: parts.authenticator,
             handshakes: InboundHandshakes::new(handshakes),
             answerer: parts.answerer,
+            events: parts.events,
             connections: Mutex::new(Connections::new(limits.inbound_connections, prefixes)),
             limiter: Mutex::new(limiter),
             requests_per_connection: limits.requests_per_connection,

@@ -12,16 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use p2p_core::runtime::UdpSocket;
-use p2p_core::{PeerId, Runtime, TaskGroup};
+use p2p_core::runtime::{SteadyUdp, UdpSocket, choose_local};
+use p2p_core::{EventBus, PeerId, Runtime, TaskGroup};
 use p2p_identity::access::{AccessControl, Action, Direction, Subject};
 use p2p_identity::{Error, KeyPair, Result};
 use p2p_net::{Endpoint, Transport};
 use tokio::sync::{Semaphore, oneshot};
 
 use self::outstanding::Outstanding;
-use crate::RttEstimator;
 use crate::message::{Datagram, DatagramLimiter, DatagramLimits, NONCE_LEN, Ping, Pong};
+use crate::socket_events::pass_on;
+use crate::{KademliaEvent, RttEstimator};
 
 /// Contacts that are being pinged at the same time; further ones wait.
 const MAX_PINGS: usize = 256;
@@ -45,9 +46,10 @@ struct Inner {
     network: String,
     known: Known,
     access: Arc<dyn AccessControl>,
+    events: EventBus<KademliaEvent>,
     /// The sequence number of our record; 0 while there is none.
     seq: AtomicU64,
-    sockets: Mutex<Vec<Arc<dyn UdpSocket>>>,
+    sockets: Mutex<Vec<Arc<SteadyUdp>>>,
     limiter: Mutex<DatagramLimiter>,
     outstanding: Mutex<Outstanding>,
     rtt: Mutex<RttEstimator>,
@@ -76,6 +78,7 @@ impl RefreshService {
         limits: DatagramLimits,
         known: Known,
         access: Arc<dyn AccessControl>,
+        events: EventBus<KademliaEvent>,
     ) -> Self {
         let now = runtime.now();
         Self(Arc::new(Inner {
@@ -84,6 +87,7 @@ impl RefreshService {
             network: network.into(),
             known,
             access,
+            events,
             seq: AtomicU64::new(0),
             sockets: Mutex::default(),
             limiter: Mutex::new(DatagramLimiter::new(limits, now)),
@@ -108,7 +112,7 @@ impl RefreshService {
         };
         let mut bound = Err(std::io::ErrorKind::AddrNotAvailable.into());
         for ip in addresses {
-            bound = inner.runtime.udp_bind(SocketAddr::new(ip, endpoint.port()));
+            bound = SteadyUdp::bind(inner.runtime.clone(), SocketAddr::new(ip, endpoint.port()));
             if bound.is_ok() {
                 break;
             }
@@ -116,13 +120,14 @@ impl RefreshService {
         let socket = bound.map_err(failed)?;
         let local = Endpoint::from_socket_addr(Transport::Udp, socket.local_addr());
         lock(&inner.sockets).push(socket.clone());
+        tasks.spawn("dht socket", pass_on(local.clone(), socket.events(), inner.events.clone()));
         tasks.spawn("dht datagrams", receive(inner.clone(), socket));
         Ok(local)
     }
 
     /// Gives the ports back; tasks that still hold a socket are the group's to end.
     pub(crate) fn close(&self) {
-        lock(&self.0.sockets).clear();
+        lock(&self.0.sockets).drain(..).for_each(|socket| socket.close());
     }
 
     /// Tells the sequence number of our own record.
@@ -178,7 +183,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-async fn receive(inner: Arc<Inner>, socket: Arc<dyn UdpSocket>) {
+async fn receive(inner: Arc<Inner>, socket: Arc<SteadyUdp>) {
     let mut receiver = socket::Receiver::new(socket.clone());
     loop {
         receiver
@@ -231,19 +236,74 @@ impl Inner {
         }
     }
 
-    /// A socket of the same family; one that is bound to the loopback reaches nothing else, and nothing else the
-    /// loopback.
-    fn socket_for(&self, address: SocketAddr) -> Option<Arc<dyn UdpSocket>> {
-        let reaches = |local: IpAddr| {
-            local.is_ipv4() == address.is_ipv4()
-                && (local.is_unspecified() || local.is_loopback() == address.ip().is_loopback())
-        };
-        lock(&self.sockets).iter().find(|socket| reaches(socket.local_addr().ip())).cloned()
+    /// The socket that the route to this address uses, if there is one.
+    fn socket_for(&self, address: SocketAddr) -> Option<Arc<SteadyUdp>> {
+        let sockets = lock(&self.sockets).clone();
+        let bound: Vec<_> = sockets.iter().map(|socket| socket.local_addr()).collect();
+        let chosen = choose_local(&*self.runtime, &bound, address).ok().flatten()?;
+        sockets.get(chosen).cloned()
     }
 }
 
 impl std::fmt::Debug for RefreshService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RefreshService").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_identity::access::AllowAll;
+    use p2p_sim::{Host, HostConfig, Sim};
+
+    use super::*;
+
+    fn service(host: &Host, n: u8) -> (RefreshService, PeerId) {
+        let key = KeyPair::from_seed([n; 32]);
+        let (access, events) = (Arc::new(AllowAll), EventBus::new(1));
+        let peer_id = key.peer_id();
+        let service = RefreshService::new(
+            host.runtime(),
+            key,
+            "net",
+            DatagramLimits::default(),
+            Arc::new(|_, _| true),
+            access,
+            events,
+        );
+        (service, peer_id)
+    }
+
+    #[test]
+    fn pings_leave_from_the_socket_that_their_route_uses() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let sim = Sim::new(1);
+        sim.network().separate(ip("10.8.0.0"), 16);
+        let both = sim.add_host(HostConfig::new("both").addresses([ip("45.1.1.1"), ip("10.8.0.1")]));
+        let inside = sim.add_host(HostConfig::new("inside").addresses([ip("10.8.0.2")]));
+        let outside = sim.add_host(HostConfig::new("outside").addresses([ip("45.1.2.1")]));
+        sim.block_on(async {
+            let at = |host: &Host, place: usize| {
+                Endpoint::from_socket_addr(Transport::Udp, (host.addresses()[place], 4004).into())
+            };
+            for order in [[0, 1], [1, 0]] {
+                let tasks = TaskGroup::new(both.runtime());
+                let (here, _) = service(&both, 1);
+                for place in order {
+                    here.listen(&at(&both, place), &tasks).await.unwrap();
+                }
+                for (host, n) in [(&inside, 2), (&outside, 3)] {
+                    let others = TaskGroup::new(host.runtime());
+                    let (there, peer_id) = service(host, n);
+                    let endpoint = there.listen(&at(host, 0), &others).await.unwrap();
+                    let alive = here.ping(peer_id, endpoint.socket_addr().unwrap()).await;
+                    assert!(alive.is_ok(), "{order:?}, {endpoint}: {alive:?}");
+                    there.close();
+                    others.shutdown().await;
+                }
+                here.close();
+                tasks.shutdown().await;
+            }
+        });
     }
 }

@@ -1,14 +1,16 @@
 //! One UDP socket that carries any number of QUIC connections, dialled and accepted.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use p2p_core::EventListener;
+use p2p_core::runtime::SocketEvent;
 use quinn::{ConnectError, ConnectionError, VarInt};
 
 use super::connection::QuicConnection;
@@ -71,9 +73,9 @@ impl QuicEndpoint {
     /// # Errors
     /// What the system says.
     pub(crate) fn bind(setup: &Arc<Setup>, addr: SocketAddr, listen: bool) -> io::Result<Self> {
-        let socket = Socket::new(setup.runtime().udp_bind(addr)?);
+        let socket = Socket::bind(setup.runtime(), addr)?;
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
-            setup.endpoint(),
+            setup.endpoint(socket.addr()),
             listen.then(|| setup.listening()),
             socket.clone(),
             Arc::new(QuinnRuntime::new(setup.tasks.clone())),
@@ -88,17 +90,33 @@ impl QuicEndpoint {
         self.0.socket.addr()
     }
 
-    /// Whether `remote` can be expected to be reachable from this socket.
-    pub(super) fn reaches(&self, remote: IpAddr) -> bool {
-        reaches(self.local_addr().ip(), remote)
+    /// Whether it has a socket now: one that has failed is bound anew.
+    pub(super) fn is_bound(&self) -> bool {
+        self.0.socket.udp().is_bound()
     }
 
-    /// Dials. Without a time-out of its own; dropping the future gives up.
+    /// What happens to the socket from now on.
+    pub(crate) fn events(&self) -> EventListener<SocketEvent> {
+        self.0.socket.udp().events()
+    }
+
+    /// Dials. Without a time-out of its own; dropping the future gives up. Ends early when there is no route or, as far
+    /// as the network tells, nobody at the remote's port.
     pub(crate) async fn dial(&self, remote: SocketAddr) -> Result<QuicConnection, DialError> {
         let inner = &*self.0;
         let config = inner.setup.dialling();
+        // First: the connection sends from a task of its own, at once.
+        let waiting = inner.socket.unanswered().begin(remote);
         let connection = match inner.endpoint.connect_with(config, remote, SERVER_NAME) {
-            Ok(connecting) => connecting.await.map_err(dial_error)?,
+            Ok(connecting) => {
+                let mut connecting = pin!(connecting);
+                let mut refused = pin!(waiting.refused(&**inner.setup.runtime(), remote));
+                poll_fn(|cx| match connecting.as_mut().poll(cx) {
+                    Poll::Ready(connected) => Poll::Ready(connected.map_err(dial_error)),
+                    Poll::Pending => refused.as_mut().poll(cx).map(|error| Err(DialError::Io(error))),
+                })
+                .await?
+            }
             Err(error @ ConnectError::EndpointStopping) => {
                 inner.dead.store(true, Ordering::Relaxed);
                 return Err(DialError::Io(Arc::new(io::Error::new(io::ErrorKind::NotConnected, error))));
@@ -123,7 +141,7 @@ impl QuicEndpoint {
         }
     }
 
-    /// Whether the socket has failed, or the endpoint was closed.
+    /// Whether the endpoint was closed, or its task is gone.
     pub(super) fn is_dead(&self) -> bool {
         self.0.dead.load(Ordering::Relaxed)
     }
@@ -152,7 +170,7 @@ impl QuicEndpoint {
 
     /// Gives the port back, whoever still holds a handle.
     pub(crate) fn close_socket(&self) {
-        self.0.socket.close();
+        self.0.socket.udp().close();
     }
 
     pub(super) fn downgrade(&self) -> WeakEndpoint {
@@ -228,35 +246,5 @@ fn dial_error(error: ConnectionError) -> DialError {
             DialError::Io(Arc::new(io::ErrorKind::ConnectionRefused.into()))
         }
         error => DialError::Handshake(error.to_string().into()),
-    }
-}
-
-/// A socket bound to the loopback reaches nothing else, and nothing else reaches the loopback; bound to no address in
-/// particular it reaches everything of its family.
-fn reaches(local: IpAddr, remote: IpAddr) -> bool {
-    local.is_ipv4() == remote.is_ipv4() && (local.is_unspecified() || local.is_loopback() == remote.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_socket_dials_what_it_can_reach() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        for (local, remote, expected) in [
-            ("0.0.0.0", "127.0.0.1", true),
-            ("0.0.0.0", "192.0.2.1", true),
-            ("0.0.0.0", "::1", false),
-            ("127.0.0.1", "127.0.0.9", true),
-            ("127.0.0.1", "192.0.2.1", false),
-            ("192.0.2.7", "192.0.2.1", true),
-            ("192.0.2.7", "127.0.0.1", false),
-            ("::", "2001:db8::1", true),
-            ("::", "127.0.0.1", false),
-            ("::1", "2001:db8::1", false),
-        ] {
-            assert_eq!(reaches(ip(local), ip(remote)), expected, "{local} to {remote}");
-        }
     }
 }

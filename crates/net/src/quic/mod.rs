@@ -8,6 +8,7 @@ mod send_window;
 mod setup;
 mod socket;
 mod stream;
+mod unanswered;
 mod window;
 
 pub(crate) use connection::QuicConnection;

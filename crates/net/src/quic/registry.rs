@@ -4,13 +4,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use p2p_core::runtime::choose_local;
+
 use super::connection::QuicConnection;
 use super::endpoint::{CLOSE_WAIT, QuicEndpoint, WeakEndpoint};
 use super::setup::Setup;
 use crate::DialError;
 
-/// Dials leave from a listening socket where one fits, so that a node is seen at one port; otherwise from one socket for
-/// each address family, made when it is first needed.
+/// Dials leave from a listening socket that the route to the remote uses, so that a node is seen at one port; otherwise
+/// from one socket for each address family, made when it is first needed.
 #[derive(Debug)]
 pub(crate) struct QuicRegistry {
     setup: Arc<Setup>,
@@ -61,22 +63,24 @@ impl QuicRegistry {
     /// # Errors
     /// What went wrong.
     pub(crate) async fn dial(&self, remote: SocketAddr) -> Result<QuicConnection, DialError> {
-        let endpoint = self.dialler(remote.ip()).map_err(|error| DialError::Io(Arc::new(error)))?;
+        let endpoint = self.dialer(remote).map_err(|error| DialError::Io(Arc::new(error)))?;
         endpoint.dial(remote).await
     }
 
-    fn dialler(&self, remote: IpAddr) -> io::Result<QuicEndpoint> {
+    fn dialer(&self, remote: SocketAddr) -> io::Result<QuicEndpoint> {
         let mut state = self.open()?;
-        // One whose socket has failed is of no use any more.
         state.listening.retain(|endpoint| !endpoint.is_dead());
         state.dialling.retain(|endpoint| !endpoint.is_dead());
-        if let Some(endpoint) = state.listening.iter().chain(&state.dialling).find(|endpoint| endpoint.reaches(remote))
-        {
-            return Ok(endpoint.clone());
+        // One whose socket has failed is of use again once it is bound anew.
+        let usable: Vec<_> =
+            state.listening.iter().chain(&state.dialling).filter(|endpoint| endpoint.is_bound()).collect();
+        let bound: Vec<_> = usable.iter().map(|endpoint| endpoint.local_addr()).collect();
+        if let Some(chosen) = choose_local(&**self.setup.runtime(), &bound, remote)? {
+            return Ok(usable[chosen].clone());
         }
         let any = match remote {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         let endpoint = QuicEndpoint::bind(&self.setup, SocketAddr::new(any, 0), false)?;
         state.add(&endpoint);

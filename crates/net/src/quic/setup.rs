@@ -1,5 +1,6 @@
 //! quinn's configurations, made from ours.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,10 +13,14 @@ use ring::{hkdf, hmac};
 
 use super::send_window;
 use super::window::{first_window, stream_window};
-use crate::{NetConfig, TlsConfigs};
+use crate::{NetConfig, ResetSecret, TlsConfigs};
 
 /// Bytes of the connection ids that our side chooses.
 const CID_LEN: usize = 8;
+
+/// The least time between two stateless resets of one socket. Each answers one datagram with a shorter one and costs one
+/// HMAC, so a flood of them harms nobody; after a restart every remote waits for one.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Bytes of the connection id that a dialler invents for the other side: the most there may be, for they must be
 /// unpredictable (RFC 9000 §7.2).
@@ -45,6 +50,7 @@ pub(crate) struct Setup {
     config: NetConfig,
     client: quinn::ClientConfig,
     server: quinn::ServerConfig,
+    resets: ResetSecret,
 }
 
 impl Setup {
@@ -69,18 +75,20 @@ impl Setup {
         server.incoming_buffer_size_total(INCOMING_BUFFERS);
         server.time_source(Arc::new(Clock(runtime.clone())));
         let closing = TaskGroup::new(runtime.clone());
-        Ok(Self { config: config.clone(), client, server, tasks, closing })
+        let resets = tls.reset_secret.clone().unwrap_or_else(|| ResetSecret::new(random::<64>(&**runtime)));
+        Ok(Self { config: config.clone(), client, server, resets, tasks, closing })
     }
 
     pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
         self.tasks.runtime()
     }
 
-    /// For one endpoint: all entropy comes from the runtime, so that a simulated one repeats itself.
-    pub(super) fn endpoint(&self) -> EndpointConfig {
+    /// For the endpoint whose socket is bound to `local`: all entropy comes from the runtime, so that a simulated one
+    /// repeats itself.
+    pub(super) fn endpoint(&self, local: SocketAddr) -> EndpointConfig {
         let runtime = self.runtime();
-        let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &random::<64>(&**runtime));
-        let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+        let mut endpoint = EndpointConfig::new(Arc::new(reset_key(&self.resets, local)));
+        endpoint.min_reset_interval(RESET_INTERVAL);
         endpoint.rng_seed(Some(random::<32>(&**runtime)));
         let entropy = runtime.clone();
         endpoint.cid_generator(move || Box::new(RandomCids(entropy.clone())));
@@ -137,6 +145,12 @@ fn idle_timeout(wanted: Duration) -> IdleTimeout {
     IdleTimeout::try_from(wanted).unwrap_or_else(|_| VarInt::MAX.into())
 }
 
+/// The key of one socket's stateless resets: the same whenever it is bound to this address, another at any other.
+fn reset_key(secret: &ResetSecret, local: SocketAddr) -> hmac::Key {
+    let all = hmac::Key::new(hmac::HMAC_SHA256, secret.bytes());
+    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&all, local.to_string().as_bytes()).as_ref())
+}
+
 fn random<const N: usize>(runtime: &dyn Runtime) -> [u8; N] {
     let mut bytes = [0; N];
     runtime.fill_random(&mut bytes);
@@ -170,5 +184,23 @@ struct Clock(Arc<dyn Runtime>);
 impl quinn::TimeSource for Clock {
     fn now(&self) -> SystemTime {
         self.0.system_time()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_has_the_same_reset_key_after_a_restart_and_no_other_socket_has_it() {
+        let token = |secret: u8, local: &str| {
+            let key = reset_key(&ResetSecret::new([secret; 64]), local.parse().unwrap());
+            hmac::sign(&key, b"connection id").as_ref().to_vec()
+        };
+        assert_eq!(token(1, "0.0.0.0:9000"), token(1, "0.0.0.0:9000"));
+        for (secret, local) in [(1, "0.0.0.0:9001"), (1, "192.0.2.1:9000"), (1, "[::]:9000"), (2, "0.0.0.0:9000")] {
+            assert_ne!(token(secret, local), token(1, "0.0.0.0:9000"), "{secret} {local}");
+        }
+        assert!(!format!("{:?}", ResetSecret::new([77; 64])).contains("77"));
     }
 }

@@ -6,45 +6,49 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use p2p_core::runtime::{BoxFuture, Datagrams, RecvMeta, UdpSocket};
+use p2p_core::Runtime;
+use p2p_core::runtime::{BoxFuture, Datagrams, RecvMeta, SteadyUdp, UdpSocket};
 use quinn::udp::{self, EcnCodepoint, Transmit};
+
+use super::unanswered::Unanswered;
 
 thread_local! {
     /// What the socket says of a batch: to make it anew would cost something in each call.
     static METAS: RefCell<[RecvMeta; udp::BATCH_SIZE]> = RefCell::new([RecvMeta::default(); udp::BATCH_SIZE]);
 }
 
-/// Can be closed while quinn's connections still refer to it: whoever keeps a handle to an ended connection must not
-/// keep the port.
+/// Outlives what its connections and the system do to it: see [`SteadyUdp`]. quinn would give the endpoint up at the
+/// first error of receiving.
 #[derive(Debug)]
 pub(super) struct Socket {
-    open: RwLock<Option<Arc<dyn UdpSocket>>>,
-    local_addr: SocketAddr,
+    udp: Arc<SteadyUdp>,
     /// The last send found the system's buffer full. Spares asking for writability before every send.
     full: AtomicBool,
+    unanswered: Unanswered,
 }
 
 impl Socket {
-    pub(super) fn new(socket: Arc<dyn UdpSocket>) -> Arc<Self> {
-        let local_addr = socket.local_addr();
-        Arc::new(Self { open: RwLock::new(Some(socket)), local_addr, full: AtomicBool::new(false) })
+    /// # Errors
+    /// What the system says.
+    pub(super) fn bind(runtime: &Arc<dyn Runtime>, addr: SocketAddr) -> io::Result<Arc<Self>> {
+        let udp = SteadyUdp::bind(runtime.clone(), addr)?;
+        Ok(Arc::new(Self { udp, full: AtomicBool::new(false), unanswered: Unanswered::default() }))
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
-        self.local_addr
+        self.udp.local_addr()
     }
 
-    /// Gives the port back. From then on nothing is received and what is sent is lost.
-    pub(super) fn close(&self) {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).take();
+    pub(super) fn udp(&self) -> &SteadyUdp {
+        &self.udp
     }
 
-    fn open(&self) -> RwLockReadGuard<'_, Option<Arc<dyn UdpSocket>>> {
-        // An `Option` is valid whatever panicked.
-        self.open.read().unwrap_or_else(PoisonError::into_inner)
+    /// Dials that have had no answer.
+    pub(super) fn unanswered(&self) -> &Unanswered {
+        &self.unanswered
     }
 }
 
@@ -54,9 +58,7 @@ impl quinn::AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let open = self.open();
-        let Some(socket) = &*open else { return Ok(()) };
-        let sent = socket.try_send(&Datagrams {
+        let sent = self.udp.try_send(&Datagrams {
             destination: transmit.destination,
             ecn: transmit.ecn.map(|ecn| ecn as u8),
             contents: transmit.contents,
@@ -77,6 +79,7 @@ impl quinn::AsyncUdpSocket for Socket {
             // To QUIC it is a lost datagram. quinn would abandon the connection without telling anybody.
             Err(error) => {
                 tracing::debug!(to = %transmit.destination, %error, "a datagram could not be sent");
+                self.unanswered.failed(transmit.destination, error);
                 Ok(())
             }
         }
@@ -88,18 +91,11 @@ impl quinn::AsyncUdpSocket for Socket {
         bufs: &mut [IoSliceMut<'_>],
         metas: &mut [udp::RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let open = self.open();
-        let Some(socket) = &*open else { return Poll::Pending };
         let count = bufs.len().min(metas.len()).min(udp::BATCH_SIZE);
         METAS.with_borrow_mut(|ours| {
-            let received = match ready!(socket.poll_recv(cx, &mut bufs[..count], &mut ours[..count])) {
-                Ok(received) => received,
-                // The network's word on something sent earlier, and easily forged: quinn ignores this kind only, and
-                // any other would end the endpoint.
-                Err(error) if is_report(&error) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                Err(error) => return Poll::Ready(Err(error)),
-            };
+            let received = ready!(self.udp.poll_recv(cx, &mut bufs[..count], &mut ours[..count]))?;
             for (theirs, ours) in metas.iter_mut().zip(&ours[..received]) {
+                self.unanswered.answered(ours.addr);
                 *theirs = udp::RecvMeta {
                     addr: ours.addr,
                     len: ours.len,
@@ -113,35 +109,20 @@ impl quinn::AsyncUdpSocket for Socket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.local_addr)
+        Ok(self.udp.local_addr())
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.open().as_ref().map_or(1, |socket| socket.max_send_segments())
+        self.udp.max_send_segments()
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.open().as_ref().map_or(1, |socket| socket.max_recv_segments())
+        self.udp.max_recv_segments()
     }
 
     fn may_fragment(&self) -> bool {
-        self.open().as_ref().is_none_or(|socket| socket.may_fragment())
+        self.udp.may_fragment()
     }
-}
-
-/// Whether an error of receiving is about a datagram sent earlier (ICMP) and not about this socket.
-fn is_report(error: &io::Error) -> bool {
-    use io::ErrorKind as K;
-    matches!(
-        error.kind(),
-        K::ConnectionRefused
-            | K::ConnectionReset
-            | K::ConnectionAborted
-            | K::HostUnreachable
-            | K::NetworkUnreachable
-            | K::NetworkDown
-            | K::TimedOut
-    )
 }
 
 /// Waits for one connection until the socket takes datagrams again.
@@ -161,8 +142,7 @@ impl quinn::UdpPoller for Poller {
             return Poll::Ready(Ok(()));
         }
         if waiting.is_none() {
-            let Some(socket) = this.socket.open().clone() else { return Poll::Ready(Ok(())) };
-            *waiting = Some(socket.writable());
+            *waiting = Some(this.socket.udp.clone().writable());
         }
         let Some(writable) = waiting else { return Poll::Ready(Ok(())) };
         let done = ready!(writable.as_mut().poll(cx));

@@ -5,7 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use p2p_core::runtime::ByteStream;
+use p2p_core::EventListener;
+use p2p_core::runtime::{ByteStream, SocketEvent};
 use tokio_util::sync::CancellationToken;
 
 use super::carrier::Carrier;
@@ -28,7 +29,7 @@ pub(super) struct Shared {
 }
 
 enum Acceptor {
-    Stream(StreamListener),
+    Stream(Box<StreamListener>),
     #[cfg(feature = "quic")]
     Quic(QuicEndpoint),
 }
@@ -71,7 +72,7 @@ fn bind(transports: &Inner, carrier: Carrier<'_>, addr: SocketAddr) -> io::Resul
             let runtime = transports.tasks.runtime();
             let socket = runtime.tcp_listen(addr)?;
             let local_addr = socket.local_addr();
-            Ok((Acceptor::Stream(StreamListener::new(runtime.clone(), socket)), local_addr))
+            Ok((Acceptor::Stream(Box::new(StreamListener::new(runtime.clone(), socket))), local_addr))
         }
         #[cfg(feature = "quic")]
         Carrier::Quic(registry) => {
@@ -89,13 +90,13 @@ impl Listener {
     }
 
     /// The next dialler, before any handshake: a dialler that says nothing delays nobody. Where the system cannot accept
-    /// for the moment (no file descriptor is left, for example), this waits and tries again.
+    /// for the moment (no file descriptor is left, for example), this waits and tries again; a socket that has failed is
+    /// bound anew: see [`events`](Self::events).
     ///
     /// Cancel-safe. Several callers may wait; each gets another dialler.
     ///
     /// # Errors
-    /// [`Error::Closed`] once the listener or its [`Transports`](super::Transports) is closed, or its socket has failed
-    /// for good.
+    /// [`Error::Closed`] once the listener or its [`Transports`](super::Transports) is closed.
     pub async fn accept(&self) -> Result<Incoming> {
         let shared = &*self.0;
         let accepted = async {
@@ -120,6 +121,17 @@ impl Listener {
             }),
             Some(None) => Err(Error::Closed(CloseReason::Lost("the listening socket has failed".into()))),
             None => Err(Error::Closed(CloseReason::Local { code: 0, reason: "the listener is closed".into() })),
+        }
+    }
+
+    /// What happens to the listening socket from now on: when it fails for good it is closed, with
+    /// [`SocketEvent::Failed`], and bound anew to the same address, with [`SocketEvent::Bound`]. Ends when the listener is
+    /// closed. Over tcp and tls somebody has to be in [`accept`](Self::accept) for that.
+    pub fn events(&self) -> EventListener<SocketEvent> {
+        match &self.0.acceptor {
+            Acceptor::Stream(listener) => listener.events(),
+            #[cfg(feature = "quic")]
+            Acceptor::Quic(endpoint) => endpoint.events(),
         }
     }
 

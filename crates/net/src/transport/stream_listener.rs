@@ -2,62 +2,137 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
 
-use p2p_core::runtime::{ByteListener, ByteStream};
-use p2p_core::{Backoff, Runtime};
+use p2p_core::runtime::{ByteListener, ByteStream, Recovery, Remedy, SocketEvent};
+use p2p_core::{EventBus, EventListener, Runtime};
 
-/// The pause after the system could not accept, and the longest one while it goes on.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Events that a listener may be behind with.
+const EVENT_QUEUE: usize = 16;
 
-/// A listening socket that can be closed while somebody waits on it.
+/// A listening socket that can be closed while somebody waits on it, and that is bound anew when it fails.
 #[derive(Debug)]
 pub(super) struct StreamListener {
     runtime: Arc<dyn Runtime>,
-    socket: Mutex<Option<Box<dyn ByteListener>>>,
+    local_addr: SocketAddr,
+    socket: Mutex<Slot>,
     /// A socket wakes one waiting task only: callers queue here.
-    turn: tokio::sync::Mutex<Backoff>,
+    turn: tokio::sync::Mutex<Recovery>,
+    events: EventBus<SocketEvent>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Open(Box<dyn ByteListener>),
+    /// It has failed; another one is to be bound.
+    Failed,
+    Closed,
+}
+
+/// What asking the socket gives.
+enum Asked {
+    Accepted(io::Result<Box<dyn ByteStream>>),
+    Failed,
+    Closed,
 }
 
 impl StreamListener {
     pub(super) fn new(runtime: Arc<dyn Runtime>, socket: Box<dyn ByteListener>) -> Self {
-        let backoff = Backoff::new(PAUSE.0, PAUSE.1);
-        Self { runtime, socket: Mutex::new(Some(socket)), turn: tokio::sync::Mutex::new(backoff) }
+        Self {
+            runtime,
+            local_addr: socket.local_addr(),
+            socket: Mutex::new(Slot::Open(socket)),
+            turn: tokio::sync::Mutex::default(),
+            events: EventBus::new(EVENT_QUEUE),
+        }
     }
 
-    /// The next connection; `None` once closed. A connection that is gone before it was accepted is passed over, and
-    /// when the system cannot accept (out of file descriptors, say) this waits and tries again. Cancel-safe.
+    /// The next connection; `None` once closed. A connection that is gone before it was accepted is passed over. When
+    /// the system cannot accept (out of file descriptors, say) this waits and tries again; a socket whose error is its own
+    /// and stays is bound anew. Cancel-safe.
     pub(super) async fn accept(&self) -> Option<Box<dyn ByteStream>> {
-        let mut backoff = self.turn.lock().await;
+        let mut recovery = self.turn.lock().await;
         loop {
-            match poll_fn(|cx| self.socket().as_ref().map_or(Poll::Ready(None), |s| s.poll_accept(cx).map(Some)))
-                .await?
-            {
-                Ok(stream) => {
-                    backoff.reset();
+            let asked = poll_fn(|cx| match &*self.slot() {
+                Slot::Open(socket) => socket.poll_accept(cx).map(Asked::Accepted),
+                Slot::Failed => Poll::Ready(Asked::Failed),
+                Slot::Closed => Poll::Ready(Asked::Closed),
+            });
+            match asked.await {
+                Asked::Accepted(Ok(stream)) => {
+                    recovery.worked();
                     return Some(stream);
                 }
-                Err(error) if is_of_connection(&error) => {
+                Asked::Accepted(Err(error)) if is_of_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
-                Err(error) => {
-                    let pause = backoff.next(&*self.runtime);
-                    tracing::warn!(%error, ?pause, "cannot accept connections; trying again");
-                    self.runtime.sleep(pause).await;
-                }
+                Asked::Accepted(Err(error)) => self.recover(&mut recovery, error).await,
+                Asked::Failed => self.bind_anew(&mut recovery).await,
+                Asked::Closed => return None,
             }
         }
     }
 
-    /// Gives the port back. The caller wakes whoever waits in [`accept`](Self::accept).
-    pub(super) fn close(&self) {
-        self.socket().take();
+    async fn recover(&self, recovery: &mut Recovery, error: io::Error) {
+        let pause = match recovery.failed(self.runtime.now(), &error, self.runtime.random_u64()) {
+            Remedy::Retry => return,
+            Remedy::Wait(pause) => {
+                tracing::warn!(%error, ?pause, "cannot accept connections; trying again");
+                pause
+            }
+            Remedy::Rebind(after) => {
+                tracing::warn!(local = %self.local_addr, %error, ?after, "a listening socket has failed; it is bound anew");
+                self.replace(Slot::Failed);
+                self.events.emit(SocketEvent::Failed(Arc::new(error)));
+                after
+            }
+        };
+        self.runtime.sleep(pause).await;
+        recovery.resumed(self.runtime.now());
     }
 
-    fn socket(&self) -> MutexGuard<'_, Option<Box<dyn ByteListener>>> {
-        // An `Option` is valid whatever panicked.
+    async fn bind_anew(&self, recovery: &mut Recovery) {
+        match self.runtime.tcp_listen(self.local_addr) {
+            Ok(socket) => {
+                if self.replace(Slot::Open(socket)) {
+                    tracing::info!(local = %self.local_addr, "a listening socket is bound anew");
+                    self.events.emit(SocketEvent::Bound);
+                }
+                recovery.resumed(self.runtime.now());
+            }
+            Err(error) => {
+                let wait = recovery.bind_failed(self.runtime.random_u64());
+                tracing::warn!(local = %self.local_addr, %error, ?wait, "a listening socket cannot be bound anew");
+                self.runtime.sleep(wait).await;
+            }
+        }
+    }
+
+    /// Puts another socket into the place of the one there was, unless the listener is closed.
+    fn replace(&self, socket: Slot) -> bool {
+        let mut slot = self.slot();
+        let is_closed = matches!(*slot, Slot::Closed);
+        if !is_closed {
+            *slot = socket;
+        }
+        !is_closed
+    }
+
+    /// Gives the port back. The caller wakes whoever waits in [`accept`](Self::accept).
+    pub(super) fn close(&self) {
+        *self.slot() = Slot::Closed;
+        self.events.close();
+    }
+
+    /// What happens to the socket from now on.
+    pub(super) fn events(&self) -> EventListener<SocketEvent> {
+        self.events.register()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        // A `Slot` is valid whatever panicked.
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,8 +160,8 @@ fn is_of_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::net::SocketAddr;
     use std::task::Context;
+    use std::time::Duration;
 
     use p2p_core::TokioRuntime;
 
@@ -132,6 +207,41 @@ mod tests {
         const EMFILE: i32 = 24;
         let waited = accept_after((0..10).map(|_| io::Error::from_raw_os_error(EMFILE))).await;
         assert!(waited > Duration::from_secs(3) && waited < Duration::from_secs(10), "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_fails_for_good_is_bound_anew_at_its_port() {
+        let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
+        let socket = runtime.tcp_listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = socket.local_addr();
+        let broken = std::iter::repeat_with(|| io::Error::other("broken")).take(1000).collect();
+        let listener = StreamListener::new(runtime.clone(), Box::new(Failing(Mutex::new(broken), socket)));
+        let mut events = listener.events();
+        let accepting = runtime.timeout(Duration::from_secs(20), listener.accept());
+        let dialing = async {
+            assert!(matches!(events.recv().await, Ok(SocketEvent::Failed(_))));
+            assert!(matches!(events.recv().await, Ok(SocketEvent::Bound)));
+            runtime.tcp_connect(addr).await.unwrap()
+        };
+        let (accepted, _dialed) = tokio::join!(accepting, dialing);
+        assert_eq!(accepted.unwrap().unwrap().local_addr(), addr);
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_closed_while_its_socket_has_failed_stays_closed() {
+        let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
+        let socket = runtime.tcp_listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = socket.local_addr();
+        let broken = std::iter::repeat_with(|| io::Error::other("broken")).take(1000).collect();
+        let listener = StreamListener::new(runtime.clone(), Box::new(Failing(Mutex::new(broken), socket)));
+        let mut events = listener.events();
+        let closing = async {
+            assert!(matches!(events.recv().await, Ok(SocketEvent::Failed(_))));
+            listener.close();
+        };
+        let (accepted, ()) = tokio::join!(runtime.timeout(Duration::from_secs(20), listener.accept()), closing);
+        assert!(accepted.unwrap().is_none());
+        assert!(runtime.tcp_listen(addr).is_ok(), "the port is free");
     }
 
     #[tokio::test]

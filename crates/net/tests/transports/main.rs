@@ -8,6 +8,8 @@ mod close;
 mod dial_failures;
 mod drop_handles;
 mod echo;
+#[cfg(feature = "quic")]
+mod faults;
 mod half_open;
 mod listening;
 mod messages;

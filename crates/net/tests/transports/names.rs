@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, Timer, UdpSocket};
+use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, Timer, UdpSocket};
 use p2p_core::{FileSystem, Runtime};
 use p2p_net::{Endpoint, Transports};
 
@@ -122,6 +122,10 @@ impl Runtime for Names {
 
     fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
         self.runtime.udp_bind(addr)
+    }
+
+    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
+        self.runtime.udp_connect(remote)
     }
 
     fn resolve(&self, _: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {

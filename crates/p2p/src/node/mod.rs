@@ -141,9 +141,11 @@ impl Node {
         self.pool.runtime()
     }
 
-    /// Where it listens, with the ports that the system chose; empty before [`run`](Self::run).
+    /// Where it listens, with the ports that the system chose; empty before [`run`](Self::run). A socket that has failed
+    /// is not among them until it is bound anew, to the same port.
     pub fn listen_endpoints(&self) -> Vec<Endpoint> {
-        lock(&self.listen_endpoints).clone()
+        let endpoints = lock(&self.listen_endpoints).clone();
+        endpoints.into_iter().filter(|endpoint| !self.pool.is_unbound(endpoint)).collect()
     }
 
     /// The pool of its peers, for what this type does not offer.

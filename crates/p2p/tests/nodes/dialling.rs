@@ -115,7 +115,7 @@ fn the_dead_and_the_silent_fail_in_time_and_delay_nobody() {
 fn retries_are_counted_and_bounded() {
     everywhere(|world| async move {
         use p2p::{ConnectionEvent, ConnectionEventKind as Kind};
-        let host = world.host_with(Config { max_connect_retries: 2, ..quick(&world) }).await;
+        let host = world.host_with(Config { max_connect_retries: 2, ..world.config() }).await;
         let mut events = host.monitor().register::<ConnectionEvent>();
         let dead = dead(&world);
         assert!(host.connect(&dead).await.is_err());

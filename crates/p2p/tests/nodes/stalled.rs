@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use p2p::endpoint::Transport;
 use p2p::protocol::ProtocolKind;
 use p2p::{Config, DisconnectReason, Limits, PeerConn, PeerEvent, PeerId};
 

@@ -5,6 +5,7 @@ mod day;
 mod dht;
 mod faults;
 mod machines;
+mod sockets;
 
 use std::time::Duration;
 
@@ -89,6 +90,18 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "clocks jump by years, disks fill up, descriptors run out",
         every: 1,
         play: machines::machines,
+    },
+    Scenario {
+        name: "killed",
+        about: "a process is killed and starts again at once: its peer is back within a second",
+        every: 1,
+        play: sockets::killed,
+    },
+    Scenario {
+        name: "sockets",
+        about: "listeners and UDP sockets fail, once, until they are closed, and for a while",
+        every: 1,
+        play: sockets::sockets,
     },
     Scenario { name: "nat", about: "nodes behind NAT boxes of several kinds dial out", every: 1, play: machines::nat },
     Scenario {

@@ -88,6 +88,11 @@ impl Resident {
         self.key.peer_id()
     }
 
+    /// How often its node asks a quiet peer whether it lives.
+    pub(crate) fn ping_interval(&self) -> Duration {
+        self.home.style.config.ping_interval
+    }
+
     /// Which life this is.
     pub(crate) fn life(&self) -> Life {
         Life { node: self.index, life: self.home.lives.load(Ordering::Relaxed) }

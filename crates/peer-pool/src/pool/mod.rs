@@ -147,6 +147,13 @@ impl PeerPool {
         self.shared.listen(endpoint).await
     }
 
+    /// Whether the socket at one of the endpoints that [`listen`](Self::listen) gave has failed and is not yet bound anew.
+    /// [`ConnectionEventKind::ListenFailed`](crate::ConnectionEventKind::ListenFailed) and
+    /// [`Listening`](crate::ConnectionEventKind::Listening) tell of each change.
+    pub fn is_unbound(&self, endpoint: &Endpoint) -> bool {
+        self.shared.unbound().contains(endpoint)
+    }
+
     /// Connects to an endpoint, with retries; `Ok` when its peer is connected already. When it returns, the
     /// constructors of all protocols of the peer have run. Cancel-safe: a dropped call gives up.
     ///

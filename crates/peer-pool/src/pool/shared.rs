@@ -1,6 +1,6 @@
 //! The state of a pool, and what happens to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: TaskGroup,
     pub(crate) handshakes: InboundHandshakes,
     pub(crate) lookups: Mutex<Option<Lookups>>,
+    /// Where a listening socket has failed and is not yet bound anew.
+    unbound: Mutex<BTreeSet<Endpoint>>,
     closing: AtomicBool,
     next_connection: AtomicU64,
     key_pair: KeyPair,
@@ -103,6 +105,7 @@ impl Shared {
             sessions: TaskGroup::new(runtime.clone()),
             handshakes: InboundHandshakes::new(config.handshake_limits()),
             lookups: Mutex::default(),
+            unbound: Mutex::default(),
             closing: AtomicBool::new(false),
             next_connection: AtomicU64::new(1),
             boot_nonce: runtime.random_u64(),
@@ -122,6 +125,12 @@ impl Shared {
     fn lock_params(&self) -> MutexGuard<'_, Params> {
         // Both fields are valid by themselves.
         self.params.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a listening socket has failed and is not yet bound anew.
+    pub(crate) fn unbound(&self) -> MutexGuard<'_, BTreeSet<Endpoint>> {
+        // A set is valid whatever panicked.
+        self.unbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use p2p_core::FileSystem;
-use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, Runtime, Timer, UdpSocket};
+use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, Runtime, Timer, UdpSocket};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
@@ -85,6 +85,10 @@ impl Runtime for MemoryRuntime {
 
     fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
         self.inner.udp_bind(addr)
+    }
+
+    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
+        self.inner.udp_connect(remote)
     }
 
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {

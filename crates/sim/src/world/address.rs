@@ -61,8 +61,29 @@ impl World {
         if own.contains(&dst) {
             return Ok(dst);
         }
-        let same_family = own.iter().find(|ip| ip.is_ipv4() == dst.is_ipv4());
-        same_family.copied().ok_or_else(|| io::ErrorKind::NetworkUnreachable.into())
+        let network = self.network_of(dst);
+        let fits = |ip: &&IpAddr| ip.is_ipv4() == dst.is_ipv4() && self.network_of(**ip) == network;
+        own.iter().find(fits).copied().ok_or_else(|| io::ErrorKind::NetworkUnreachable.into())
+    }
+
+    /// Makes a prefix a network of its own.
+    pub(crate) fn add_network(&mut self, prefix: IpAddr, len: u8) {
+        let most = if prefix.is_ipv4() { 32 } else { 128 };
+        assert!(len <= most, "{prefix}/{len} is no prefix");
+        self.networks.push((prefix, len));
+    }
+
+    /// Which network an address is in, unless it is the internet.
+    fn network_of(&self, ip: IpAddr) -> Option<usize> {
+        self.networks.iter().position(|(prefix, len)| match (ip, prefix) {
+            (IpAddr::V4(ip), IpAddr::V4(prefix)) => {
+                (ip.to_bits() ^ prefix.to_bits()).leading_zeros() >= u32::from(*len)
+            }
+            (IpAddr::V6(ip), IpAddr::V6(prefix)) => {
+                (ip.to_bits() ^ prefix.to_bits()).leading_zeros() >= u32::from(*len)
+            }
+            _ => false,
+        })
     }
 
     /// Finds the way of a packet. A box on the way out keeps a mapping for it from now on.
@@ -77,7 +98,7 @@ impl World {
         if self.is_own(from, dst.ip()) {
             return Ok(direct(from, src));
         }
-        if src.ip().is_loopback() {
+        if src.ip().is_loopback() || self.network_of(src.ip()) != self.network_of(dst.ip()) {
             return Err(Fate::NoHost);
         }
         let (mut src, mut out) = (src, None);

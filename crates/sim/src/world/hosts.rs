@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::port::Ports;
 use super::{Side, World};
+use crate::fault::SocketFault;
 use crate::host::{HostId, Machine};
 use crate::nat::NatId;
 
@@ -19,6 +20,8 @@ pub(crate) struct HostEntry {
     pub(crate) group: u32,
     pub(crate) open_sockets: usize,
     pub(crate) max_sockets: usize,
+    /// Receiving and accepting fails on all sockets.
+    sockets_fail: bool,
     pub(crate) udp_ports: Ports,
     pub(crate) listen_ports: Ports,
     /// Ports of streams that this host dialled.
@@ -35,6 +38,7 @@ impl HostEntry {
             group: 0,
             open_sockets: 0,
             max_sockets,
+            sockets_fail: false,
             udp_ports: Ports::default(),
             listen_ports: Ports::default(),
             dial_ports: Ports::default(),
@@ -50,7 +54,43 @@ const TOO_MANY_OPEN_FILES: i32 = 24;
 #[cfg(windows)]
 const TOO_MANY_OPEN_SOCKETS: i32 = 10024;
 
+/// What befalls one socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Failing {
+    #[default]
+    No,
+    Once,
+    Always,
+}
+
 impl World {
+    /// Breaks the sockets of a host, or mends them.
+    pub(crate) fn set_socket_fault(&mut self, host: HostId, fault: Option<SocketFault>) {
+        self.hosts[host.index()].sockets_fail = fault == Some(SocketFault::Lasting);
+        let failing = match fault {
+            Some(SocketFault::Once) => Failing::Once,
+            Some(SocketFault::Broken) => Failing::Always,
+            Some(SocketFault::Lasting) | None => Failing::No,
+        };
+        for (_, socket) in self.udp.iter_mut().filter(|(_, socket)| socket.host == host) {
+            socket.failing = failing;
+            self.wakes.take(&mut socket.reader);
+        }
+        for (_, listener) in self.listeners.iter_mut().filter(|(_, listener)| listener.host == host) {
+            listener.failing = failing;
+            self.wakes.take(&mut listener.acceptor);
+        }
+    }
+
+    /// What receiving or accepting gives on a socket of a host that has this to come.
+    pub(super) fn socket_failure(&self, host: HostId, failing: &mut Failing) -> io::Result<()> {
+        let fails = self.hosts[host.index()].sockets_fail || *failing != Failing::No;
+        if *failing == Failing::Once {
+            *failing = Failing::No;
+        }
+        if fails { Err(io::Error::other("no buffer space available")) } else { Ok(()) }
+    }
+
     /// Counts one more open socket of a host.
     pub(crate) fn open_socket(&mut self, host: HostId) -> io::Result<()> {
         let entry = &mut self.hosts[host.index()];

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 
 use super::stream::State;
-use super::{Side, World};
+use super::{Failing, Side, World};
 use crate::arena::Id;
 use crate::host::HostId;
 use crate::trace::PacketKind;
@@ -20,6 +20,7 @@ pub(crate) struct Listener {
     /// Streams whose dialler has been answered and has not confirmed it.
     pub(crate) answering: usize,
     pub(crate) acceptor: Option<Waker>,
+    pub(crate) failing: Failing,
 }
 
 impl Listener {
@@ -43,12 +44,27 @@ impl World {
         }
         let local = self.hosts[host.index()].listen_ports.free(addr)?;
         self.open_socket(host)?;
-        let id = self.listeners.insert(Listener { host, local, queue: VecDeque::new(), answering: 0, acceptor: None });
+        let id = self.listeners.insert(Listener {
+            host,
+            local,
+            queue: VecDeque::new(),
+            answering: 0,
+            acceptor: None,
+            failing: Failing::No,
+        });
         self.hosts[host.index()].listen_ports.bind(local, id);
         Ok((id, local))
     }
 
     pub(crate) fn poll_accept(&mut self, id: Id, cx: &Context<'_>) -> Poll<io::Result<Accepted>> {
+        if let Some(listener) = self.listeners.get(id) {
+            let (host, mut failing) = (listener.host, listener.failing);
+            let failure = self.socket_failure(host, &mut failing);
+            if let Some(listener) = self.listeners.get_mut(id) {
+                listener.failing = failing;
+            }
+            failure?;
+        }
         loop {
             let Some(listener) = self.listeners.get_mut(id) else {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub(crate) use address::Place;
 pub(crate) use conditions::Links;
-pub(crate) use hosts::HostEntry;
+pub(crate) use hosts::{Failing, HostEntry};
 pub(crate) use listener::Listener;
 pub(crate) use packet::{Body, Packet};
 pub(crate) use stream::{Conn, Side};
@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) links: Links,
     addresses: HashMap<IpAddr, Place>,
+    /// Prefixes that are networks of their own.
+    networks: Vec<(IpAddr, u8)>,
     timeline: Timeline<Event>,
     pub(crate) udp: Arena<Udp>,
     pub(crate) listeners: Arena<Listener>,
@@ -93,6 +95,7 @@ impl World {
             names: BTreeMap::new(),
             links: Links::new(settings.link, settings.loopback),
             addresses: HashMap::new(),
+            networks: Vec::new(),
             timeline: Timeline::default(),
             udp: Arena::default(),
             listeners: Arena::default(),

@@ -30,6 +30,8 @@ pub(crate) struct Packet {
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
     Datagram(Bytes),
+    /// A datagram to the sender of this found nobody.
+    Unreachable,
     /// For one end of a stream: the number of the segment it carries or acknowledges, the first number that has not arrived yet,
     /// and bytes.
     Segment {
@@ -44,6 +46,11 @@ pub(crate) enum Body {
 /// Bytes of the headers of IP and UDP.
 pub(crate) fn datagram_headers(dst: SocketAddr) -> usize {
     if dst.is_ipv4() { 28 } else { 48 }
+}
+
+/// Bytes of an ICMP packet about a datagram (RFC 792, RFC 4443), of which it quotes the headers.
+pub(crate) fn unreachable_len(dst: SocketAddr) -> usize {
+    2 * datagram_headers(dst)
 }
 
 /// Bytes of the headers of IP and TCP.
@@ -147,6 +154,7 @@ impl World {
         }
         match packet.body {
             Body::Datagram(_) => self.datagram_arrives(packet),
+            Body::Unreachable => self.unreachable_arrives(&packet),
             Body::Segment { .. } => {
                 self.note(&packet, Fate::Arrived);
                 self.segment_arrives(packet);

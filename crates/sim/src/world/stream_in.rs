@@ -102,7 +102,11 @@ impl World {
         match kind {
             PacketKind::Data | PacketKind::Fin => self.data_arrives(id, side, number, data),
             PacketKind::Ack => self.ack_arrives(id, side, number, next),
-            PacketKind::Datagram | PacketKind::Syn | PacketKind::SynAck | PacketKind::Reset => {}
+            PacketKind::Datagram
+            | PacketKind::Unreachable
+            | PacketKind::Syn
+            | PacketKind::SynAck
+            | PacketKind::Reset => {}
         }
     }
 

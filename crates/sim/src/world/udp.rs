@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use p2p_core::runtime::{Datagrams, RecvMeta};
 
-use super::packet::datagram_headers;
-use super::{Body, Packet, World};
+use super::packet::{datagram_headers, unreachable_len};
+use super::{Body, Failing, Packet, World};
 use crate::arena::Id;
 use crate::host::HostId;
 use crate::trace::{Fate, PacketKind, Transport};
@@ -21,7 +21,12 @@ pub(crate) struct Udp {
     received: VecDeque<Received>,
     /// Bytes in `received`, with what the kernel needs beside them.
     buffered: usize,
-    reader: Option<Waker>,
+    pub(crate) reader: Option<Waker>,
+    /// Whom a connected socket talks to.
+    remote: Option<SocketAddr>,
+    /// Nobody has the remote's port, as the network says.
+    refused: bool,
+    pub(crate) failing: Failing,
 }
 
 #[derive(Debug)]
@@ -39,9 +44,28 @@ impl World {
         if !self.may_bind(host, addr.ip()) {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
+        self.open_udp(host, addr, None)
+    }
+
+    /// Binds a socket for one remote to the address that the route uses.
+    pub(crate) fn connect_udp(&mut self, host: HostId, remote: SocketAddr) -> io::Result<(Id, SocketAddr)> {
+        let ip = self.source_ip(host, remote.ip())?;
+        self.open_udp(host, SocketAddr::new(ip, 0), Some(remote))
+    }
+
+    fn open_udp(&mut self, host: HostId, addr: SocketAddr, remote: Option<SocketAddr>) -> io::Result<(Id, SocketAddr)> {
         let local = self.hosts[host.index()].udp_ports.free(addr)?;
         self.open_socket(host)?;
-        let id = self.udp.insert(Udp { host, local, received: VecDeque::new(), buffered: 0, reader: None });
+        let id = self.udp.insert(Udp {
+            host,
+            local,
+            received: VecDeque::new(),
+            buffered: 0,
+            reader: None,
+            remote,
+            refused: false,
+            failing: Failing::No,
+        });
         self.hosts[host.index()].udp_ports.bind(local, id);
         Ok((id, local))
     }
@@ -63,9 +87,7 @@ impl World {
         let bound =
             src_ip.filter(|ip| ip.is_ipv4() == local.is_ipv4() && self.may_bind(host, *ip)).unwrap_or(local.ip());
         let src_ip = if bound.is_unspecified() { self.source_ip(host, destination.ip()) } else { Ok(bound) };
-        // No route is the network's fault, and so silent.
-        let Ok(src_ip) = src_ip else { return Ok(()) };
-        let src = SocketAddr::new(src_ip, local.port());
+        let src = SocketAddr::new(src_ip?, local.port());
         let all = Bytes::copy_from_slice(contents);
         let size = segment_size.filter(|size| *size > 0).unwrap_or(contents.len()).max(1);
         let mut start = 0;
@@ -77,6 +99,18 @@ impl World {
                 return Ok(());
             }
         }
+    }
+
+    /// Sends from a connected socket.
+    pub(crate) fn send_connected(&mut self, id: Id, contents: &[u8]) -> io::Result<()> {
+        let socket = self.udp.get_mut(id).ok_or(io::ErrorKind::NotConnected)?;
+        if std::mem::take(&mut socket.refused) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let remote = socket.remote.ok_or(io::ErrorKind::NotConnected)?;
+        let (host, local) = (socket.host, socket.local);
+        self.send_datagram(host, local, remote, Bytes::copy_from_slice(contents));
+        Ok(())
     }
 
     fn send_datagram(&mut self, from: HostId, src: SocketAddr, destination: SocketAddr, data: Bytes) {
@@ -102,8 +136,10 @@ impl World {
     pub(super) fn datagram_arrives(&mut self, packet: Packet) {
         let id = self.hosts[packet.to.index()].udp_ports.holder(packet.dst);
         let room = self.settings.udp_buffer;
-        let Some(socket) = id.and_then(|id| self.udp.get_mut(id)) else {
-            return self.note(&packet, Fate::NoSocket);
+        let hears = |socket: &&mut Udp| socket.remote.is_none_or(|remote| remote == packet.src);
+        let Some(socket) = id.and_then(|id| self.udp.get_mut(id)).filter(hears) else {
+            self.note(&packet, Fate::NoSocket);
+            return self.send_unreachable(&packet);
         };
         let cost = packet.len + OVERHEAD;
         if socket.buffered + cost > room {
@@ -117,6 +153,34 @@ impl World {
         }
     }
 
+    /// Says that nobody is there.
+    fn send_unreachable(&mut self, about: &Packet) {
+        if let Ok(route) = self.route(about.to, Transport::Udp, about.dst, about.src) {
+            self.transmit(Packet {
+                from: about.to,
+                to: route.to,
+                kind: PacketKind::Unreachable,
+                len: unreachable_len(about.src),
+                src: route.src,
+                dst: route.dst,
+                through: route.through,
+                body: Body::Unreachable,
+            });
+        }
+    }
+
+    /// As in Linux, only a connected socket is told, of its own remote.
+    pub(super) fn unreachable_arrives(&mut self, packet: &Packet) {
+        let id = self.hosts[packet.to.index()].udp_ports.holder(packet.dst);
+        let concerned = |socket: &&mut Udp| socket.remote == Some(packet.src);
+        let Some(socket) = id.and_then(|id| self.udp.get_mut(id)).filter(concerned) else {
+            return self.note(packet, Fate::NoSocket);
+        };
+        socket.refused = true;
+        self.wakes.take(&mut socket.reader);
+        self.note(packet, Fate::Arrived);
+    }
+
     pub(crate) fn receive_datagrams(
         &mut self,
         id: Id,
@@ -124,7 +188,15 @@ impl World {
         bufs: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let Some(socket) = self.udp.get(id) else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        let (host, mut failing) = (socket.host, socket.failing);
+        let failure = self.socket_failure(host, &mut failing);
         let Some(socket) = self.udp.get_mut(id) else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        socket.failing = failing;
+        failure?;
+        if std::mem::take(&mut socket.refused) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
+        }
         let mut filled = 0;
         for (buf, meta) in bufs.iter_mut().zip(metas) {
             let Some(Received { from, to, data }) = socket.received.pop_front() else { break };

@@ -8,6 +8,7 @@ mod forgetting;
 mod hosts;
 mod nat;
 mod plans;
+mod sockets;
 mod streams;
 mod streams_broken;
 mod streams_random;

@@ -20,6 +20,33 @@ pub async fn udp(runtime: &Arc<dyn Runtime>) {
     }
 }
 
+/// A socket that is connected knows which address its route uses, hears its remote alone, and is told when nobody has the
+/// remote's port; a socket that is not connected goes on whatever becomes of what it sends.
+pub async fn udp_connected(runtime: &Arc<dyn Runtime>) {
+    let bind = || runtime.udp_bind(free(Ipv4Addr::LOCALHOST)).expect("a free port can be bound");
+    let (there, stranger) = (bind(), bind());
+    let here = runtime.udp_connect(there.local_addr()).expect("a remote on loopback has a route");
+    assert_eq!(here.local_addr().ip(), Ipv4Addr::LOCALHOST, "what is sent to loopback comes from there");
+    here.try_send(b"hello").expect("loopback takes datagrams");
+    assert_eq!(receive(runtime, &there, 1).await, [(here.local_addr(), b"hello".to_vec())]);
+    send(runtime, &stranger, here.local_addr(), b"psst", None).await;
+    send(runtime, &there, here.local_addr(), b"answer", None).await;
+    let mut buf = [0; 64];
+    let len = within(runtime, "an answer arrives", poll_fn(|cx| here.poll_recv(cx, &mut buf))).await;
+    assert_eq!(&buf[..len.expect("the socket works")], b"answer", "a stranger is not heard");
+
+    let gone = there.local_addr();
+    drop(there);
+    here.try_send(b"hello?").expect("the first datagram is sent");
+    let refused = within(runtime, "a refusal is told", poll_fn(|cx| here.poll_recv(cx, &mut buf))).await;
+    let kind = refused.expect_err("nobody is there").kind();
+    assert!(matches!(kind, io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset), "{kind:?}");
+    send(runtime, &stranger, gone, b"hello?", None).await;
+    let other = bind();
+    send(runtime, &stranger, other.local_addr(), b"hello", None).await;
+    assert_eq!(receive(runtime, &other, 1).await, [(stranger.local_addr(), b"hello".to_vec())]);
+}
+
 async fn round_trips(runtime: &Arc<dyn Runtime>, ip: IpAddr) {
     let bind = || runtime.udp_bind(free(ip)).expect("a free port can be bound");
     let (here, there) = (bind(), bind());

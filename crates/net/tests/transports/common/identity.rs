@@ -34,7 +34,7 @@ pub(crate) fn tls_configs() -> TlsConfigs {
         .with_single_cert(chain, key.into())
         .unwrap();
     server.alpn_protocols = vec![b"test".to_vec()];
-    TlsConfigs { client: Arc::new(client), server: Arc::new(server) }
+    TlsConfigs { client: Arc::new(client), server: Arc::new(server), reset_secret: None }
 }
 
 #[derive(Debug)]
