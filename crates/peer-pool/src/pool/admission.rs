@@ -7,7 +7,7 @@ use std::time::Duration;
 use p2p_core::PeerId;
 use p2p_identity::access::{Action, Candidate as AccessCandidate, Subject};
 use p2p_identity::prefix::is_local;
-use p2p_identity::{DisconnectReason, PeerRecord, Prefix, RejectReason};
+use p2p_identity::{DisconnectReason, PeerRecord, Prefix, RejectReason, Serial};
 use p2p_net::Endpoint;
 use tokio::sync::oneshot;
 
@@ -37,6 +37,7 @@ pub(crate) struct Claim<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) record: Option<&'a PeerRecord>,
     pub(crate) dial: Option<Dial>,
+    pub(crate) serial: Serial,
 }
 
 impl Shared {
@@ -45,8 +46,9 @@ impl Shared {
         ip.filter(|ip| !(self.config.limits.exempt_private && is_local(*ip))).map(Prefix::of)
     }
 
-    /// Whether to accept what a remote claims to be. Its fate is told later.
-    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<oneshot::Receiver<Fate>, RejectReason> {
+    /// Whether to accept what a remote claims to be, and the numbers for our hello, should this side have accepted the
+    /// connection. Its fate is told later.
+    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<(oneshot::Receiver<Fate>, Serial), RejectReason> {
         let now = self.runtime.now();
         if self.is_closing() {
             return Err(RejectReason::ShuttingDown);
@@ -65,16 +67,22 @@ impl Shared {
             direction: claim.direction,
             prefix: self.prefix(claim.endpoint.addr().ip()),
             dial: claim.dial,
+            serial: claim.serial,
         };
         let mut state = self.lock();
         let (verdict, effects) = state.registry.decide(now, candidate);
         let fate = verdict.map(|()| {
             let (tell, fate) = oneshot::channel();
             state.fates.insert(claim.id, tell);
-            fate
+            (fate, state.registry.serial(claim.id))
         });
         Self::apply(&mut state, effects);
         fate
+    }
+
+    /// The numbers for the hello of a connection that was dialed.
+    pub(crate) fn number(&self, id: ConnectionId, peer: Option<PeerId>) -> Serial {
+        self.lock().registry.number(id, peer)
     }
 
     /// Runs something on the registry and does what it says.
