@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use quinn_udp::{EcnCodepoint, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -38,6 +38,18 @@ pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// See [`Runtime::local_addresses`](super::Runtime::local_addresses).
+pub(super) fn local_addresses() -> io::Result<Vec<IpAddr>> {
+    let mut addresses: Vec<_> = if_addrs::get_if_addrs()?
+        .iter()
+        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
+        .map(|interface| interface.ip())
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
 }
 
 /// Whether an error of `accept` concerns one connection that is gone, not the listener (see accept(2)).

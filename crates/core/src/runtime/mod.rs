@@ -78,6 +78,16 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// the future is dropped.
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>>;
 
+    /// The addresses of this machine's network interfaces that others may reach, sorted: no loopback and no link-local
+    /// ones. It is quick, and asked every few seconds, to notice that the network has changed.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::Unsupported`] where it cannot be asked, which is what this does if it is not
+    /// implemented.
+    fn local_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The disk.
     fn files(&self) -> &dyn FileSystem;
 }

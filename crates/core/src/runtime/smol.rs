@@ -71,6 +71,10 @@ impl Runtime for SmolRuntime {
         Box::pin(async move { Ok(smol::net::resolve((host, 0)).await?.into_iter().map(|addr| addr.ip()).collect()) })
     }
 
+    fn local_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        host::local_addresses()
+    }
+
     fn files(&self) -> &dyn FileSystem {
         &HostFiles
     }

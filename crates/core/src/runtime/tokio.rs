@@ -95,6 +95,10 @@ impl Runtime for TokioRuntime {
         })
     }
 
+    fn local_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        host::local_addresses()
+    }
+
     fn files(&self) -> &dyn FileSystem {
         &HostFiles
     }
