@@ -184,6 +184,7 @@ impl Attempt<'_> {
         let core = Core::new(CoreParts {
             id: remote.peer_id,
             connection_id: guard.id,
+            boot: remote.boot_nonce,
             endpoint: connection.remote_endpoint().clone().with_peer_id(None),
             direction: self.direction,
             runtime: shared.runtime.clone(),

@@ -16,12 +16,14 @@ mod gate;
 mod handle;
 pub mod header;
 mod ids;
+mod kept;
 mod link;
 mod listener;
 mod peer;
 pub mod ping;
 mod pool;
 pub mod protocol;
+mod redial;
 pub mod registry;
 pub mod reputation;
 #[cfg(feature = "testing")]

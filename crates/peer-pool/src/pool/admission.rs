@@ -101,6 +101,7 @@ impl Shared {
                 Effect::Close(id, reason) => {
                     if let Some(peer) = state.peer_of(id) {
                         peer.core().leave(Leave::Now(reason));
+                        state.replaced.insert(id);
                     }
                 }
                 Effect::Probe(id) => {
@@ -139,6 +140,7 @@ impl Shared {
             return Err(DisconnectReason::Replaced);
         }
         state.peers.insert(id, peer.clone());
+        let disputed = state.disputes.connected(self.runtime.now(), id, core.boot);
         for (protocol, link) in peer.links() {
             if let Some(group) = state.groups.get(protocol) {
                 group.add(link.clone());
@@ -149,7 +151,20 @@ impl Shared {
         self.buses.pool(PeerPoolEventKind::NewPeer, &core.endpoint, Some(id));
         drop(state);
         self.changed.notify_waiters();
+        if disputed {
+            self.key_in_use_elsewhere(id, &core.endpoint);
+        }
         Ok(())
+    }
+
+    /// Says that a key, this node's or a peer's, is in use on two machines.
+    fn key_in_use_elsewhere(&self, whose: PeerId, endpoint: &Endpoint) {
+        if whose == self.own_id {
+            tracing::warn!(%endpoint, "this key is in use elsewhere: another node with it has taken our place at a peer");
+        } else {
+            tracing::warn!(peer = %whose, %endpoint, "this key is in use elsewhere: two nodes with it connect in turns");
+        }
+        self.buses.pool(PeerPoolEventKind::KeyInUseElsewhere, endpoint, Some(whose));
     }
 
     pub(super) fn is_allowed(&self, peer: &Peer) -> bool {
@@ -182,8 +197,12 @@ impl Shared {
         self.buses.connection(kind, &core.endpoint, Some(id));
         let effects = state.registry.removed(self.runtime.now(), core.connection_id);
         Self::apply(&mut state, effects);
+        let replaced_here = state.replaced.remove(&core.connection_id);
         drop(state);
         self.changed.notify_waiters();
+        if reason == DisconnectReason::Replaced && !replaced_here {
+            self.key_in_use_elsewhere(self.own_id, &core.endpoint);
+        }
         let lived = self.runtime.now().saturating_duration_since(core.since);
         if core.direction.is_inbound() && core.was_dropped() && lived < FLAPPING {
             self.offence(Some(id), &core.endpoint, Offence::Flapping);

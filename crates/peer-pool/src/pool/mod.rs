@@ -3,6 +3,8 @@
 mod admission;
 mod buses;
 mod conduct;
+mod disputes;
+mod network;
 mod shared;
 mod view;
 
