@@ -189,11 +189,11 @@ impl Attempt<'_> {
             direction: self.direction,
             runtime: shared.runtime.clone(),
         });
-        let negotiated = remote.protocols;
+        let (negotiated, record) = (remote.protocols, remote.record);
         let connection = connection.clone();
         // It was put there above.
         let Some(control) = control_slot.take() else { return Err(Error::ShutDown) };
-        let parts = PeerParts { core, connection, control: control.sender, streams: messages, negotiated };
+        let parts = PeerParts { core, connection, control: control.sender, streams: messages, negotiated, record };
         let peer = Peer::new(shared, parts);
         let protocols = peer.construct(&attached).map_err(Error::Disconnected);
         let admitted = protocols.and_then(|protocols| {

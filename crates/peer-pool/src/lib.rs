@@ -37,7 +37,7 @@ pub use handle::Peer;
 pub use ids::ConnectionId;
 pub use listener::LookupConnection;
 pub use p2p_identity::Direction;
-pub use pool::PeerPool;
+pub use pool::{LostPeer, PeerPool};
 pub use protocol::{IntoProtocol, Protocol, ProtocolInfo};
 pub use reputation::Offence;
 
