@@ -151,6 +151,7 @@ impl Watcher {
         if addrs.is_empty() {
             return;
         }
+        self.pool.gone_with_address(&lost).await;
         if let Err(error) = self.pool.connect_found(Some(lost.peer_id), &addrs).await {
             tracing::debug!(peer = %lost.peer_id, %error, "a peer is not reached from the new address");
         }

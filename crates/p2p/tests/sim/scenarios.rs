@@ -5,6 +5,7 @@ mod day;
 mod dht;
 mod faults;
 mod machines;
+mod moved;
 
 use std::time::Duration;
 
@@ -90,6 +91,13 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         every: 1,
         play: machines::machines,
     },
+    Scenario {
+        name: "moved",
+        about: "a listening host gets another address, and is told so or not",
+        every: 1,
+        play: moved::moved,
+    },
+    Scenario { name: "slept", about: "hosts sleep for seconds to hours and wake", every: 1, play: moved::slept },
     Scenario { name: "nat", about: "nodes behind NAT boxes of several kinds dial out", every: 1, play: machines::nat },
     Scenario {
         name: "dht",

@@ -58,6 +58,14 @@ impl PeerPool {
         shared.network.has_changed();
         lost
     }
+
+    /// Waits until a connection that [`network_changed`](Self::network_changed) closes is gone: only then can another one
+    /// take its place. Cancel-safe.
+    pub async fn gone_with_address(&self, lost: &LostPeer) {
+        let there =
+            || self.shared.peer(&lost.peer_id).is_some_and(|peer| peer.core().connection_id == lost.connection_id);
+        self.shared.until(|| (!there()).then_some(())).await;
+    }
 }
 
 /// Whether nothing can come over the peer's connection any more.
