@@ -265,8 +265,13 @@ impl Engine {
     }
 
     fn renew_record(&mut self, now: Instant) {
+        let had_none = self.local.candidate.is_none();
         if !self.local.renew(now, false) {
             return;
+        }
+        if had_none {
+            // What is to be asked has changed: from where it is seen to whether it is reached there.
+            self.ask_soon(now);
         }
         let mode = match self.local.mode {
             Mode::Client if self.local.is_loopback_only() => Mode::Server,

@@ -69,6 +69,11 @@ impl Engine {
         self.mode() == Mode::Client && has_question && !self.table.is_empty()
     }
 
+    /// It is time to ask.
+    pub(super) fn ask_soon(&mut self, now: Instant) {
+        self.reach.due = now;
+    }
+
     /// Everybody may be asked again, from now on.
     pub(super) fn ask_anew(&mut self, now: Instant) {
         self.reach = Reach::new(now);

@@ -117,6 +117,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         every: 5,
         play: dht::partition,
     },
+    Scenario {
+        name: "dht-moved",
+        about: "a node with a DHT gets another address: it and others find out",
+        every: 2,
+        play: dht::moved,
+    },
     Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
     Scenario {
         name: "dht-hostile",
