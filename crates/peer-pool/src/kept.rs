@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use p2p_core::PeerId;
 use p2p_identity::{DisconnectReason, Error};
-use p2p_net::Endpoint;
+use p2p_net::{Endpoint, Transport};
 
 use crate::PeerPoolEventKind;
 use crate::peer::Peer;
@@ -51,6 +51,10 @@ impl Shared {
                 continue;
             }
             let lived = self.runtime.now().saturating_duration_since(core.since);
+            let over_tcp = matches!(core.endpoint.transport(), Transport::Tcp | Transport::Tls);
+            if over_tcp && redial.swallows_large(&reason, lived) {
+                self.large_packets_are_lost(id, &core.endpoint);
+            }
             break (End::of(&reason, lived), lived, Some(core.boot));
         };
         let again = redial.ended(end, lived, boot, self.runtime.random_u64());
@@ -63,6 +67,17 @@ impl Shared {
             self.buses.pool(PeerPoolEventKind::PeerLeaves { times, again: again.after }, endpoint, Some(id));
         }
         again
+    }
+
+    /// Says what a path looks like that lets handshakes pass and nothing else, and goes around it as far as that can be done.
+    fn large_packets_are_lost(&self, id: PeerId, endpoint: &Endpoint) {
+        tracing::warn!(
+            peer = %id, %endpoint,
+            "connections stand and then fall silent: it looks as if small packets pass and large ones do not (a path MTU \
+             that nobody reports); trying small segments. Quic finds such a path's MTU by itself",
+        );
+        self.buses.pool(PeerPoolEventKind::LargePacketsLost, endpoint, Some(id));
+        endpoint.addr().ip().into_iter().for_each(|ip| self.transports.use_small_segments(ip));
     }
 
     /// Whether a connection was replaced on this side: by one that is there, or soon will be.

@@ -25,6 +25,12 @@ const LEFT: [Duration; 5] = [ms(500), secs(5), secs(15), secs(30), secs(600)];
 /// other four times in the first minute, then once in ten minutes.
 const REPLACED: [Duration; 3] = [secs(10), secs(30), secs(600)];
 
+/// A connection that lasted so long was fit to carry what was sent over it.
+const SILENT: Duration = secs(600);
+
+/// So many connections that fall silent, with handshakes in between that go well at once, are no coincidence.
+const SUSPICIOUS: usize = 2;
+
 /// Longer than two nodes with one key leave each other alone.
 const UNDISPUTED: Duration = secs(1800);
 
@@ -75,17 +81,21 @@ pub(crate) struct Redial {
     lost: usize,
     left: usize,
     replaced: usize,
+    /// Connections in a row that fell silent after a handshake that went well.
+    silent: usize,
     /// Which run of the peer left.
     boot: Option<u64>,
 }
 
 impl Redial {
     pub(crate) fn new() -> Self {
-        Self { failures: Backoff::new(FAILED_BASE, FAILED_MAX), lost: 0, left: 0, replaced: 0, boot: None }
+        Self { failures: Backoff::new(FAILED_BASE, FAILED_MAX), lost: 0, left: 0, replaced: 0, silent: 0, boot: None }
     }
 
     /// A dial failed. `random` is any uniformly drawn number, here and below.
     pub(crate) fn failed(&mut self, random: u64) -> Again {
+        // What made it fall silent was the network as a whole.
+        self.silent = 0;
         Again { after: self.failures.next_wait(random), patient: false }
     }
 
@@ -121,6 +131,14 @@ impl Redial {
             after: steps[step] + Duration::from_nanos(more as u64),
             patient: end == End::Replaced || (end == End::Left && step > 0),
         }
+    }
+
+    /// A connection over tcp or tls has ended so. Whether it looks as if small packets pass and large ones do not: handshakes,
+    /// which are small, go well at once, and each time the connection falls silent after that.
+    pub(crate) fn swallows_large(&mut self, reason: &DisconnectReason, lived: Duration) -> bool {
+        let fell_silent = matches!(reason, DisconnectReason::PingTimeout | DisconnectReason::Stalled);
+        self.silent = if fell_silent && lived < SILENT { self.silent + 1 } else { 0 };
+        self.silent >= SUSPICIOUS
     }
 
     /// How often the peer has left, or was replaced, without a good connection in between.
@@ -214,6 +232,20 @@ mod tests {
         assert_eq!(redial.ended(End::Left, LASTED, None, 0), Again { after: ms(500), patient: false });
         assert_eq!(redial.ended(End::Replaced, LASTED, None, 0), Again { after: secs(600), patient: true });
         assert_eq!(redial.ended(End::Replaced, UNDISPUTED, None, 0), Again { after: secs(10), patient: true });
+    }
+
+    #[test]
+    fn large_packets_are_suspected_when_handshakes_pass_and_nothing_after_them() {
+        use DisconnectReason as R;
+        let mut redial = Redial::new();
+        assert!(!redial.swallows_large(&R::PingTimeout, secs(50)));
+        redial.failed(0);
+        assert!(!redial.swallows_large(&R::PingTimeout, secs(50)), "nothing passed in between");
+        assert!(!redial.swallows_large(&R::Lost("reset".into()), secs(50)));
+        assert!(!redial.swallows_large(&R::Stalled, secs(50)));
+        assert!(redial.swallows_large(&R::PingTimeout, secs(50)));
+        assert!(redial.swallows_large(&R::PingTimeout, secs(50)));
+        assert!(!redial.swallows_large(&R::PingTimeout, SILENT), "that one was fine");
     }
 
     #[test]

@@ -62,6 +62,12 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Opens a TCP connection with `TCP_NODELAY` set.
     fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>>;
 
+    /// As [`tcp_connect`](Self::tcp_connect), with segments of at most [`TCP_SMALL_SEGMENT`] bytes in both directions where
+    /// the system can do that, else as it is: for a path that swallows large packets without a word.
+    fn tcp_connect_small(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
+        self.tcp_connect(addr)
+    }
+
     /// Listens for TCP connections; an IPv6 socket takes IPv6 only.
     ///
     /// # Errors
@@ -99,6 +105,10 @@ pub const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// Unsent bytes that a TCP socket may hold in the kernel (`TCP_NOTSENT_LOWAT`), where the system has that limit. What
 /// is below it cannot be overtaken by control frames, so it bounds how late a ping goes out on a slow link.
 pub const TCP_UNSENT_BYTES: u32 = 128 << 10;
+
+/// The most bytes in a segment of [`Runtime::tcp_connect_small`]: with all headers less than the 1,280 bytes that each
+/// link of IPv6 carries (RFC 8200 §5), and some tunnel around it.
+pub const TCP_SMALL_SEGMENT: u32 = 1000;
 
 /// A byte stream such as a TCP connection. Shutting it down ends its writing half only. What is written goes out without
 /// a flush. Its futures may be polled on any thread and inside any runtime.

@@ -56,6 +56,24 @@ impl Runtime for SmolRuntime {
         })
     }
 
+    fn tcp_connect_small(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
+        Box::pin(async move {
+            let socket = host::small_segments(addr)?;
+            match socket.connect(&addr.into()) {
+                // It goes on.
+                Err(error) if !host::is_in_progress(&error) => return Err(error),
+                _ => {}
+            }
+            let stream = Async::new_nonblocking(TcpStream::from(socket))?;
+            stream.writable().await?;
+            if let Some(error) = stream.get_ref().take_error()? {
+                return Err(error);
+            }
+            let peer_addr = stream.get_ref().peer_addr()?;
+            Ok(Box::new(Tcp::new(stream, peer_addr)?) as Box<dyn ByteStream>)
+        })
+    }
+
     fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>> {
         let listener = Async::new_nonblocking(host::listen(addr)?)?;
         Ok(Box::new(Listener { local_addr: listener.get_ref().local_addr()?, listener }))

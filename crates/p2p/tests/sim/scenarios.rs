@@ -97,7 +97,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         every: 1,
         play: moved::moved,
     },
-    Scenario { name: "slept", about: "hosts sleep for seconds to hours and wake", every: 1, play: moved::slept },
+    Scenario { name: "slept", about: "hosts sleep for seconds to hours and wake", every: 2, play: moved::slept },
     Scenario { name: "nat", about: "nodes behind NAT boxes of several kinds dial out", every: 1, play: machines::nat },
     Scenario {
         name: "dht",

@@ -9,6 +9,7 @@ use p2p::{Config, ConnectionId, Direction, PeerId, PeerInfo};
 use p2p_sim::{Fault, Plan, Sim};
 
 use super::tell;
+use crate::talk::Manner;
 use crate::town::{Outcome, RECOVERY, Resident, Style, Town};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -82,12 +83,14 @@ pub(super) fn moved(sim: Sim) -> Outcome {
 }
 
 pub(super) fn slept(sim: Sim) -> Outcome {
-    let town = Town::new(sim, 4, &style());
-    town.acquaint(3);
+    // Hours pass: a word now and then is enough.
+    let manner = Manner { pause: 5 * SECOND..30 * SECOND, size: 16..10_000 };
+    let town = Town::new(sim, 3, &Style { protocols: 1, manner, ..style() });
+    town.acquaint(2);
     tell(town, |town| async move {
         town.move_in();
         town.connected(RECOVERY).await;
-        for _ in 0..3 {
+        for _ in 0..2 {
             let sleeper = town.pick().host.id();
             let config = style().config;
             let asleep =
