@@ -4,6 +4,7 @@ mod basic;
 mod day;
 mod dht;
 mod faults;
+mod keys;
 mod machines;
 mod moved;
 
@@ -91,6 +92,8 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         every: 1,
         play: machines::machines,
     },
+    Scenario { name: "one-key", about: "two machines with one key keep the same peer", every: 5, play: keys::one_key },
+    Scenario { name: "leaver", about: "a peer that accepts and leaves at once", every: 5, play: keys::leaver },
     Scenario {
         name: "moved",
         about: "a listening host gets another address, and is told so or not",
