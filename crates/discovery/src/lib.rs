@@ -69,6 +69,10 @@ pub trait Discovery: Send + Sync {
     /// Tells what became of a peer, found by this discovery or otherwise. Must not block.
     fn on_event(&self, event: PeerConnectionEvent);
 
+    /// The network has changed, or is back: peers that wait because they could not be reached are worth another try now.
+    /// Must not block.
+    fn network_changed(&self) {}
+
     /// Peers known now that advertise `item`. Answers at once.
     fn find_peers_with(&self, item: &[u8]) -> Vec<DiscoveredPeer>;
 

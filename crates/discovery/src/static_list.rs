@@ -21,6 +21,10 @@ const RETRY_BASE: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
+/// The longest such wait for a peer that has been connected. It bounds how late such a peer comes back after a network
+/// that was away for long.
+const RETURN_MAX: Duration = Duration::from_secs(25);
+
 /// How long a banned peer is left out.
 const BANNED: Duration = Duration::from_secs(600);
 
@@ -131,7 +135,8 @@ impl StaticDiscovery {
         let Some(context) = self.context.get() else { return };
         let runtime = &*context.runtime;
         self.update(peer_id, endpoint, |entry| {
-            let wait = entry.backoff.next(runtime).max(at_least);
+            let longest = if entry.answered.is_some() { RETURN_MAX } else { RETRY_MAX };
+            let wait = entry.backoff.next(runtime).min(longest).max(at_least);
             entry.state = State::Waiting(runtime.now() + wait);
         });
     }
@@ -182,8 +187,22 @@ impl Discovery for StaticDiscovery {
             PeerConnectionEvent::ConnectFailed { peer_id, endpoint } => {
                 self.retry(peer_id, Some(&endpoint), Duration::ZERO);
             }
-            PeerConnectionEvent::Banned { peer_id } => self.retry(Some(peer_id), None, BANNED),
+            PeerConnectionEvent::Banned { peer_id } => {
+                self.retry(Some(peer_id), None, BANNED);
+                // What is no failure is not cut short.
+                self.update(Some(peer_id), None, |entry| entry.backoff.reset());
+            }
         }
+    }
+
+    fn network_changed(&self) {
+        for entry in self.lock().values_mut().filter(|entry| entry.backoff.failures() > 0) {
+            if let State::Waiting(_) = entry.state {
+                entry.state = State::Due;
+                entry.backoff.reset();
+            }
+        }
+        self.changed.notify_one();
     }
 
     fn find_peers_with(&self, _item: &[u8]) -> Vec<DiscoveredPeer> {

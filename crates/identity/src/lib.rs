@@ -27,7 +27,7 @@ pub use disconnect::{DisconnectReason, Origin, close_code};
 pub use error::{AppError, Error, Result};
 pub use handshake::{
     Channel, Handshake, HandshakeError, HandshakeParams, Negotiated, Offer, Party, Purpose, RejectReason, RemotePeer,
-    Role,
+    Role, Serial,
 };
 pub use inbound::{HandshakePlace, InboundHandshakes};
 pub use keypair::{Domain, KeyError, KeyPair, KeyPairType, PublicKey};

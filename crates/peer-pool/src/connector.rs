@@ -1,4 +1,4 @@
-//! Dials peers: retries, several addresses, and peers that are kept connected.
+//! Dials peers: retries, and several addresses.
 
 use std::io;
 use std::pin::pin;
@@ -21,12 +21,11 @@ use crate::{ConnectionEventKind, Direction, PeerEvent, PeerPoolEventKind};
 const RETRY_BASE: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-/// The waits before a peer that is kept connected is dialled again.
-const REDIAL_BASE: Duration = Duration::from_millis(500);
-const REDIAL_MAX: Duration = Duration::from_secs(60);
-
 /// How long after one of a peer's addresses the next is tried too (RFC 8305 §5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// A dial that has run for so long when the network changes begins anew: what it sent before may have gone nowhere.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// How long to wait for the connection that a remote says there is.
 const OTHER_CONNECTION: Duration = Duration::from_secs(1);
@@ -95,7 +94,7 @@ impl Shared {
         // For all addresses and tries together, from the moment in which the first may begin.
         let mut until = None;
         loop {
-            let failure = match self.connect_once(kind, expected, &endpoints, &mut until).await {
+            let failure = match self.connect_lively(kind, expected, &endpoints, &mut until).await {
                 Ok(peer) => return Ok(peer),
                 Err(failure) => failure,
             };
@@ -118,7 +117,30 @@ impl Shared {
             }
             before = Some(error.clone());
             self.buses.connection(ConnectionEventKind::ConnectRetried { attempt, after, error }, endpoint, expected);
-            self.runtime.sleep(after).await;
+            self.network.sleep(&*self.runtime, after).await;
+        }
+    }
+
+    /// As [`connect_once`](Self::connect_once); begins anew when the network changes.
+    async fn connect_lively(
+        self: &Arc<Self>,
+        kind: DialKind,
+        expected: Option<PeerId>,
+        endpoints: &[Endpoint],
+        until: &mut Option<Instant>,
+    ) -> Result<PeerId, Failure> {
+        loop {
+            let began = self.runtime.now();
+            let mut connecting = pin!(self.connect_once(kind, expected, endpoints, &mut *until));
+            let mut changes = self.network.changes();
+            loop {
+                let changed = pin!(changes.next());
+                match futures_util::future::select(connecting.as_mut(), changed).await {
+                    futures_util::future::Either::Left((result, _)) => return result,
+                    futures_util::future::Either::Right(_) if self.runtime.now() >= began + STUCK => break,
+                    futures_util::future::Either::Right(_) => {}
+                }
+            }
         }
     }
 
@@ -215,6 +237,37 @@ impl Shared {
         expected: Option<PeerId>,
         endpoint: &Endpoint,
     ) -> Result<PeerId, Failure> {
+        let mut known = expected;
+        let failure = loop {
+            let failure = match self.dial_known(slot, known, endpoint).await {
+                Ok(peer) => return Ok(peer),
+                Err(failure) => failure,
+            };
+            let Some(peer) = failure.peer_id.filter(|_| is_duplicate(&failure.error)) else { break failure };
+            // Either there is another connection soon, or this side has none and never will.
+            let known_fate = self.until(|| match self.is_connected(&peer) {
+                false if self.holds(&peer) => None,
+                connected => Some(connected),
+            });
+            if let Ok(true) = self.runtime.timeout(OTHER_CONNECTION, known_fate).await {
+                self.buses.pool(PeerPoolEventKind::PeerAlreadyConnected, endpoint, Some(peer));
+                return Ok(peer);
+            }
+            // Only whoever says to whom it has no connection left replaces the one that the remote still holds.
+            if known.replace(peer).is_some() {
+                break failure;
+            }
+        };
+        self.handshake_failed(endpoint, expected, &failure);
+        Err(failure)
+    }
+
+    async fn dial_known(
+        self: &Arc<Self>,
+        slot: &Slot<'_>,
+        expected: Option<PeerId>,
+        endpoint: &Endpoint,
+    ) -> Result<PeerId, Failure> {
         let dialled = self.dial_until(slot.until, endpoint).await;
         let connection = dialled.map_err(|error| Failure { error: error.into(), peer_id: expected, proven: false })?;
         self.buses.connection(ConnectionEventKind::Connected, endpoint, expected);
@@ -222,19 +275,9 @@ impl Shared {
         let direction = Direction::Outbound;
         let dial = Some(slot.dial);
         let attempt = Attempt { shared: self, connection, direction, expected, dial, deadline, progress: &|| () };
-        let failure = match establish(attempt).await {
-            Ok(Outcome::Peer(peer) | Outcome::Lookup(peer)) => return Ok(peer),
-            Err(failure) => failure,
-        };
-        if let Some(peer) = failure.peer_id.filter(|_| is_duplicate(&failure.error)) {
-            let connected = self.until(|| self.is_connected(&peer).then_some(()));
-            if self.runtime.timeout(OTHER_CONNECTION, connected).await.is_ok() {
-                self.buses.pool(PeerPoolEventKind::PeerAlreadyConnected, endpoint, Some(peer));
-                return Ok(peer);
-            }
+        match establish(attempt).await? {
+            Outcome::Peer(peer) | Outcome::Lookup(peer) => Ok(peer),
         }
-        self.handshake_failed(endpoint, expected, &failure);
-        Err(failure)
     }
 
     async fn dial_until(&self, until: Instant, endpoint: &Endpoint) -> p2p_net::Result<Connection> {
@@ -266,26 +309,6 @@ impl Shared {
                 return value;
             }
             changed.await;
-        }
-    }
-
-    /// Keeps a peer connected for as long as the pool lives.
-    pub(crate) async fn keep_connected(self: Arc<Self>, endpoint: Endpoint) {
-        let mut backoff = Backoff::new(REDIAL_BASE, REDIAL_MAX);
-        let mut kind = DialKind::Kept;
-        loop {
-            match self.connect(kind, endpoint.peer_id(), std::slice::from_ref(&endpoint)).await {
-                Ok(peer) => {
-                    kind = DialKind::Again;
-                    if let Some(peer) = self.peer(&peer) {
-                        peer.core().closed().await;
-                        backoff.reset();
-                    }
-                }
-                Err(Error::ShutDown | Error::SelfDial) => return,
-                Err(_) => {}
-            }
-            self.runtime.sleep(backoff.next(&*self.runtime)).await;
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use p2p_core::PeerId;
 use p2p_identity::handshake::{self, MAX_MESSAGE_LEN, NONCE_LEN};
 use p2p_identity::{
-    Channel, DisconnectReason, Error, Handshake, HandshakeError, Purpose, RejectReason, RemotePeer, Result, close_code,
-    peer_id_from_certificates,
+    Channel, DisconnectReason, Error, Handshake, HandshakeError, Purpose, RejectReason, RemotePeer, Result, Serial,
+    close_code, peer_id_from_certificates,
 };
 use p2p_net::{Connection, Cork, MessageReceiver, MessageSender, SendLimits};
 use tokio::sync::oneshot;
@@ -152,18 +152,22 @@ impl Attempt<'_> {
         let attached = shared.attached.snapshot();
         let mut nonce = [0; NONCE_LEN];
         shared.runtime.fill_random(&mut nonce);
-        let machine = match self.direction {
+        let mut machine = match self.direction {
             Direction::Outbound => Handshake::dial(shared.params(), channel, self.expected, Purpose::Peer, nonce, &[])?,
             Direction::Inbound => Handshake::listen(shared.params(), channel, nonce)?,
         };
+        if self.direction == Direction::Outbound {
+            machine.set_serial(shared.number(guard.id, seen.peer_id))?;
+        }
         let mut fate = None;
         let decide = |remote: &RemotePeer| {
             seen.peer_id = Some(remote.peer_id);
             if remote.purpose != Purpose::Peer {
-                return Ok(());
+                return Ok(Serial::default());
             }
-            fate = Some(shared.decide(&self.claim(guard.id, remote))?);
-            Ok(())
+            let (told, serial) = shared.decide(&self.claim(guard.id, remote))?;
+            fate = Some(told);
+            Ok(serial)
         };
         let (sender, receiver) = (&control.sender, &control.receiver);
         let runtime = &*shared.runtime;
@@ -180,15 +184,16 @@ impl Attempt<'_> {
         let core = Core::new(CoreParts {
             id: remote.peer_id,
             connection_id: guard.id,
+            boot: remote.boot_nonce,
             endpoint: connection.remote_endpoint().clone().with_peer_id(None),
             direction: self.direction,
             runtime: shared.runtime.clone(),
         });
-        let negotiated = remote.protocols;
+        let (negotiated, record) = (remote.protocols, remote.record);
         let connection = connection.clone();
         // It was put there above.
         let Some(control) = control_slot.take() else { return Err(Error::ShutDown) };
-        let parts = PeerParts { core, connection, control: control.sender, streams: messages, negotiated };
+        let parts = PeerParts { core, connection, control: control.sender, streams: messages, negotiated, record };
         let peer = Peer::new(shared, parts);
         let protocols = peer.construct(&attached).map_err(Error::Disconnected);
         let admitted = protocols.and_then(|protocols| {
@@ -232,6 +237,7 @@ impl Attempt<'_> {
             endpoint: self.connection.remote_endpoint(),
             record: remote.record.as_ref(),
             dial: self.dial,
+            serial: remote.serial,
         }
     }
 

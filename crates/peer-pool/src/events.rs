@@ -149,6 +149,19 @@ pub enum PeerPoolEventKind {
     },
     /// The peer has a connection already, which stays.
     PeerAlreadyConnected,
+    /// A key is in use on two machines, which take each other's place: that of this node if the event names it, else the
+    /// peer's. Give each machine a key of its own.
+    KeyInUseElsewhere,
+    /// Connections to a peer that is to be kept connected stand, and then fall silent: it looks as if small packets pass and
+    /// large ones do not. From now on its host is dialed with small segments.
+    LargePacketsLost,
+    /// A peer that is to be kept connected accepts and leaves soon after.
+    PeerLeaves {
+        /// How often it has, in a row.
+        times: usize,
+        /// When it is dialed again: after so long.
+        again: Duration,
+    },
 }
 
 impl fmt::Display for ConnectionEventKind {
@@ -176,6 +189,11 @@ impl fmt::Display for PeerPoolEventKind {
             Self::HandshakeFailed { reason } => write!(f, "handshake failed: {reason}"),
             Self::ConnectFailed { error } => write!(f, "could not connect: {error}"),
             Self::PeerAlreadyConnected => f.write_str("already connected"),
+            Self::KeyInUseElsewhere => f.write_str("this key is in use elsewhere"),
+            Self::LargePacketsLost => f.write_str("small packets pass, large ones do not"),
+            Self::PeerLeaves { times, again } => {
+                write!(f, "accepted and left soon after, for the {times}. time; dialed again in {} s", again.as_secs())
+            }
         }
     }
 }

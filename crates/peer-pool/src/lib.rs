@@ -16,12 +16,14 @@ mod gate;
 mod handle;
 pub mod header;
 mod ids;
+mod kept;
 mod link;
 mod listener;
 mod peer;
 pub mod ping;
 mod pool;
 pub mod protocol;
+mod redial;
 pub mod registry;
 pub mod reputation;
 #[cfg(feature = "testing")]
@@ -35,7 +37,7 @@ pub use handle::Peer;
 pub use ids::ConnectionId;
 pub use listener::LookupConnection;
 pub use p2p_identity::Direction;
-pub use pool::PeerPool;
+pub use pool::{LostPeer, PeerPool};
 pub use protocol::{IntoProtocol, Protocol, ProtocolInfo};
 pub use reputation::Offence;
 

@@ -1,5 +1,7 @@
 //! What can be done to a world, as data.
 
+use std::net::IpAddr;
+
 use crate::disk::DiskFault;
 use crate::host::{Host, HostId};
 use crate::link::Link;
@@ -72,6 +74,13 @@ pub enum Fault {
         /// By how much, forward or back.
         seconds: i64,
     },
+    /// Gives a host other addresses in place of its public ones.
+    Move {
+        /// Whose.
+        host: HostId,
+        /// Which; none takes the network away.
+        addresses: Vec<IpAddr>,
+    },
     /// Breaks a host's disk, or mends it.
     Disk {
         /// Whose.
@@ -127,6 +136,7 @@ impl Fault {
             | Self::Kill(host)
             | Self::Restart(host)
             | Self::StepClock { host, .. }
+            | Self::Move { host, .. }
             | Self::Disk { host, .. }
             | Self::MaxSockets { host, .. }
             | Self::Sockets { host, .. } => vec![*host],
@@ -169,6 +179,7 @@ pub(crate) fn apply(shared: &std::sync::Arc<Shared>, fault: Fault) {
                 }
             }
             Fault::MaxSockets { host, most } => world.hosts[host.index()].max_sockets = most,
+            Fault::Move { host, addresses } => world.readdress(host, addresses),
             Fault::ResetNat(nat) => world.nats[nat.index()].reset(),
             Fault::Sockets { host, fault } => world.set_socket_fault(host, fault),
             Fault::Pause(_)

@@ -15,9 +15,10 @@ use p2p_core::runtime::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::disk::Disk;
-use crate::fault::SocketFault;
+use crate::fault::{Fault, SocketFault};
 use crate::join::JoinHandle;
 use crate::nat::{Nat, NatId};
+use crate::network::SimNetwork;
 use crate::rng::{Rng, Stream};
 use crate::runtime::SimRuntime;
 use crate::shared::{Shared, lock};
@@ -311,6 +312,19 @@ impl Host {
     pub fn step_clock(&self, seconds: i64) {
         self.note(&format!("wall clock stepped by {seconds} s"));
         self.machine.step_clock(seconds);
+    }
+
+    /// Gives it these addresses in place of its public ones, as when a machine changes networks. What is sent from or to an
+    /// address that it no longer has is lost, in silence; sockets and streams that are bound to one stay, of no use.
+    ///
+    /// # Panics
+    /// If another host has one of them, or it is no address of a host.
+    pub fn move_to(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.network().apply(Fault::Move { host: self.id(), addresses: addresses.into_iter().collect() });
+    }
+
+    fn network(&self) -> SimNetwork {
+        SimNetwork { shared: self.shared.clone() }
     }
 
     /// From now on it may have so many sockets open: listeners, UDP sockets and streams. More are the error that a process gets

@@ -111,6 +111,13 @@ impl Runtime for SimRuntime {
         })
     }
 
+    fn local_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        self.check()?;
+        let mut addresses = self.shared.with(|world| world.hosts[self.machine.id.index()].addresses.clone());
+        addresses.sort();
+        Ok(addresses)
+    }
+
     fn files(&self) -> &dyn FileSystem {
         &self.files
     }

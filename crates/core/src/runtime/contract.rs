@@ -49,6 +49,7 @@ pub async fn check(runtime: Arc<dyn Runtime>) {
     udp(&runtime).await;
     udp_connected(&runtime).await;
     names(&runtime).await;
+    addresses(&runtime);
     files(&runtime);
 }
 
@@ -107,6 +108,23 @@ pub async fn names(runtime: &Arc<dyn Runtime>) {
     for bad in ["", "no such.name.invalid", "a\0b"] {
         let found = within(runtime, "a look-up ends", runtime.resolve(bad)).await;
         assert!(found.is_err(), "{bad:?} has no address, yet: {found:?}");
+    }
+}
+
+/// The addresses that a runtime knows are this machine's, each once and in order, and none that only it can reach.
+pub fn addresses(runtime: &Arc<dyn Runtime>) {
+    let addresses = match runtime.local_addresses() {
+        Ok(addresses) => addresses,
+        Err(error) => return assert_eq!(error.kind(), io::ErrorKind::Unsupported, "it can be asked at any time"),
+    };
+    assert!(addresses.is_sorted_by(|a, b| a < b), "in order, each once: {addresses:?}");
+    assert!(
+        !addresses.iter().any(|ip| ip.is_loopback() || ip.is_unspecified()),
+        "others can reach them: {addresses:?}"
+    );
+    for ip in addresses.into_iter().filter(IpAddr::is_ipv4) {
+        let bound = runtime.udp_bind(free(ip));
+        assert!(bound.is_ok(), "{ip} is an address of this machine, yet: {bound:?}");
     }
 }
 

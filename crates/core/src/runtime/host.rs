@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use quinn_udp::{EcnCodepoint, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{Datagrams, RecvMeta, TCP_UNSENT_BYTES, UDP_BUFFER_BYTES, UnsentLimit};
+use super::{Datagrams, RecvMeta, TCP_SMALL_SEGMENT, TCP_UNSENT_BYTES, UDP_BUFFER_BYTES, UnsentLimit};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -38,6 +38,36 @@ pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// A socket for [`Runtime::tcp_connect_small`](super::Runtime::tcp_connect_small), not connected yet.
+pub(super) fn small_segments(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_mss(TCP_SMALL_SEGMENT)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = TCP_SMALL_SEGMENT;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Whether a non-blocking connect has begun and goes on by itself.
+#[cfg(feature = "smol")]
+pub(super) fn is_in_progress(error: &io::Error) -> bool {
+    // EINPROGRESS of Linux and of the BSDs; Windows says that it would block.
+    error.kind() == io::ErrorKind::WouldBlock || matches!(error.raw_os_error(), Some(115 | 36))
+}
+
+/// See [`Runtime::local_addresses`](super::Runtime::local_addresses).
+pub(super) fn local_addresses() -> io::Result<Vec<IpAddr>> {
+    let mut addresses: Vec<_> = if_addrs::get_if_addrs()?
+        .iter()
+        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
+        .map(|interface| interface.ip())
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
 }
 
 /// Whether an error of `accept` concerns one connection that is gone, not the listener (see accept(2)).

@@ -71,6 +71,12 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Opens a TCP connection with `TCP_NODELAY` set.
     fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>>;
 
+    /// As [`tcp_connect`](Self::tcp_connect), with segments of at most [`TCP_SMALL_SEGMENT`] bytes in both directions where
+    /// the system can do that, else as it is: for a path that swallows large packets without a word.
+    fn tcp_connect_small(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
+        self.tcp_connect(addr)
+    }
+
     /// Whether the remote of a TCP connection is alive and has no room for what is sent to it, since nobody reads there:
     /// its system acknowledges and takes nothing. `false` where this system does not tell, as by default. Not for every
     /// connection all the time: it may take as long as there are connections.
@@ -101,6 +107,16 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// The addresses of a host name, in the system's order of preference. A look-up may go on in the background after
     /// the future is dropped.
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>>;
+
+    /// The addresses of this machine's network interfaces that others may reach, sorted: no loopback and no link-local
+    /// ones. It is quick, and asked every few seconds, to notice that the network has changed.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::Unsupported`] where it cannot be asked, which is what this does if it is not
+    /// implemented.
+    fn local_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The disk.
     fn files(&self) -> &dyn FileSystem;
@@ -137,6 +153,10 @@ impl UnsentLimit {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+/// The most bytes in a segment of [`Runtime::tcp_connect_small`]: with all headers less than the 1,280 bytes that each
+/// link of IPv6 carries (RFC 8200 §5), and some tunnel around it.
+pub const TCP_SMALL_SEGMENT: u32 = 1000;
 
 /// A byte stream such as a TCP connection. Shutting it down ends its writing half only. What is written goes out without
 /// a flush. Its futures may be polled on any thread and inside any runtime.

@@ -58,6 +58,24 @@ impl Runtime for SmolRuntime {
         })
     }
 
+    fn tcp_connect_small(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
+        Box::pin(async move {
+            let socket = host::small_segments(addr)?;
+            match socket.connect(&addr.into()) {
+                // It goes on.
+                Err(error) if !host::is_in_progress(&error) => return Err(error),
+                _ => {}
+            }
+            let stream = Async::new_nonblocking(TcpStream::from(socket))?;
+            stream.writable().await?;
+            if let Some(error) = stream.get_ref().take_error()? {
+                return Err(error);
+            }
+            let peer_addr = stream.get_ref().peer_addr()?;
+            Ok(Box::new(Tcp::new(stream, peer_addr)?) as Box<dyn ByteStream>)
+        })
+    }
+
     fn tcp_remote_is_full(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         super::tcp_table::remote_is_full(local, remote)
     }
@@ -80,6 +98,10 @@ impl Runtime for SmolRuntime {
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
         let host = host.to_owned();
         Box::pin(async move { Ok(smol::net::resolve((host, 0)).await?.into_iter().map(|addr| addr.ip()).collect()) })
+    }
+
+    fn local_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        host::local_addresses()
     }
 
     fn files(&self) -> &dyn FileSystem {

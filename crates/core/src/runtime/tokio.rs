@@ -33,6 +33,25 @@ impl TokioRuntime {
     }
 }
 
+impl TokioRuntime {
+    fn connecting(
+        &self,
+        connecting: impl Future<Output = io::Result<tokio::net::TcpStream>> + Send + 'static,
+    ) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
+        let handle = self.0.clone();
+        let mut connecting = Box::pin(connecting);
+        Box::pin(async move {
+            let stream = poll_fn(|cx| {
+                let _context = handle.enter();
+                connecting.as_mut().poll(cx)
+            })
+            .await?;
+            let peer_addr = stream.peer_addr()?;
+            Ok(Box::new(Tcp::new(stream, peer_addr)?) as Box<dyn ByteStream>)
+        })
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is what tokio's clock, sockets and tasks are reached through")]
 impl Runtime for TokioRuntime {
     fn spawn(&self, future: BoxFuture<()>) {
@@ -58,16 +77,13 @@ impl Runtime for TokioRuntime {
 
     // tokio's futures register where they are first polled. Ours may be polled anywhere, so each poll enters the runtime.
     fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
-        let handle = self.0.clone();
-        let mut connecting = Box::pin(tokio::net::TcpStream::connect(addr));
-        Box::pin(async move {
-            let stream = poll_fn(|cx| {
-                let _context = handle.enter();
-                connecting.as_mut().poll(cx)
-            })
-            .await?;
-            let peer_addr = stream.peer_addr()?;
-            Ok(Box::new(Tcp::new(stream, peer_addr)?) as Box<dyn ByteStream>)
+        self.connecting(tokio::net::TcpStream::connect(addr))
+    }
+
+    fn tcp_connect_small(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
+        self.connecting(async move {
+            let socket: std::net::TcpStream = host::small_segments(addr)?.into();
+            tokio::net::TcpSocket::from_std_stream(socket).connect(addr).await
         })
     }
 
@@ -105,6 +121,10 @@ impl Runtime for TokioRuntime {
             .await?;
             Ok(found.map(|addr| addr.ip()).collect())
         })
+    }
+
+    fn local_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        host::local_addresses()
     }
 
     fn files(&self) -> &dyn FileSystem {

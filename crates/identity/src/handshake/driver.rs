@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use p2p_core::Runtime;
 use p2p_net::{MessageReceiver, MessageSender};
 
-use super::{Handshake, HandshakeError, MAX_MESSAGE_LEN, RejectReason, RemotePeer, Role, Step, reject_message};
+use super::{Handshake, HandshakeError, MAX_MESSAGE_LEN, RejectReason, RemotePeer, Role, Serial, Step, reject_message};
 use crate::{Error, Result};
 
 /// How long a side that refuses waits for the other to have read why. The connection is closed after that.
@@ -14,7 +14,8 @@ const LINGER: Duration = Duration::from_millis(500);
 /// Runs a handshake over the first stream of a connection, until `deadline` at the latest.
 ///
 /// `progress` is told of each message that has come. `decide` is asked once, when the remote's hello is understood and
-/// this side could agree: see [`RemotePeer::peer_id`] for what may be concluded then. A refusal by either side, a
+/// this side could agree: see [`RemotePeer::peer_id`] for what may be concluded then. It gives the [`Serial`] of a
+/// listener's hello; `()` for none. A refusal by either side, a
 /// violation and a time-out are told to the remote as far as it listens, and are the error here; the caller then closes
 /// the connection. A listener that refuses with [`RejectReason::AlreadyConnected`] sends its own hello before, so that
 /// the dialler learns with whom.
@@ -26,14 +27,14 @@ const LINGER: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// [`Error::Handshake`] and [`Error::Net`].
-pub async fn run(
+pub async fn run<S: Into<Serial>>(
     mut handshake: Handshake,
     sender: &MessageSender,
     receiver: &MessageReceiver,
     runtime: &dyn Runtime,
     deadline: Instant,
     progress: &(dyn Fn() + Send + Sync),
-    decide: impl FnOnce(&RemotePeer) -> Result<(), RejectReason>,
+    decide: impl FnOnce(&RemotePeer) -> Result<S, RejectReason>,
 ) -> Result<RemotePeer> {
     let mut accepted = false;
     let exchange = exchange(&mut handshake, sender, receiver, progress, decide, &mut accepted);
@@ -52,12 +53,12 @@ pub async fn run(
     Err(error)
 }
 
-async fn exchange(
+async fn exchange<S: Into<Serial>>(
     handshake: &mut Handshake,
     sender: &MessageSender,
     receiver: &MessageReceiver,
     progress: &(dyn Fn() + Send + Sync),
-    decide: impl FnOnce(&RemotePeer) -> Result<(), RejectReason>,
+    decide: impl FnOnce(&RemotePeer) -> Result<S, RejectReason>,
     accepted: &mut bool,
 ) -> Result<RemotePeer> {
     if let Some(hello) = handshake.hello() {
@@ -80,17 +81,21 @@ async fn exchange(
         match handshake.on_message(&message)? {
             Step::Decide => {
                 let verdict = match (decide.take(), handshake.candidate()) {
-                    (Some(decide), Some(candidate)) => decide(candidate),
-                    _ => Ok(()),
+                    (Some(decide), Some(candidate)) => decide(candidate).map(Into::into),
+                    _ => Ok(Serial::default()),
                 };
-                if let Err(reason) = verdict {
-                    if reason == RejectReason::AlreadyConnected && handshake.role() == Role::Listener {
-                        // Our hello, without the accept that would follow: it says who we are.
-                        if let Some(hello) = handshake.accept()?.into_iter().next() {
-                            sender.send(hello).await?;
+                match verdict {
+                    Ok(serial) if handshake.role() == Role::Listener => handshake.set_serial(serial)?,
+                    Ok(_) => {}
+                    Err(reason) => {
+                        if reason == RejectReason::AlreadyConnected && handshake.role() == Role::Listener {
+                            // Our hello, without the accept that would follow: it says who we are.
+                            if let Some(hello) = handshake.accept()?.into_iter().next() {
+                                sender.send(hello).await?;
+                            }
                         }
+                        return Err(HandshakeError::Refused(reason).into());
                     }
-                    return Err(HandshakeError::Refused(reason).into());
                 }
                 *accepted = true;
                 // A listener's hello and accept go out together; a dialler's accept at once, so that the listener checks it

@@ -9,7 +9,7 @@ use ring::digest::{Context, SHA256};
 
 use super::negotiate::negotiate;
 use super::wire::{self, Hello, MAX_PAYLOAD_LEN, Message, NONCE_LEN};
-use super::{Channel, HandshakeError, HandshakeParams, Negotiated, Purpose, RejectReason, Role};
+use super::{Channel, HandshakeError, HandshakeParams, Negotiated, Purpose, RejectReason, Role, Serial};
 use crate::keypair::{Domain, PublicKey, SIGNATURE_LEN};
 use crate::{Error, PeerRecord, ProtocolId, Result, Version, WIRE_VERSION};
 
@@ -31,6 +31,8 @@ pub struct Handshake {
     expected: Option<PeerId>,
     purpose: Purpose,
     nonce: [u8; NONCE_LEN],
+    serial: Serial,
+    payload: Bytes,
     /// Ours: the dialler's from the beginning, the listener's once it accepts.
     hello: Bytes,
     /// The remote's, as it came.
@@ -77,6 +79,8 @@ pub struct RemotePeer {
     pub record: Option<PeerRecord>,
     /// What came with the hello.
     pub payload: Bytes,
+    /// Where the connection stands among those of the remote with us.
+    pub serial: Serial,
 }
 
 impl Handshake {
@@ -97,8 +101,9 @@ impl Handshake {
             return Err(Error::MessageTooLarge { len: payload.len(), max: MAX_PAYLOAD_LEN });
         }
         params.validate()?;
-        let hello = wire::hello(&params, purpose, nonce, payload)?;
-        Ok(Self { hello, expected, purpose, ..Self::new(params, Role::Dialer, channel, nonce) })
+        let hello = wire::hello(&params, purpose, nonce, payload, Serial::default())?;
+        let payload = Bytes::copy_from_slice(payload);
+        Ok(Self { hello, payload, expected, purpose, ..Self::new(params, Role::Dialer, channel, nonce) })
     }
 
     /// The handshake of the side that accepted the connection. The nonce must be random and never be used again.
@@ -118,10 +123,25 @@ impl Handshake {
             expected: None,
             purpose: Purpose::Peer,
             nonce,
+            serial: Serial::default(),
+            payload: Bytes::new(),
             hello: Bytes::new(),
             remote_hello: Bytes::new(),
             state: State::AwaitHello,
         }
+    }
+
+    /// Numbers the connection. A dialer does so before it sends its [`hello`](Self::hello), a listener before it
+    /// [`accept`](Self::accept)s.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial).
+    pub fn set_serial(&mut self, serial: Serial) -> Result<()> {
+        self.serial = serial;
+        if self.role == Role::Dialer {
+            self.hello = wire::hello(&self.params, self.purpose, self.nonce, &self.payload, serial)?;
+        }
+        Ok(())
     }
 
     /// Which side this is.
@@ -179,7 +199,7 @@ impl Handshake {
         };
         let mut messages = Vec::with_capacity(2);
         if self.role == Role::Listener {
-            self.hello = wire::hello(&self.params, self.purpose, self.nonce, &[])?;
+            self.hello = wire::hello(&self.params, self.purpose, self.nonce, &[], self.serial)?;
             messages.push(self.hello.clone());
         }
         let signature = match self.channel {
@@ -229,6 +249,7 @@ impl Handshake {
             protocols,
             record: hello.record,
             payload: hello.payload,
+            serial: hello.serial,
         })
     }
 

@@ -32,7 +32,7 @@ mod wire;
 pub use driver::run;
 pub use machine::{Handshake, RemotePeer, Step};
 pub use negotiate::Negotiated;
-pub use params::{Channel, HandshakeParams, Offer, Purpose, Role};
+pub use params::{Channel, HandshakeParams, Offer, Purpose, Role, Serial};
 pub use reason::{HandshakeError, MAX_REASON_TEXT, Party, RejectReason};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -28,6 +28,26 @@ impl fmt::Display for Purpose {
     }
 }
 
+/// Where a connection stands among all that its sender has had with the same peer since it started.
+///
+/// The numbers let a peer that has lost a connection replace it: what has ended once never comes back, so a claim that is
+/// true when it is written stays true however late it arrives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Serial {
+    /// The sender's number of this connection: each connection of one boot has a larger one than those before it.
+    pub number: u64,
+    /// All connections of this boot with the recipient to which the sender gave a smaller number than this have ended on
+    /// its side. 0 says nothing.
+    pub ended_below: u64,
+}
+
+/// A side that keeps no count of its connections: it can replace none.
+impl From<()> for Serial {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
 /// Which side of a handshake this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {

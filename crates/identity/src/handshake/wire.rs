@@ -6,7 +6,7 @@ use bytes::Bytes;
 use p2p_core::PeerId;
 use serde::{Deserialize, Serialize};
 
-use super::{HandshakeParams, Offer, Purpose, RejectReason};
+use super::{HandshakeParams, Offer, Purpose, RejectReason, Serial};
 use crate::codec::{DecodeError, decode_borrowed};
 use crate::keypair::SIGNATURE_LEN;
 use crate::{PeerRecord, ProtocolId, ProtocolKind, Result, Version, WIRE_VERSION};
@@ -47,6 +47,7 @@ struct WireHello<'a> {
     protocols: Vec<(ProtocolId, Version, ProtocolKind)>,
     record: Option<PeerRecord>,
     payload: &'a [u8],
+    serial: Serial,
 }
 
 /// What a hello says, within its bounds.
@@ -62,6 +63,7 @@ pub(super) struct Hello {
     pub(super) protocols: BTreeMap<ProtocolId, Offer>,
     pub(super) record: Option<PeerRecord>,
     pub(super) payload: Bytes,
+    pub(super) serial: Serial,
 }
 
 pub(super) enum Message {
@@ -80,6 +82,7 @@ pub(super) fn hello(
     purpose: Purpose,
     nonce: [u8; NONCE_LEN],
     payload: &[u8],
+    serial: Serial,
 ) -> Result<Bytes> {
     let offers = params.protocols.iter().filter(|_| purpose == Purpose::Peer);
     let hello = WireHello {
@@ -93,6 +96,7 @@ pub(super) fn hello(
         protocols: offers.map(|(id, offer)| (id.clone(), offer.version.clone(), offer.kind)).collect(),
         record: params.record.clone(),
         payload,
+        serial,
     };
     message(HELLO, &hello)
 }
@@ -164,6 +168,7 @@ fn bounded(hello: WireHello<'_>) -> Result<Hello, RejectReason> {
         protocols: protocols.collect(),
         record: hello.record,
         payload: Bytes::copy_from_slice(hello.payload),
+        serial: hello.serial,
     })
 }
 
@@ -185,6 +190,7 @@ pub fn rewrite(bytes: &[u8]) -> Result<Bytes, RejectReason> {
                 protocols: protocols.collect(),
                 record: hello.record,
                 payload: &hello.payload,
+                serial: hello.serial,
             };
             message(HELLO, &hello).map_err(malformed)
         }

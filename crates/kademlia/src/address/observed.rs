@@ -49,6 +49,12 @@ impl ObservedAddresses {
         Self { config, v4: Votes::new(), v6: Votes::new() }
     }
 
+    /// Nobody has seen anything yet: this node is elsewhere now.
+    pub fn forget(&mut self) {
+        self.v4.clear();
+        self.v6.clear();
+    }
+
     /// A node that answered at `responder` saw this node at `observed`. Only what one public address says of another
     /// counts: from inside a private network one sees something else.
     pub fn observe(&mut self, now: Instant, responder: IpAddr, observed: IpAddr) {

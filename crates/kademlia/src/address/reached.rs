@@ -67,6 +67,16 @@ impl ReachedAddresses {
         });
     }
 
+    /// The machine has the addresses `present` now, where that is known. What was proven at another one is none of ours
+    /// any more; and what was seen through a translation counts no more if an address is `gone`.
+    pub fn moved(&mut self, present: Option<&[IpAddr]>, gone: bool) {
+        self.0.retain(|one| match (one.proven, present) {
+            (true, Some(present)) => one.ip.is_loopback() || present.contains(&one.ip),
+            (true, None) => true,
+            (false, _) => !gone,
+        });
+    }
+
     /// What is to be told: the public addresses, or where there are none all of them, in the order of their values.
     pub fn told(&self) -> Vec<IpAddr> {
         self.told_with(None)

@@ -8,6 +8,7 @@ mod questions;
 mod shared;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use p2p_core::{EventListener, PeerId, Runtime};
@@ -234,6 +235,19 @@ impl Dht {
             state.endpoints.clone()
         };
         self.0.shared.engine(|engine, now| engine.set_endpoints(now, endpoints, addrs));
+    }
+
+    /// Finds out anew where this node is reached, because the network has changed: the machine no longer has the addresses
+    /// `gone`, and has `present` ones where that is known. What it provides is offered again from the new address.
+    pub fn network_changed(&self, present: Option<&[IpAddr]>, gone: &[IpAddr]) {
+        let shared = &self.0.shared;
+        if gone.is_empty() {
+            shared.client.close_idle();
+        } else {
+            // Whatever was asked from there is not answered.
+            shared.client.close_all();
+        }
+        shared.engine(|engine, now| engine.network_changed(now, present, gone));
     }
 
     /// Answers over a connection that somebody opened for a lookup where others listen, its handshake done: `sender`

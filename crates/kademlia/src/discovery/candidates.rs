@@ -20,6 +20,10 @@ const REMEMBERED: usize = 4096;
 const RETRY_BASE: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(600);
 
+/// The longest such wait for one that has been connected. It bounds how late such a peer comes back after a network that was
+/// away for long.
+const RETURN_MAX: Duration = Duration::from_secs(25);
+
 /// How long a peer that was handed out is waited for; if nothing was heard of it then, nobody has dialled it.
 const OFFER: Duration = Duration::from_secs(60);
 
@@ -36,6 +40,8 @@ pub(super) struct Candidates {
 struct Known {
     standing: Standing,
     backoff: Backoff,
+    /// Whether it has been connected.
+    met: bool,
     /// Where it is connected, or was to be.
     ip: Option<IpAddr>,
 }
@@ -45,6 +51,8 @@ enum Standing {
     Connected,
     /// Not before then.
     Until(Instant),
+    /// Not before then, whatever happens.
+    Banned(Instant),
 }
 
 /// A peer that may be connected to.
@@ -133,7 +141,7 @@ impl Candidates {
             }
             match self.peers.peek(&peer_id).map(|known| known.standing) {
                 Some(Standing::Connected) => continue,
-                Some(Standing::Until(until)) if until > now => {
+                Some(Standing::Until(until) | Standing::Banned(until)) if until > now => {
                     next = Some(next.map_or(until, |next| next.min(until)));
                     continue;
                 }
@@ -162,10 +170,14 @@ impl Candidates {
         event: &PeerConnectionEvent,
         wait: impl Fn(&mut Backoff) -> Duration,
     ) {
-        let retry = |known: &mut Known| known.standing = Standing::Until(now + wait(&mut known.backoff));
+        let retry = |known: &mut Known| {
+            let wait = wait(&mut known.backoff);
+            known.standing = Standing::Until(now + if known.met { wait.min(RETURN_MAX) } else { wait });
+        };
         match event {
             PeerConnectionEvent::Connected { peer_id, endpoint, .. } => self.change(*peer_id, |known| {
                 known.standing = Standing::Connected;
+                known.met = true;
                 known.ip = endpoint.addr().ip();
                 known.backoff.reset();
             }),
@@ -181,9 +193,19 @@ impl Candidates {
                 }
             }
             PeerConnectionEvent::Banned { peer_id } => {
-                self.change(*peer_id, |known| known.standing = Standing::Until(now + BANNED));
+                self.change(*peer_id, |known| known.standing = Standing::Banned(now + BANNED));
             }
             _ => {}
+        }
+    }
+
+    /// The network has changed: peers that could not be reached are worth another try.
+    pub(super) fn network_changed(&mut self, now: Instant) {
+        for (_, known) in self.peers.iter_mut().filter(|(_, known)| known.backoff.failures() > 0) {
+            if let Standing::Until(until) = &mut known.standing {
+                *until = now;
+                known.backoff.reset();
+            }
         }
     }
 
@@ -193,6 +215,7 @@ impl Candidates {
         let there = |known: &&Known| match known.standing {
             Standing::Connected => true,
             Standing::Until(until) => until > now && known.backoff.failures() == 0,
+            Standing::Banned(_) => false,
         };
         for ip in self.peers.iter().map(|(_, known)| known).filter(there).filter_map(|known| known.ip) {
             *crowds.entry(Prefix::of(ip)).or_insert(0) += 1;
@@ -204,6 +227,7 @@ impl Candidates {
         let mut known = self.peers.remove(&peer_id).unwrap_or_else(|| Known {
             standing: Standing::Connected,
             backoff: Backoff::new(RETRY_BASE, RETRY_MAX),
+            met: false,
             ip: None,
         });
         change(&mut known);
@@ -331,5 +355,44 @@ mod tests {
             candidates.on_event(now, &PeerConnectionEvent::Banned { peer_id }, |_| Duration::ZERO);
         }
         assert_eq!(candidates.peers.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn a_change_of_the_network_ends_the_wait_of_those_who_could_not_be_reached() {
+        let now = start();
+        let mut candidates = Candidates::new(id(1));
+        let all = [candidate(2, 2, &[]), candidate(3, 3, &[]), candidate(4, 4, &[])];
+        let failed = |n| PeerConnectionEvent::ConnectFailed { peer_id: Some(id(n)), endpoint: at(n) };
+        let minute = |_: &mut Backoff| Duration::from_secs(60);
+        for _ in &all {
+            let _ = choose(&mut candidates, now, &all);
+        }
+        let wait = |backoff: &mut Backoff| {
+            backoff.next_wait(0);
+            Duration::from_secs(60)
+        };
+        candidates.on_event(now, &failed(2), wait);
+        candidates.on_event(now, &failed(3), wait);
+        candidates.on_event(now, &PeerConnectionEvent::Banned { peer_id: id(3) }, minute);
+        assert!(choose(&mut candidates, now, &all).is_err());
+        candidates.network_changed(now);
+        assert_eq!(choose(&mut candidates, now, &all), Ok(id(2)));
+        assert!(choose(&mut candidates, now, &all).is_err(), "one is banned, and one is being dialed");
+    }
+
+    #[test]
+    fn who_has_been_connected_is_not_left_alone_for_long() {
+        let now = start();
+        let mut candidates = Candidates::new(id(1));
+        let all = [candidate(2, 2, &[])];
+        let long = |_: &mut Backoff| RETRY_MAX;
+        let failed = PeerConnectionEvent::ConnectFailed { peer_id: Some(id(2)), endpoint: at(2) };
+        candidates.on_event(now, &failed, long);
+        assert_eq!(choose(&mut candidates, now, &all), Err(Some(now + RETRY_MAX)));
+        let connected = PeerConnectionEvent::Connected { peer_id: id(2), endpoint: at(2), outbound: true };
+        candidates.on_event(now, &connected, long);
+        let reason = DisconnectReason::PingTimeout;
+        candidates.on_event(now, &PeerConnectionEvent::Disconnected { peer_id: id(2), endpoint: at(2), reason }, long);
+        assert_eq!(choose(&mut candidates, now, &all), Err(Some(now + RETURN_MAX)));
     }
 }

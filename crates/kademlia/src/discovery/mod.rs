@@ -131,6 +131,11 @@ impl Discovery for KademliaDiscovery {
         self.inner.changed.notify_one();
     }
 
+    fn network_changed(&self) {
+        lock(&self.inner.candidates).network_changed(self.inner.dht.runtime().now());
+        self.inner.changed.notify_one();
+    }
+
     fn find_peers_with(&self, item: &[u8]) -> Vec<DiscoveredPeer> {
         let has = |candidate: &Candidate| candidate.record.items().may_contain(item);
         let peers = self.inner.known().filter(has).map(|candidate| candidate.discovered());

@@ -1,6 +1,7 @@
 //! Dialling those back who ask: only so can they get into the table, or learn that others reach them.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use p2p_core::{PeerId, TokenBucket};
@@ -23,7 +24,7 @@ pub const MAX_WAITING: usize = 128;
 const BURST: u32 = 128;
 const PER_SECOND: u32 = 8;
 
-/// How long after one dial-back a peer has to wait for the next.
+/// How long after one dial-back a peer has to wait for the next at the same address.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);
 
 /// Dial-backs under way.
@@ -31,7 +32,8 @@ pub(super) struct DialBacks {
     running: usize,
     waiting: VecDeque<Job>,
     bucket: TokenBucket,
-    recent: Recent,
+    /// A peer that moves is dialed at its new address at once.
+    recent: Recent<(PeerId, IpAddr)>,
 }
 
 struct Job {
@@ -51,10 +53,10 @@ impl DialBacks {
     }
 
     /// Whether one more dial-back of this peer may be tried.
-    fn admit(&mut self, now: Instant, peer_id: PeerId) -> bool {
+    fn admit(&mut self, now: Instant, peer_id: PeerId, at: IpAddr) -> bool {
         // The bucket last: what is refused anyway must not use it up.
         let bucket = &mut self.bucket;
-        self.waiting.len() < MAX_WAITING && self.recent.admit_if(now, peer_id, || bucket.take(now))
+        self.waiting.len() < MAX_WAITING && self.recent.admit_if(now, (peer_id, at.to_canonical()), || bucket.take(now))
     }
 }
 
@@ -98,7 +100,7 @@ impl Engine {
         if target.endpoints.is_empty() {
             return Err(Refused::InvalidRecord);
         }
-        if !self.dial_backs.admit(now, asker.peer_id) {
+        if !self.dial_backs.admit(now, asker.peer_id, asker.address.ip()) {
             return Err(Refused::Busy);
         }
         self.verified.check(record).ok_or(Refused::InvalidRecord)?;

@@ -29,6 +29,8 @@ pub(super) struct Local {
     reached: ReachedAddresses,
     /// What would be said of the node in server mode.
     candidate: Option<PeerRecord>,
+    /// Where it was last told to be.
+    places: Vec<Endpoint>,
     /// What was said of it to somebody who was to try an address.
     trial: Option<PeerRecord>,
     mode: Mode,
@@ -48,6 +50,7 @@ impl Local {
             external: Vec::new(),
             reached: ReachedAddresses::default(),
             candidate: None,
+            places: Vec::new(),
             trial: None,
             mode: Mode::Client,
         }
@@ -188,6 +191,19 @@ impl Engine {
         known
     }
 
+    /// The network has changed: forgets what was found out at addresses that are gone, and asks anew.
+    pub fn network_changed(&mut self, now: Instant, present: Option<&[IpAddr]>, gone: &[IpAddr]) {
+        let local = &mut self.local;
+        if !gone.is_empty() {
+            // Seen from there. What the box in front of that address was is unknown too.
+            local.observed.forget();
+        }
+        local.reached.moved(present, !gone.is_empty());
+        self.renew_record(now);
+        self.ask_anew(now);
+        self.seed_now(now);
+    }
+
     /// A node that we asked, and that answered at `responder`, saw us at `observed`.
     pub(super) fn observe(&mut self, now: Instant, responder: IpAddr, observed: IpAddr) {
         let local = &mut self.local;
@@ -225,7 +241,7 @@ impl Engine {
         if record.seq() > self.local.seq && record.seq() < u64::MAX && record.verify().is_ok() {
             self.local.seq = record.seq();
             if self.local.renew(now, true) {
-                self.tell_record();
+                self.tell_record(now);
             }
         }
     }
@@ -244,13 +260,18 @@ impl Engine {
             self.provide_again(now);
         }
         if first || changed {
-            self.tell_record();
+            self.tell_record(now);
         }
     }
 
     fn renew_record(&mut self, now: Instant) {
+        let had_none = self.local.candidate.is_none();
         if !self.local.renew(now, false) {
             return;
+        }
+        if had_none {
+            // What is to be asked has changed: from where it is seen to whether it is reached there.
+            self.ask_soon(now);
         }
         let mode = match self.local.mode {
             Mode::Client if self.local.is_loopback_only() => Mode::Server,
@@ -260,7 +281,7 @@ impl Engine {
         if mode != self.local.mode {
             self.set_mode(mode);
         }
-        self.tell_record();
+        self.tell_record(now);
     }
 
     fn set_mode(&mut self, mode: Mode) {
@@ -269,8 +290,19 @@ impl Engine {
         self.emit(KademliaEvent::ModeChanged(mode));
     }
 
-    fn tell_record(&mut self) {
+    fn tell_record(&mut self, now: Instant) {
         let record = self.local.record().cloned();
+        if let Some(record) = &record {
+            let places = record.discovery_addrs().iter().chain(record.addrs());
+            let places: Vec<Endpoint> = places.map(|addr| addr.endpoint.clone()).collect();
+            let moved = !self.local.places.is_empty() && self.local.places != places;
+            self.local.places = places;
+            if moved {
+                // Others hold records that name the places of before.
+                self.provide_again(now);
+                self.seed_now(now);
+            }
+        }
         self.act(Action::Record { seq: self.local.seq, record: record.clone() });
         self.emit(KademliaEvent::RecordChanged(record));
     }

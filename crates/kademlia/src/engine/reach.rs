@@ -69,6 +69,17 @@ impl Engine {
         self.mode() == Mode::Client && has_question && !self.table.is_empty()
     }
 
+    /// It is time to ask.
+    pub(super) fn ask_soon(&mut self, now: Instant) {
+        self.reach.due = now;
+    }
+
+    /// Everybody may be asked again, from now on.
+    pub(super) fn ask_anew(&mut self, now: Instant) {
+        self.reach = Reach::new(now);
+        self.keep_asking(now);
+    }
+
     /// Asks some contacts when it is time.
     pub(super) fn keep_asking(&mut self, now: Instant) {
         if self.reach_due().is_none_or(|due| now < due) {

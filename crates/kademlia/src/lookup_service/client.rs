@@ -99,6 +99,11 @@ impl LookupClient {
             dialled.as_mut().enable();
             let taken = inner.lock().take(inner.runtime.now(), peer_id);
             match taken {
+                // It has moved: what leads to its former address is of no use, except to those who ask there already.
+                Take::Ready(warm, lease) if !target.may_be_at(warm.connection.remote_endpoint()) => {
+                    let former = inner.lock().discard(lease);
+                    drop(former);
+                }
                 Take::Ready(warm, lease) => {
                     let mut used = Use { inner, lease, keep: false };
                     connected();

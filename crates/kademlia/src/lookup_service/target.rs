@@ -38,6 +38,13 @@ impl Target {
         Self { peer_id: Some(record.peer_id()), endpoints: addrs.into_iter().map(|addr| addr.endpoint).collect() }
     }
 
+    /// Whether a connection that leads to `endpoint` leads to one of the target's addresses, as far as those are known.
+    pub(crate) fn may_be_at(&self, endpoint: &Endpoint) -> bool {
+        let there = endpoint.addr().ip().map(|ip| ip.to_canonical());
+        let same = |one: &Endpoint| one.addr().ip().is_none_or(|ip| Some(ip.to_canonical()) == there);
+        there.is_none() || self.endpoints.is_empty() || self.endpoints.iter().any(same)
+    }
+
     /// Only what is at this address.
     pub fn only_at(mut self, ip: IpAddr) -> Self {
         let ip = ip.to_canonical();
@@ -80,6 +87,14 @@ mod tests {
         assert_eq!(ports(Target::of(&record, reached)), [5, 4, 3]);
         assert_eq!(ports(Target::of(&record, reached).only_at([9, 9, 9, 9].into())), [4, 3]);
         assert_eq!(ports(Target::of(&record, [127, 0, 0, 1].into())), [5, 4, 6, 3], "of our own network");
+
+        let target = Target::of(&record, reached);
+        for (at, expected) in
+            [("tls://9.9.9.8:77", true), ("tls://[::ffff:9.9.9.9]:4", true), ("tls://8.8.8.8:4", false)]
+        {
+            assert_eq!(target.may_be_at(&endpoint(at)), expected, "{at}");
+        }
+        assert!(Target::at(endpoint("tls://a.example:1")).may_be_at(&endpoint("tls://8.8.8.8:1")));
 
         let without = PeerRecord::builder()
             .addr(endpoint("tls://9.9.9.9:1"))

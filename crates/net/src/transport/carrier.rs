@@ -40,7 +40,9 @@ impl Inner {
     /// Dials one address.
     pub(super) async fn connect(&self, carrier: Carrier<'_>, addr: SocketAddr) -> Result<connection::Inner, DialError> {
         let stream = async || {
-            let connecting = self.tasks.runtime().tcp_connect(addr);
+            let runtime = self.tasks.runtime();
+            let small = self.narrow().contains(addr.ip());
+            let connecting = if small { runtime.tcp_connect_small(addr) } else { runtime.tcp_connect(addr) };
             connecting.await.map_err(|error| DialError::Io(std::sync::Arc::new(error)))
         };
         Ok(match carrier {

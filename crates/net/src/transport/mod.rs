@@ -3,17 +3,20 @@
 mod carrier;
 mod dial;
 mod listen;
+mod narrow;
 mod race;
 mod resolve;
 mod stream_listener;
 mod tls;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use p2p_core::{Runtime, TaskGroup};
 use tokio_util::sync::CancellationToken;
 
 pub use self::listen::{Incoming, Listener};
+use self::narrow::Narrow;
 use crate::{CloseReason, Connection, Endpoint, Error, NetConfig, Result};
 
 /// Dials and listens, and owns every task and socket that takes. Clones are handles to the same.
@@ -44,6 +47,7 @@ struct Inner {
     /// Cancelled by `shutdown`: ends what waits in `dial`, `accept` and the handshakes.
     closed: CancellationToken,
     listeners: Mutex<Vec<Weak<listen::Shared>>>,
+    narrow: Mutex<Narrow>,
     /// Or why there is no QUIC.
     #[cfg(feature = "quic")]
     quic: Result<crate::quic::QuicRegistry, &'static str>,
@@ -60,6 +64,7 @@ impl Transports {
             tasks,
             closed: CancellationToken::new(),
             listeners: Mutex::default(),
+            narrow: Mutex::default(),
         }))
     }
 
@@ -85,6 +90,12 @@ impl Transports {
     /// tls and quic without [`NetConfig::tls`]; [`Error::Closed`] after [`shutdown`](Self::shutdown).
     pub async fn dial(&self, endpoint: &Endpoint) -> Result<Connection> {
         self.0.until_closed(dial::dial(&self.0, endpoint)).await
+    }
+
+    /// From now on, dials this host over tcp and tls with small segments, where the system can do that: large packets do
+    /// not get through to it.
+    pub fn use_small_segments(&self, ip: IpAddr) {
+        self.0.narrow().insert(ip);
     }
 
     /// Closes all listeners, connections and sockets, waits up to a second until the remotes of QUIC connections are told,
@@ -119,6 +130,11 @@ impl Transports {
 }
 
 impl Inner {
+    fn narrow(&self) -> MutexGuard<'_, Narrow> {
+        // The list is valid after each statement.
+        self.narrow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn listeners(&self) -> MutexGuard<'_, Vec<Weak<listen::Shared>>> {
         // The list is valid after each statement, whatever panicked.
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)

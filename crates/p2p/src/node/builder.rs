@@ -113,6 +113,7 @@ impl NodeBuilder {
             addresses,
             phase: Mutex::new(Phase::New),
             listen_endpoints: Mutex::default(),
+            network: Arc::default(),
         }))
     }
 }

@@ -71,6 +71,7 @@ impl Node {
         }
         self.seek_peers();
         self.pool.start();
+        self.watch_network();
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod addresses;
 mod builder;
 mod items;
 mod lifecycle;
+mod network;
 mod peers;
 mod remembered;
 mod seek;
@@ -17,6 +18,7 @@ use p2p_identity::{Error, KeyPair, ProtocolId, Result};
 use p2p_kademlia::Dht;
 use p2p_net::Endpoint;
 use p2p_peer_pool::{IntoProtocol, PeerConn, PeerPool, Protocol, ProtocolInfo};
+use tokio::sync::Notify;
 
 use self::addresses::Addresses;
 pub use self::builder::NodeBuilder;
@@ -61,6 +63,8 @@ pub struct Node {
     items: Arc<Mutex<Items>>,
     phase: Mutex<Phase>,
     listen_endpoints: Mutex<Vec<Endpoint>>,
+    /// Somebody says that the network has changed.
+    network: Arc<Notify>,
     tasks: TaskGroup,
 }
 

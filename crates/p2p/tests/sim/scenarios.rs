@@ -4,7 +4,9 @@ mod basic;
 mod day;
 mod dht;
 mod faults;
+mod keys;
 mod machines;
+mod moved;
 mod sockets;
 
 use std::time::Duration;
@@ -103,6 +105,15 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         every: 1,
         play: sockets::sockets,
     },
+    Scenario { name: "one-key", about: "two machines with one key keep the same peer", every: 5, play: keys::one_key },
+    Scenario { name: "leaver", about: "a peer that accepts and leaves at once", every: 5, play: keys::leaver },
+    Scenario {
+        name: "moved",
+        about: "a listening host gets another address, and is told so or not",
+        every: 1,
+        play: moved::moved,
+    },
+    Scenario { name: "slept", about: "hosts sleep for seconds to hours and wake", every: 2, play: moved::slept },
     Scenario { name: "nat", about: "nodes behind NAT boxes of several kinds dial out", every: 1, play: machines::nat },
     Scenario {
         name: "dht",
@@ -121,6 +132,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "a network with a DHT is cut in two until both halves have forgotten each other",
         every: 5,
         play: dht::partition,
+    },
+    Scenario {
+        name: "dht-moved",
+        about: "a node with a DHT gets another address: it and others find out",
+        every: 2,
+        play: dht::moved,
     },
     Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
     Scenario {

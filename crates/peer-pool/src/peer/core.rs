@@ -17,6 +17,8 @@ use crate::{ConnectionId, Direction};
 pub(crate) struct Core {
     pub(crate) id: PeerId,
     pub(crate) connection_id: ConnectionId,
+    /// Drawn by the peer when it started.
+    pub(crate) boot: u64,
     pub(crate) endpoint: Endpoint,
     pub(crate) direction: Direction,
     pub(crate) connected_at: SystemTime,
@@ -70,6 +72,7 @@ pub(crate) enum Outcome {
 pub(crate) struct CoreParts {
     pub(crate) id: PeerId,
     pub(crate) connection_id: ConnectionId,
+    pub(crate) boot: u64,
     pub(crate) endpoint: Endpoint,
     pub(crate) direction: Direction,
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -77,10 +80,11 @@ pub(crate) struct CoreParts {
 
 impl Core {
     pub(crate) fn new(parts: CoreParts) -> Self {
-        let CoreParts { id, connection_id, endpoint, direction, runtime } = parts;
+        let CoreParts { id, connection_id, boot, endpoint, direction, runtime } = parts;
         Self {
             id,
             connection_id,
+            boot,
             endpoint,
             direction,
             connected_at: runtime.system_time(),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use futures_util::FutureExt;
 use p2p_core::task::panic_message;
 use p2p_core::{PeerId, TaskGroup};
-use p2p_identity::{DisconnectReason, Negotiated, ProtocolId, ProtocolKind};
+use p2p_identity::{DisconnectReason, Negotiated, PeerRecord, ProtocolId, ProtocolKind};
 use p2p_net::{CloseReason, Connection, MessageSender};
 
 pub(crate) use self::core::{Core, CoreParts, Leave, Outcome};
@@ -34,6 +34,8 @@ pub(crate) struct Peer {
     protocols: TaskGroup,
     tasks: TaskGroup,
     pool: Weak<Shared>,
+    /// What the peer said of itself; its signature has not been checked.
+    record: Option<PeerRecord>,
 }
 
 /// A protocol of a peer, before it starts.
@@ -45,11 +47,12 @@ pub(crate) struct PeerParts {
     pub(crate) control: MessageSender,
     pub(crate) streams: BTreeMap<ProtocolId, MessageStream>,
     pub(crate) negotiated: BTreeMap<ProtocolId, Negotiated>,
+    pub(crate) record: Option<PeerRecord>,
 }
 
 impl Peer {
     pub(crate) fn new(pool: &Arc<Shared>, parts: PeerParts) -> Arc<Self> {
-        let PeerParts { core, connection, control, streams, negotiated } = parts;
+        let PeerParts { core, connection, control, streams, negotiated, record } = parts;
         let core = Arc::new(core);
         let limits = &pool.config.limits;
         let mandatory = |(id, negotiated): (&ProtocolId, &Negotiated)| {
@@ -81,6 +84,7 @@ impl Peer {
                 core,
                 connection,
                 control,
+                record,
             }
         })
     }
@@ -153,6 +157,10 @@ impl Peer {
 
     pub(crate) fn id(&self) -> PeerId {
         self.core.id
+    }
+
+    pub(crate) fn record(&self) -> Option<&PeerRecord> {
+        self.record.as_ref()
     }
 
     pub(crate) fn connection(&self) -> &Connection {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use p2p_core::PeerId;
 use p2p_identity::access::{Action, Candidate as AccessCandidate, Subject};
 use p2p_identity::prefix::is_local;
-use p2p_identity::{DisconnectReason, PeerRecord, Prefix, RejectReason};
+use p2p_identity::{DisconnectReason, PeerRecord, Prefix, RejectReason, Serial};
 use p2p_net::Endpoint;
 use tokio::sync::oneshot;
 
@@ -37,6 +37,7 @@ pub(crate) struct Claim<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) record: Option<&'a PeerRecord>,
     pub(crate) dial: Option<Dial>,
+    pub(crate) serial: Serial,
 }
 
 impl Shared {
@@ -45,8 +46,9 @@ impl Shared {
         ip.filter(|ip| !(self.config.limits.exempt_private && is_local(*ip))).map(Prefix::of)
     }
 
-    /// Whether to accept what a remote claims to be. Its fate is told later.
-    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<oneshot::Receiver<Fate>, RejectReason> {
+    /// Whether to accept what a remote claims to be, and the numbers for our hello, should this side have accepted the
+    /// connection. Its fate is told later.
+    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<(oneshot::Receiver<Fate>, Serial), RejectReason> {
         let now = self.runtime.now();
         if self.is_closing() {
             return Err(RejectReason::ShuttingDown);
@@ -65,16 +67,22 @@ impl Shared {
             direction: claim.direction,
             prefix: self.prefix(claim.endpoint.addr().ip()),
             dial: claim.dial,
+            serial: claim.serial,
         };
         let mut state = self.lock();
         let (verdict, effects) = state.registry.decide(now, candidate);
         let fate = verdict.map(|()| {
             let (tell, fate) = oneshot::channel();
             state.fates.insert(claim.id, tell);
-            fate
+            (fate, state.registry.serial(claim.id))
         });
         Self::apply(&mut state, effects);
         fate
+    }
+
+    /// The numbers for the hello of a connection that was dialed.
+    pub(crate) fn number(&self, id: ConnectionId, peer: Option<PeerId>) -> Serial {
+        self.lock().registry.number(id, peer)
     }
 
     /// Runs something on the registry and does what it says.
@@ -93,6 +101,7 @@ impl Shared {
                 Effect::Close(id, reason) => {
                     if let Some(peer) = state.peer_of(id) {
                         peer.core().leave(Leave::Now(reason));
+                        state.replaced.insert(id);
                     }
                 }
                 Effect::Probe(id) => {
@@ -131,6 +140,7 @@ impl Shared {
             return Err(DisconnectReason::Replaced);
         }
         state.peers.insert(id, peer.clone());
+        let disputed = state.disputes.connected(self.runtime.now(), id, core.boot);
         for (protocol, link) in peer.links() {
             if let Some(group) = state.groups.get(protocol) {
                 group.add(link.clone());
@@ -141,7 +151,20 @@ impl Shared {
         self.buses.pool(PeerPoolEventKind::NewPeer, &core.endpoint, Some(id));
         drop(state);
         self.changed.notify_waiters();
+        if disputed {
+            self.key_in_use_elsewhere(id, &core.endpoint);
+        }
         Ok(())
+    }
+
+    /// Says that a key, this node's or a peer's, is in use on two machines.
+    fn key_in_use_elsewhere(&self, whose: PeerId, endpoint: &Endpoint) {
+        if whose == self.own_id {
+            tracing::warn!(%endpoint, "this key is in use elsewhere: another node with it has taken our place at a peer");
+        } else {
+            tracing::warn!(peer = %whose, %endpoint, "this key is in use elsewhere: two nodes with it connect in turns");
+        }
+        self.buses.pool(PeerPoolEventKind::KeyInUseElsewhere, endpoint, Some(whose));
     }
 
     pub(super) fn is_allowed(&self, peer: &Peer) -> bool {
@@ -174,8 +197,12 @@ impl Shared {
         self.buses.connection(kind, &core.endpoint, Some(id));
         let effects = state.registry.removed(self.runtime.now(), core.connection_id);
         Self::apply(&mut state, effects);
+        let replaced_here = state.replaced.remove(&core.connection_id);
         drop(state);
         self.changed.notify_waiters();
+        if reason == DisconnectReason::Replaced && !replaced_here {
+            self.key_in_use_elsewhere(self.own_id, &core.endpoint);
+        }
         let lived = self.runtime.now().saturating_duration_since(core.since);
         if core.direction.is_inbound() && core.was_dropped() && lived < FLAPPING {
             self.offence(Some(id), &core.endpoint, Offence::Flapping);

@@ -3,6 +3,8 @@
 mod admission;
 mod buses;
 mod conduct;
+mod disputes;
+mod network;
 mod shared;
 mod view;
 
@@ -16,6 +18,7 @@ use p2p_identity::{DisconnectReason, Error, KeyPair, PeerRecord, ProtocolId, Res
 use p2p_net::{Endpoint, NetConfig, PeerAddr, Transports};
 
 pub(crate) use self::admission::{Claim, Fate};
+pub use self::network::LostPeer;
 pub(crate) use self::shared::Shared;
 use self::shared::SharedParts;
 use crate::listener::LookupConnection;

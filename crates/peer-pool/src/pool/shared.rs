@@ -16,6 +16,8 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use super::admission::Fate;
 use super::buses::Buses;
 use super::conduct::Conduct;
+use super::disputes::Disputes;
+use super::network::Network;
 use crate::attached::Attached;
 use crate::broadcast::Group;
 use crate::listener::Lookups;
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskGroup,
     /// Something about the set of peers or the slots has changed.
     pub(crate) changed: Notify,
+    /// The network has changed.
+    pub(crate) network: Network,
     /// Dials at the same time, for each kind.
     pub(crate) dials: [Semaphore; DialKind::COUNT],
     /// The task of each connected peer.
@@ -69,6 +73,9 @@ pub(super) struct State {
     /// Connections for which the choice is open.
     pub(super) fates: BTreeMap<ConnectionId, oneshot::Sender<Fate>>,
     pub(super) groups: BTreeMap<ProtocolId, Arc<Group>>,
+    pub(super) disputes: Disputes,
+    /// Connections that this side has replaced, and that are not gone yet.
+    pub(super) replaced: BTreeSet<ConnectionId>,
 }
 
 pub(super) struct SharedParts {
@@ -90,6 +97,8 @@ impl Shared {
             peers: BTreeMap::new(),
             fates: BTreeMap::new(),
             groups: BTreeMap::new(),
+            disputes: Disputes::new(limits.offenders),
+            replaced: BTreeSet::new(),
         };
         Self {
             own_id,
@@ -101,6 +110,7 @@ impl Shared {
             buses: Buses::new(runtime.clone(), limits.event_queue, config.enable_monitor),
             tasks: TaskGroup::new(runtime.clone()),
             changed: Notify::new(),
+            network: Network::new(),
             dials: [1, 1, KEPT_DIALS, 1].map(|times| Semaphore::new(limits.dials * times)),
             sessions: TaskGroup::new(runtime.clone()),
             handshakes: InboundHandshakes::new(config.handshake_limits()),
@@ -205,6 +215,12 @@ impl Shared {
     pub(crate) fn is_connected(&self, id: &PeerId) -> bool {
         let state = self.lock();
         state.peers.contains_key(id) && state.registry.live(id).is_some()
+    }
+
+    /// Whether a connection to the peer may yet come about here, or has to go first.
+    pub(crate) fn holds(&self, id: &PeerId) -> bool {
+        let state = self.lock();
+        state.registry.live(id).is_some() || state.registry.is_pending(id)
     }
 
     /// The connected peer that was dialled at an endpoint.

@@ -31,7 +31,7 @@ impl<P: Ord + Copy> Registry<P> {
 
     fn may_choose(&self, now: Instant, entry: &Entry<P>) -> bool {
         let candidate = &entry.candidate;
-        let mut rivals = self.same_boot(candidate).filter(|rival| rival.phase <= Phase::Complete);
+        let mut rivals = self.rivals(candidate).filter(|rival| rival.phase <= Phase::Complete);
         if self.is_arbiter(candidate.peer) {
             let own_dial = |rival: &Entry<P>| rival.candidate.direction == Direction::Outbound;
             let over = now.saturating_duration_since(entry.since) >= self.limits.tie_break;
@@ -45,7 +45,7 @@ impl<P: Ord + Copy> Registry<P> {
     fn choose(&mut self, id: ConnectionId, effects: &mut Vec<Effect>) {
         let candidate = self.entries[&id].candidate;
         let rivals: Vec<_> =
-            self.same_boot(&candidate).filter(|r| r.phase <= Phase::Complete).map(|r| r.candidate.id).collect();
+            self.rivals(&candidate).filter(|r| r.phase <= Phase::Complete).map(|r| r.candidate.id).collect();
         for rival in rivals {
             self.forget(rival);
             effects.push(Effect::Drop(rival, RejectReason::AlreadyConnected));
@@ -53,13 +53,12 @@ impl<P: Ord + Copy> Registry<P> {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.phase = Phase::Chosen;
         }
-        // Of two boots only the later one can be alive.
-        let peer = candidate.peer;
-        let stale = self.by_peer.get(&peer).into_iter().flatten().copied().filter(|other| *other != id);
-        let stale: Vec<_> =
-            stale.filter(|other| matches!(self.entries[other].phase, Phase::Chosen | Phase::Live)).collect();
-        for old in stale {
-            if self.entries[&old].phase == Phase::Live {
+        // Of two boots only the later one can be alive, and of one boot only what the remote has not ended.
+        let is_stale =
+            |old: &&Entry<P>| matches!(old.phase, Phase::Chosen | Phase::Live) || old.candidate.is_ended_by(&candidate);
+        let stale: Vec<_> = self.others(&candidate).filter(is_stale).map(|old| (old.candidate.id, old.phase)).collect();
+        for (old, phase) in stale {
+            if phase >= Phase::Live {
                 self.leaving(old);
                 effects.push(Effect::Close(old, DisconnectReason::Replaced));
             } else {

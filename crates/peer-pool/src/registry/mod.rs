@@ -19,6 +19,14 @@
 //!   connection that it chose and closes the others.
 //! - The other side chooses a complete connection at once when it has accepted no other, else on `Stay`.
 //!
+//! # A connection that only one side still holds
+//!
+//! A line that dies silently leaves the other side with a live connection that is no more. So both sides number their
+//! connections and say in the hello below which number all of theirs with this peer have ended ([`Serial`]). What has
+//! ended never comes back, so such a claim is true whenever it arrives. A connection that the remote's claim covers is
+//! *superseded* by the one on which the claim was made: it is no rival of it, and is closed when that one is chosen, which
+//! is after the remote has proven who it is. Connections of another boot are superseded too.
+//!
 //! So a connection that the arbiter has completed is one that the other side accepted before it chose anything, and
 //! after which it chooses nothing else without `Stay`: both choose the same one, and protocols, which start on a
 //! live connection only, never use a loser. `model.rs` checks this over all interleavings.
@@ -28,6 +36,7 @@ mod counts;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod model;
+mod numbers;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod sequence;
@@ -38,10 +47,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use p2p_core::PeerId;
-use p2p_identity::{DisconnectReason, RejectReason};
+use p2p_identity::{DisconnectReason, RejectReason, Serial};
 
 use self::counts::Counts;
 pub use self::counts::{Dial, DialKind};
+use self::numbers::Numbers;
 use crate::{ConnectionId, Direction};
 
 /// How many peers there may be.
@@ -74,6 +84,15 @@ pub struct Candidate<P> {
     pub prefix: Option<P>,
     /// The dial that it came from, whose slot it takes over.
     pub dial: Option<Dial>,
+    /// What the remote's hello says about its connections with us.
+    pub serial: Serial,
+}
+
+impl<P> Candidate<P> {
+    /// Whether the remote says on the connection `new` that this one has ended on its side.
+    fn is_ended_by(&self, new: &Self) -> bool {
+        self.boot == new.boot && self.serial.number < new.serial.ended_below
+    }
 }
 
 /// What the pool must do.
@@ -103,6 +122,8 @@ struct Entry<P> {
     candidate: Candidate<P>,
     phase: Phase,
     since: Instant,
+    /// Our number of it.
+    number: u64,
     /// The arbiter has said that this one stays.
     stay: bool,
     /// It counts for a slot.
@@ -118,12 +139,14 @@ pub struct Registry<P> {
     /// Live, chosen and handshaking connections of each peer.
     by_peer: BTreeMap<PeerId, Vec<ConnectionId>>,
     counts: Counts<P>,
+    numbers: Numbers,
 }
 
 impl<P: Ord + Copy> Registry<P> {
     /// An empty registry of the node `own_id`.
     pub fn new(own_id: PeerId, limits: SlotLimits) -> Self {
-        Self { own_id, limits, entries: BTreeMap::new(), by_peer: BTreeMap::new(), counts: Counts::default() }
+        let (entries, by_peer) = (BTreeMap::new(), BTreeMap::new());
+        Self { own_id, limits, entries, by_peer, counts: Counts::default(), numbers: Numbers::default() }
     }
 
     /// Takes an outbound slot for a dial that is about to begin; give it back with [`end_dial`](Self::end_dial),
@@ -144,6 +167,25 @@ impl<P: Ord + Copy> Registry<P> {
         self.counts.end_dial(dial);
     }
 
+    /// The numbers for the hello of a connection that this side has dialed, to `peer` if that is known. Call
+    /// [`removed`](Self::removed) when the connection is gone.
+    pub fn number(&mut self, id: ConnectionId, peer: Option<PeerId>) -> Serial {
+        let number = self.numbers.dialing(id, peer);
+        Serial { number, ended_below: peer.map_or(0, |peer| self.ended_below(peer)) }
+    }
+
+    /// The numbers for the hello of a connection that [`decide`](Self::decide) has accepted.
+    pub fn serial(&self, id: ConnectionId) -> Serial {
+        let Some(entry) = self.entries.get(&id) else { return Serial::default() };
+        Serial { number: entry.number, ended_below: self.ended_below(entry.candidate.peer) }
+    }
+
+    /// The number of the oldest connection with `peer` that this side holds, or may come to hold.
+    fn ended_below(&self, peer: PeerId) -> u64 {
+        let held = self.by_peer.get(&peer).into_iter().flatten().map(|id| self.entries[id].number);
+        held.chain(self.numbers.under_way(peer)).min().unwrap_or(0)
+    }
+
     /// Whether to accept a connection whose hello has come. When the answer is yes, our Accept must go out, and
     /// [`complete`](Self::complete) or [`removed`](Self::removed) must follow.
     ///
@@ -154,12 +196,14 @@ impl<P: Ord + Copy> Registry<P> {
         if candidate.peer == self.own_id {
             return (Err(RejectReason::SelfDial), effects);
         }
-        if let Some(present) =
-            self.same_boot(&candidate).find(|entry| matches!(entry.phase, Phase::Chosen | Phase::Live))
+        if let Some(present) = self.rivals(&candidate).find(|entry| matches!(entry.phase, Phase::Chosen | Phase::Live))
         {
             if present.phase == Phase::Live {
                 effects.push(Effect::Probe(present.candidate.id));
             }
+            return (Err(RejectReason::AlreadyConnected), effects);
+        }
+        if self.is_superseded(&candidate) {
             return (Err(RejectReason::AlreadyConnected), effects);
         }
         if let Err(reason) = self.make_room(now, &candidate, &mut effects) {
@@ -167,8 +211,9 @@ impl<P: Ord + Copy> Registry<P> {
         }
         self.counts.add(&candidate);
         self.by_peer.entry(candidate.peer).or_default().push(candidate.id);
-        self.entries
-            .insert(candidate.id, Entry { candidate, phase: Phase::Accepted, since: now, stay: false, counted: true });
+        let number = self.numbers.identified(candidate.id);
+        let entry = Entry { candidate, phase: Phase::Accepted, since: now, number, stay: false, counted: true };
+        self.entries.insert(candidate.id, entry);
         (Ok(()), effects)
     }
 
@@ -176,6 +221,12 @@ impl<P: Ord + Copy> Registry<P> {
     /// [`Effect::Establish`] of it while the choice between it and another is open. `None` when it was dropped
     /// meanwhile.
     pub fn complete(&mut self, now: Instant, id: ConnectionId) -> Option<Vec<Effect>> {
+        let candidate = self.entries.get(&id)?.candidate;
+        if self.is_superseded(&candidate) {
+            // The last words of a connection that the remote has already replaced.
+            self.forget(id);
+            return Some(vec![Effect::Drop(id, RejectReason::AlreadyConnected)]);
+        }
         let entry = self.entries.get_mut(&id)?;
         entry.phase = Phase::Complete;
         entry.since = now;
@@ -262,12 +313,26 @@ impl<P: Ord + Copy> Registry<P> {
         self.entries.values().filter(move |entry| entry.phase == phase)
     }
 
-    fn same_boot(&self, candidate: &Candidate<P>) -> impl Iterator<Item = &Entry<P>> {
-        let (id, boot) = (candidate.id, candidate.boot);
+    /// The other connections of the same peer.
+    fn others(&self, candidate: &Candidate<P>) -> impl Iterator<Item = &Entry<P>> {
+        let id = candidate.id;
         let ids = self.by_peer.get(&candidate.peer).into_iter().flatten();
-        ids.filter(move |other| **other != id)
-            .map(|other| &self.entries[other])
-            .filter(move |e| e.candidate.boot == boot)
+        ids.filter(move |other| **other != id).map(|other| &self.entries[other])
+    }
+
+    /// Those of which only one can stay: of the same boot, and alive for all that the remote has said.
+    fn rivals(&self, candidate: &Candidate<P>) -> impl Iterator<Item = &Entry<P>> {
+        let new = *candidate;
+        self.others(candidate).filter(move |entry| {
+            let old = &entry.candidate;
+            old.boot == new.boot && !old.is_ended_by(&new) && !new.is_ended_by(old)
+        })
+    }
+
+    /// Whether the remote has proven on another connection that this one has ended on its side.
+    fn is_superseded(&self, candidate: &Candidate<P>) -> bool {
+        let proven = |entry: &&Entry<P>| entry.phase >= Phase::Complete;
+        self.others(candidate).filter(proven).any(|entry| candidate.is_ended_by(&entry.candidate))
     }
 
     /// Sees to it that the candidate fits, if need be by dropping one that got stuck in its handshake.
@@ -308,6 +373,7 @@ impl<P: Ord + Copy> Registry<P> {
     }
 
     fn forget(&mut self, id: ConnectionId) -> Option<Entry<P>> {
+        self.numbers.forget(id);
         let entry = self.entries.remove(&id)?;
         if entry.counted {
             self.counts.remove(&entry.candidate);

@@ -29,7 +29,7 @@ pub(super) fn peer(n: usize) -> PeerId {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Message {
-    Hello,
+    Hello(Serial),
     Accept,
     Reject,
     Stay,
@@ -42,12 +42,16 @@ struct Side {
     accept_sent: bool,
     accept_got: bool,
     over: bool,
+    /// It was lost here, and the other side was not told.
+    lost: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Conn {
     dialler: usize,
     started: bool,
+    /// No connection is lost any more, and if one was, its dialer held none when it dialed: it must not be given up.
+    firm: bool,
     sides: [Side; 2],
     /// What is on its way to each side, in order.
     towards: [VecDeque<Message>; 2],
@@ -62,6 +66,10 @@ pub struct World {
     /// How many connections may yet break.
     failures: usize,
     broke: bool,
+    /// How many connections may yet be lost by one side, without the other being told.
+    losses: usize,
+    /// Whether a dial knows who will answer.
+    informed: bool,
     now: Instant,
 }
 
@@ -76,6 +84,10 @@ pub enum Step {
     TieBreakOver(usize),
     /// A connection breaks, for both.
     Break(usize),
+    /// A side loses a connection; the other learns nothing of it.
+    Lose(usize, usize),
+    /// A side notices at last that the other has lost a connection.
+    Notice(usize, usize),
 }
 
 const BOOT: u64 = 7;
@@ -83,15 +95,35 @@ const BOOT: u64 = 7;
 impl World {
     /// One connection for each dialler (0 or 1), none of them begun, of which so many may break.
     pub fn new(diallers: &[usize], failures: usize, now: Instant) -> Self {
-        let conn = |&dialler| Conn { dialler, started: false, sides: Default::default(), towards: Default::default() };
+        let conn = |&dialler| Conn {
+            dialler,
+            started: false,
+            firm: false,
+            sides: Default::default(),
+            towards: Default::default(),
+        };
         Self {
             nodes: [0, 1].map(|side| Registry::new(peer(side), limits())),
             conns: diallers.iter().map(conn).collect(),
             live: Default::default(),
             failures,
             broke: false,
+            losses: 0,
+            informed: true,
             now,
         }
+    }
+
+    /// So many connections may be lost by one of their sides.
+    pub fn losing(mut self, losses: usize) -> Self {
+        self.losses = losses;
+        self
+    }
+
+    /// Dials do not know who will answer.
+    pub fn uninformed(mut self) -> Self {
+        self.informed = false;
+        self
     }
 
     /// All that may happen next; empty at the end.
@@ -106,6 +138,14 @@ impl World {
             if self.failures > 0 && conn.sides.iter().any(|side| !side.over) {
                 steps.push(Step::Break(at));
             }
+            for side in 0..2 {
+                if self.losses > 0 && !conn.sides[side].over {
+                    steps.push(Step::Lose(at, side));
+                }
+                if conn.sides[1 - side].lost && !conn.sides[side].over {
+                    steps.push(Step::Notice(at, side));
+                }
+            }
         }
         steps.extend((0..2).filter(|&side| self.nodes[side].deadline().is_some()).map(Step::TieBreakOver));
         steps
@@ -118,7 +158,11 @@ impl World {
                 let dialler = self.conns[at].dialler;
                 self.conns[at].started = true;
                 self.conns[at].sides[dialler].hello = true;
-                self.send(at, dialler, Message::Hello);
+                let alone = self.nodes[dialler].ended_below(peer(1 - dialler)) == 0;
+                self.conns[at].firm = self.losses == 0 && (alone || !self.any_lost());
+                let whom = self.informed.then(|| peer(1 - dialler));
+                let serial = self.nodes[dialler].number(ConnectionId::new(at as u64), whom);
+                self.send(at, dialler, Message::Hello(serial));
             }
             Step::Deliver(at, side) => {
                 let message = self.conns[at].towards[side].pop_front();
@@ -131,6 +175,13 @@ impl World {
                 let effects = self.nodes[side].poll(late);
                 self.perform(side, effects);
             }
+            Step::Lose(at, side) => {
+                self.losses -= 1;
+                self.conns[at].sides[side].lost = true;
+                self.conns[at].towards[side].clear();
+                self.gone(at, side);
+            }
+            Step::Notice(at, side) => self.gone(at, side),
             Step::Break(at) => {
                 self.failures -= 1;
                 self.broke = true;
@@ -145,7 +196,22 @@ impl World {
     /// Checks what must hold once nothing more can happen.
     pub fn finish(&self) {
         assert_eq!(self.live[0], self.live[1], "the two sides disagree: {self:#?}");
-        assert!(self.broke || self.live[0].len() == 1, "no connection is left: {self:#?}");
+        let last_was_lost =
+            self.conns.iter().filter(|conn| conn.firm).all(|conn| conn.sides.iter().any(|side| side.lost));
+        let may_be_none = self.broke || last_was_lost || !self.informed;
+        assert!(may_be_none || self.live[0].len() == 1, "no connection is left: {self:#?}");
+    }
+
+    fn any_lost(&self) -> bool {
+        self.conns.iter().any(|conn| conn.sides.iter().any(|side| side.lost))
+    }
+
+    /// A side has no such connection any more.
+    fn gone(&mut self, at: usize, side: usize) {
+        self.conns[at].sides[side].over = true;
+        self.live[side].remove(&at);
+        let effects = self.nodes[side].removed(self.now, ConnectionId::new(at as u64));
+        self.perform(side, effects);
     }
 
     fn send(&mut self, at: usize, from: usize, message: Message) {
@@ -155,15 +221,17 @@ impl World {
     fn receive(&mut self, at: usize, side: usize, message: Message) {
         let (id, now) = (ConnectionId::new(at as u64), self.now);
         match message {
-            Message::Hello => {
-                if !self.conns[at].sides[side].hello {
-                    self.conns[at].sides[side].hello = true;
-                    self.send(at, side, Message::Hello);
-                }
+            Message::Hello(serial) => {
                 let outbound = self.conns[at].dialler == side;
                 let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
-                let candidate = Candidate { id, peer: peer(1 - side), boot: BOOT, direction, prefix: None, dial: None };
+                let candidate =
+                    Candidate { id, peer: peer(1 - side), boot: BOOT, direction, prefix: None, dial: None, serial };
                 let (verdict, effects) = self.nodes[side].decide(now, candidate);
+                if !self.conns[at].sides[side].hello {
+                    self.conns[at].sides[side].hello = true;
+                    let own = self.nodes[side].serial(id);
+                    self.send(at, side, Message::Hello(own));
+                }
                 self.perform(side, effects);
                 match verdict {
                     Ok(()) => {
@@ -172,8 +240,8 @@ impl World {
                         self.complete(at, side);
                     }
                     Err(_) => {
-                        self.conns[at].sides[side].over = true;
                         self.send(at, side, Message::Reject);
+                        self.gone(at, side);
                     }
                 }
             }
@@ -186,14 +254,13 @@ impl World {
                 self.perform(side, effects);
             }
             Message::Reject | Message::Closed => {
+                // One that was under way when its rival was lost can be the loser on the side that chose the rival.
+                let firm = self.conns[at].firm && (self.informed || !self.any_lost());
                 assert!(
-                    self.broke || !self.live[side].contains(&at),
-                    "a live connection was given up by the other side"
+                    self.broke || !firm || !self.live[side].contains(&at),
+                    "a live connection was given up by the other side: {self:#?}"
                 );
-                self.conns[at].sides[side].over = true;
-                self.live[side].remove(&at);
-                let effects = self.nodes[side].removed(now, id);
-                self.perform(side, effects);
+                self.gone(at, side);
             }
         }
     }
@@ -222,7 +289,13 @@ impl World {
                     self.conns[at].sides[side].over = true;
                     self.send(at, side, Message::Closed);
                 }
-                Effect::Close(..) => panic!("nothing here replaces a live connection"),
+                Effect::Close(id, _) => {
+                    let at = id.get() as usize;
+                    let there = &self.conns[at].sides[1 - side];
+                    assert!(there.over, "the other side still had it: {self:#?}");
+                    assert!(self.broke || self.any_lost(), "nothing else is replaced: {self:#?}");
+                    self.gone(at, side);
+                }
                 Effect::Probe(_) => {}
             }
         }

@@ -14,7 +14,7 @@ pub(super) const ME: usize = 100;
 #[derive(Debug, Clone)]
 pub enum Op {
     /// A remote says who it is: a number below 256, of which 100 is this node.
-    Decide { who: usize, boot: u64, outbound: bool, prefix: u8 },
+    Decide { who: usize, boot: u64, outbound: bool, prefix: u8, number: u64, ended_below: u64 },
     /// A handshake is over, and both have agreed.
     Complete(usize),
     /// The remote says that a connection stays.
@@ -73,7 +73,9 @@ impl Sequence {
     fn apply(&mut self, op: &Op) -> Vec<Effect> {
         let now = self.now;
         match *op {
-            Op::Decide { who, boot, outbound, prefix } => self.decide(who, boot, outbound, prefix),
+            Op::Decide { who, boot, outbound, prefix, number, ended_below } => {
+                self.decide(who, boot, outbound, prefix, Serial { number, ended_below })
+            }
             Op::Complete(n) => {
                 let phase = |id: &ConnectionId| self.registry.entries.get(id).map(|entry| entry.phase);
                 let accepted = self.pick(n).filter(|id| phase(id) == Some(Phase::Accepted));
@@ -110,19 +112,30 @@ impl Sequence {
         }
     }
 
-    fn decide(&mut self, who: usize, boot: u64, outbound: bool, prefix: u8) -> Vec<Effect> {
+    fn decide(&mut self, who: usize, boot: u64, outbound: bool, prefix: u8, serial: Serial) -> Vec<Effect> {
         self.next += 1;
         let id = ConnectionId::new(self.next);
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
         let prefix = (prefix > 0).then_some(prefix);
         let dial = self.dials.last().copied().filter(|_| outbound);
-        let candidate = Candidate { id, peer: peer(who), boot, direction, prefix, dial };
+        if outbound {
+            let own = self.registry.number(id, Some(peer(who)));
+            assert!(own.ended_below <= own.number, "it is under way itself");
+        }
+        let candidate = Candidate { id, peer: peer(who), boot, direction, prefix, dial, serial };
         let (verdict, effects) = self.registry.decide(self.now, candidate);
         match verdict {
-            Ok(()) => self.known.push(id),
+            Ok(()) => {
+                let own = self.registry.serial(id);
+                assert!(own.number > 0 && own.ended_below <= own.number);
+                self.known.push(id);
+                return effects;
+            }
             Err(RejectReason::SelfDial) => assert_eq!(who, ME),
             Err(_) => {}
         }
+        let gone = self.registry.removed(self.now, id);
+        assert_eq!(gone, [], "it was refused");
         effects
     }
 

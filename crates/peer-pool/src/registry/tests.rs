@@ -13,7 +13,15 @@ fn registry() -> Registry<u8> {
 }
 
 fn candidate(id: u64, who: usize, direction: Direction) -> Candidate<u8> {
-    Candidate { id: ConnectionId::new(id), peer: peer(who), boot: 1, direction, prefix: None, dial: None }
+    Candidate {
+        id: ConnectionId::new(id),
+        peer: peer(who),
+        boot: 1,
+        direction,
+        prefix: None,
+        dial: None,
+        serial: Serial::default(),
+    }
 }
 
 fn inbound(id: u64, who: usize) -> Candidate<u8> {
@@ -66,6 +74,40 @@ fn a_claim_that_is_not_proven_replaces_nothing() {
     assert_eq!((verdict, effects), (Ok(()), vec![]));
     assert_eq!(registry.removed(now, ConnectionId::new(2)), []);
     assert_eq!(registry.live(&peer(1)), Some(ConnectionId::new(1)));
+}
+
+#[test]
+fn whoever_has_lost_a_connection_replaces_it_once_proven() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    establish(&mut registry, now, Candidate { serial: Serial { number: 3, ended_below: 1 }, ..inbound(1, 1) });
+    let again = |id, number, ended_below| Candidate { serial: Serial { number, ended_below }, ..inbound(id, 1) };
+    assert_eq!(registry.decide(now, again(2, 4, 3)).0, Err(RejectReason::AlreadyConnected), "the third is still there");
+    assert_eq!(registry.decide(now, again(3, 5, 5)), (Ok(()), vec![]), "a claim alone replaces nothing");
+    let effects = registry.complete(now, ConnectionId::new(3)).unwrap();
+    assert_eq!(effects, [Effect::Close(ConnectionId::new(1), DisconnectReason::Replaced)]);
+    assert_eq!(registry.decide(now, again(4, 2, 2)).0, Err(RejectReason::AlreadyConnected), "it is an old one");
+    assert_eq!(registry.removed(now, ConnectionId::new(1)), [Effect::Establish(ConnectionId::new(3))]);
+    assert_eq!(registry.slots_taken(), (1, 0));
+}
+
+#[test]
+fn a_claim_covers_no_connection_that_is_held_or_may_come_to_be() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    let id = ConnectionId::new;
+    let whom = Some(peer(1));
+    assert_eq!(registry.number(id(1), whom), Serial { number: 1, ended_below: 1 });
+    assert_eq!(registry.number(id(2), Some(peer(2))), Serial { number: 2, ended_below: 2 });
+    assert_eq!(registry.number(id(3), whom), Serial { number: 3, ended_below: 1 });
+    assert_eq!(registry.number(id(4), None).ended_below, 0, "it is not known to whom this would be said");
+    establish(&mut registry, now, candidate(1, 1, Direction::Outbound));
+    establish(&mut registry, now, inbound(9, 2));
+    assert_eq!(registry.serial(id(9)), Serial { number: 5, ended_below: 2 });
+    registry.removed(now, id(3));
+    assert_eq!(registry.number(id(5), whom).ended_below, 1, "the first is live");
+    registry.removed(now, id(1));
+    assert_eq!(registry.number(id(6), whom).ended_below, 4, "that one may be with the same peer");
+    registry.removed(now, id(4));
+    assert_eq!(registry.number(id(7), whom).ended_below, 6);
 }
 
 #[test]
@@ -135,8 +177,10 @@ fn the_arbiter_gives_its_own_dial_a_little_time() {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (95usize..105, 0u64..2, any::<bool>(), 0u8..3)
-            .prop_map(|(who, boot, outbound, prefix)| Op::Decide { who, boot, outbound, prefix }),
+        4 => (95usize..105, 0u64..2, any::<bool>(), 0u8..3, 0u64..20, 0u64..20)
+            .prop_map(|(who, boot, outbound, prefix, number, below)| Op::Decide {
+                who, boot, outbound, prefix, number, ended_below: below.min(number),
+            }),
         3 => (0usize..40).prop_map(Op::Complete),
         1 => (0usize..40).prop_map(Op::Stay),
         1 => (0usize..40).prop_map(Op::Leaving),

@@ -38,6 +38,23 @@ impl World {
         assert!(former.is_none(), "two hosts have the address {ip}");
     }
 
+    /// Gives a host other public addresses. One that it has from a box in front of it stays.
+    pub(crate) fn readdress(&mut self, host: HostId, addresses: Vec<IpAddr>) {
+        let private = |world: &Self, ip: &IpAddr| {
+            world.hosts[host.index()].nat.is_some_and(|nat| world.nats[nat.index()].member(*ip).is_some())
+        };
+        let former = std::mem::take(&mut self.hosts[host.index()].addresses);
+        let (kept, gone): (Vec<_>, Vec<_>) = former.into_iter().partition(|ip| private(self, ip));
+        for ip in &gone {
+            self.addresses.remove(ip);
+        }
+        addresses.iter().for_each(|ip| self.claim(*ip, Place::Host(host)));
+        let all: Vec<_> = kept.into_iter().chain(addresses).collect();
+        let name = self.hosts[host.index()].machine.name.to_ascii_lowercase();
+        self.names.insert(name, all.clone());
+        self.hosts[host.index()].addresses = all;
+    }
+
     pub(crate) fn is_taken(&self, ip: IpAddr) -> bool {
         self.addresses.contains_key(&ip)
     }
@@ -48,7 +65,7 @@ impl World {
     }
 
     /// Whether packets of `host` to `ip` stay on it.
-    fn is_own(&self, host: HostId, ip: IpAddr) -> bool {
+    pub(super) fn is_own(&self, host: HostId, ip: IpAddr) -> bool {
         ip.is_loopback() || self.hosts[host.index()].addresses.contains(&ip)
     }
 
@@ -98,7 +115,8 @@ impl World {
         if self.is_own(from, dst.ip()) {
             return Ok(direct(from, src));
         }
-        if src.ip().is_loopback() || self.network_of(src.ip()) != self.network_of(dst.ip()) {
+        let same_network = self.network_of(src.ip()) == self.network_of(dst.ip());
+        if src.ip().is_loopback() || !self.is_own(from, src.ip()) || !same_network {
             return Err(Fate::NoHost);
         }
         let (mut src, mut out) = (src, None);

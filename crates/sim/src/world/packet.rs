@@ -147,6 +147,9 @@ impl World {
         if !self.hosts[packet.to.index()].powered {
             return self.note(&packet, Fate::NoHost);
         }
+        if !self.is_own(packet.to, packet.dst.ip()) {
+            return self.note(&packet, Fate::NoHost);
+        }
         if let Some((nat, port)) = packet.through
             && !self.nats[nat.index()].admits(packet.kind.transport(), port, packet.src, self.now)
         {

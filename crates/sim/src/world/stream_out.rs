@@ -199,6 +199,7 @@ impl World {
         let (out, through) = (end.nat, other.nat);
         let len =
             data.len() + segment_headers(dst) * packets(&self.links.link(from, to), data.len(), segment_headers(dst));
+        let local = end.local.ip();
         let packet = Packet {
             from,
             to,
@@ -209,6 +210,10 @@ impl World {
             through,
             body: Body::Segment { conn: id, toward: side.other(), number, next, data },
         };
+        if !self.is_own(from, local) {
+            self.packets += 1;
+            return self.note(&packet, crate::trace::Fate::NoHost);
+        }
         // A box that has forgotten the stream drops what belongs to it.
         if let Some((nat, port)) = out
             && !self.nats[nat.index()].refresh(Transport::Tcp, port, self.now)

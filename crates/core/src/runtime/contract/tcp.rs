@@ -39,7 +39,20 @@ pub async fn tcp(runtime: &Arc<dyn Runtime>) {
     .expect("bytes go both ways");
     assert_eq!(&answer, b"pong");
 
+    let small = runtime.tcp_connect_small(addr);
+    let mut small = within(runtime, "a connect ends", small).await.expect("a listener is reached");
+    let mut accepted = accept(runtime, &*listener).await;
+    let whole = vec![7; 100_000];
+    let mut read = vec![0; whole.len()];
+    let (written, got) = within(runtime, "bytes go in small segments", async {
+        tokio::join!(small.write_all(&whole), accepted.read_exact(&mut read))
+    })
+    .await;
+    assert!(written.is_ok() && got.is_ok() && read == whole, "all of it arrives");
+
     drop(listener);
+    let refused = within(runtime, "a refused connect ends", runtime.tcp_connect_small(addr)).await;
+    assert_eq!(refused.expect_err("nobody listens").kind(), io::ErrorKind::ConnectionRefused);
     let refused = within(runtime, "a refused connect ends", runtime.tcp_connect(addr)).await;
     assert_eq!(refused.expect_err("nobody listens").kind(), io::ErrorKind::ConnectionRefused);
     v6_only(runtime).await;

@@ -9,7 +9,10 @@ fn two_peers_agree_in_one_round_trip() {
     for certified in [false, true] {
         let a = params(1, &[("/a", "1.0.0", Optional), ("/b", "1.2.0, >=1.0", Mandatory), ("/h", "1.0.0", Hidden)]);
         let b = params(2, &[("/b", "1.1.0", Optional), ("/c", "1.0.0", Optional), ("/h", "1.0.0", Hidden)]);
-        let pair = Pair::expecting(a, b, certified, Some(key(2).peer_id()), Purpose::Peer);
+        let mut pair = Pair::expecting(a, b, certified, Some(key(2).peer_id()), Purpose::Peer);
+        let serial = |number| Serial { number, ended_below: number / 2 };
+        pair.dialler.set_serial(serial(10)).unwrap();
+        pair.listener.set_serial(serial(1 << 60)).unwrap();
         let (a, b, trips) = pair.run();
         let (a, b) = (a.unwrap(), b.unwrap());
         // Hello; Hello and Accept, which completes the dialler; Accept, which completes the listener.
@@ -24,6 +27,7 @@ fn two_peers_agree_in_one_round_trip() {
         assert_eq!((b.protocols["/b"].local_kind, b.protocols["/b"].remote_kind), (Optional, Mandatory));
         assert_eq!(a.record.unwrap().peer_id(), a.peer_id);
         assert_eq!((&b.payload[..], &a.payload[..]), (&b"query"[..], &b""[..]));
+        assert_eq!((b.serial, a.serial), (serial(10), serial(1 << 60)));
     }
 }
 

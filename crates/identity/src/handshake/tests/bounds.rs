@@ -45,7 +45,7 @@ fn the_largest_hello_fits() {
 #[test]
 fn a_hello_beyond_its_bounds_is_refused_whoever_wrote_it() {
     let refused = |params: &HandshakeParams, payload: &[u8], why: &str| {
-        let hello = wire::hello(params, Purpose::Peer, [1; 32], payload).unwrap();
+        let hello = wire::hello(params, Purpose::Peer, [1; 32], payload, crate::Serial::default()).unwrap();
         assert!(hello.len() <= MAX_MESSAGE_LEN, "another bound would hide this one");
         let mut listener = Handshake::listen(self::params(2, &[]).into(), Channel::Plain, [2; 32]).unwrap();
         let error = listener.on_message(&hello).unwrap_err();

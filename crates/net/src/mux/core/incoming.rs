@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::super::frame::{Header, Kind, Violation};
-use super::{Core, State};
+use super::{Core, Limits, State};
 use crate::CloseReason;
 
 /// What becomes of a data frame's payload.
@@ -128,7 +128,8 @@ impl Core {
             return Err(Violation("a stream opened out of order"));
         }
         self.last_remote = id;
-        let most = if self.accepted { self.limits.inbound_streams } else { self.limits.early_streams };
+        let Limits { inbound_streams, early_streams, .. } = self.limits;
+        let most = if self.accepted { inbound_streams } else { early_streams.min(inbound_streams) };
         if self.inbound >= most || self.end.is_some() {
             self.out.control(Kind::Refuse, id, &[]);
         } else {

@@ -103,7 +103,7 @@ impl Shared {
         let early = config.early_streams.as_ref();
         let limits = Limits {
             inbound_streams: config.max_inbound_streams,
-            early_streams: early.map_or(u32::MAX, EarlyStreams::get).min(config.max_inbound_streams),
+            early_streams: early.map_or(0, EarlyStreams::get),
             initial_credit: INITIAL_CREDIT,
             stream_window: config.stream_window.max(INITIAL_CREDIT),
             shared_window: config.connection_window,

@@ -121,6 +121,8 @@ pub struct Hello {
     pub protocols: Vec<(String, String, u64)>,
     pub record: Option<Vec<u8>>,
     pub payload: Vec<u8>,
+    pub number: u64,
+    pub ended_below: u64,
 }
 
 impl Hello {
@@ -136,6 +138,8 @@ impl Hello {
             protocols: vec![(super::ECHO.into(), "0.1.0".into(), 1)],
             record: None,
             payload: Vec::new(),
+            number: 0,
+            ended_below: 0,
         }
     }
 
@@ -157,6 +161,8 @@ impl Hello {
             Some(record) => bytes.extend([vec![1], text(record)].concat()),
         }
         bytes.extend(text(&self.payload));
+        bytes.extend(leb128(self.number));
+        bytes.extend(leb128(self.ended_below));
         bytes
     }
 }

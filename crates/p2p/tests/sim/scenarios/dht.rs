@@ -4,6 +4,7 @@ mod adversary;
 mod churn;
 mod crash;
 mod hostile;
+mod moved;
 mod nat;
 mod partition;
 
@@ -18,6 +19,7 @@ use p2p_sim::Sim;
 pub(super) use self::churn::churn;
 pub(super) use self::crash::crash;
 pub(super) use self::hostile::hostile;
+pub(super) use self::moved::moved;
 pub(super) use self::nat::nat;
 pub(super) use self::partition::partition;
 

@@ -6,9 +6,12 @@ use super::{Step, World};
 
 /// Runs every interleaving; gives how many states there are.
 fn explore(diallers: &[usize], failures: usize) -> usize {
-    let now = crate::clock::now();
+    explore_from(World::new(diallers, failures, crate::clock::now()))
+}
+
+fn explore_from(world: World) -> usize {
     let mut seen = HashSet::new();
-    let mut open = vec![World::new(diallers, failures, now)];
+    let mut open = vec![world];
     let mut ends = 0;
     while let Some(world) = open.pop() {
         let steps = world.steps();
@@ -42,6 +45,26 @@ fn whatever_breaks_both_sides_end_up_agreeing() {
         explore(diallers, 1);
     }
     explore(&[0, 1], 2);
+}
+
+/// One side loses a connection and the other still holds it: whoever dials after that gets through, nothing that both
+/// sides hold is ever replaced, and late messages of what was lost change nothing.
+#[test]
+fn who_has_lost_a_connection_gets_another_at_once() {
+    let world = |diallers: &[usize]| World::new(diallers, 0, crate::clock::now()).losing(1);
+    for diallers in [&[0][..], &[1], &[0, 0], &[1, 1], &[0, 1]] {
+        explore_from(world(diallers));
+    }
+    explore_from(world(&[0, 1]).losing(2));
+}
+
+/// Over plain tcp a dial may not know who will answer. It claims nothing then, and so replaces nothing.
+#[test]
+fn dials_to_nobody_in_particular_never_make_the_sides_disagree() {
+    let world = |diallers: &[usize]| World::new(diallers, 0, crate::clock::now()).losing(1).uninformed();
+    for diallers in [[0, 0], [0, 1], [1, 1]] {
+        explore_from(world(&diallers));
+    }
 }
 
 /// Dials that start at the same time, over links that all take one step: the arbiter's own stays.
