@@ -125,8 +125,8 @@ impl Listener {
     }
 
     /// What happens to the listening socket from now on: when it fails for good it is closed, with
-    /// [`SocketEvent::Failed`], and bound anew to the same address, with [`SocketEvent::Bound`]. Ends when the listener is
-    /// closed. Over tcp and tls somebody has to be in [`accept`](Self::accept) for that.
+    /// [`SocketEvent::Failed`], and bound anew to the same address, with [`SocketEvent::Bound`]. Ends with the
+    /// socket. Over tcp and tls somebody has to be in [`accept`](Self::accept) for that.
     pub fn events(&self) -> EventListener<SocketEvent> {
         match &self.0.acceptor {
             Acceptor::Stream(listener) => listener.events(),

@@ -12,6 +12,10 @@ use p2p_core::{EventBus, EventListener, Runtime};
 /// Events that a listener may be behind with.
 const EVENT_QUEUE: usize = 16;
 
+/// Connections in a row that are gone before they are accepted: twice as many as may wait in the system. A socket that
+/// gives more of them, and nothing else, is broken itself: one that was shut down says `EINVAL` for ever.
+const GONE: u32 = 2048;
+
 /// A listening socket that can be closed while somebody waits on it, and that is bound anew when it fails.
 #[derive(Debug)]
 pub(super) struct StreamListener {
@@ -54,9 +58,16 @@ impl StreamListener {
     /// and stays is bound anew. Cancel-safe.
     pub(super) async fn accept(&self) -> Option<Box<dyn ByteStream>> {
         let mut recovery = self.turn.lock().await;
+        let mut gone = 0;
         loop {
             let asked = poll_fn(|cx| match &*self.slot() {
-                Slot::Open(socket) => socket.poll_accept(cx).map(Asked::Accepted),
+                Slot::Open(socket) => {
+                    let asked = socket.poll_accept(cx).map(Asked::Accepted);
+                    if asked.is_pending() {
+                        gone = 0;
+                    }
+                    asked
+                }
                 Slot::Failed => Poll::Ready(Asked::Failed),
                 Slot::Closed => Poll::Ready(Asked::Closed),
             });
@@ -65,7 +76,8 @@ impl StreamListener {
                     recovery.worked();
                     return Some(stream);
                 }
-                Asked::Accepted(Err(error)) if is_of_connection(&error) => {
+                Asked::Accepted(Err(error)) if gone < GONE && is_of_connection(&error) => {
+                    gone += 1;
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
                 Asked::Accepted(Err(error)) => self.recover(&mut recovery, error).await,
@@ -209,13 +221,12 @@ mod tests {
         assert!(waited > Duration::from_secs(3) && waited < Duration::from_secs(10), "{waited:?}");
     }
 
-    #[tokio::test]
-    async fn a_socket_that_fails_for_good_is_bound_anew_at_its_port() {
+    async fn is_bound_anew(broken: impl Fn() -> io::Error) {
         let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
         let socket = runtime.tcp_listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = socket.local_addr();
-        let broken = std::iter::repeat_with(|| io::Error::other("broken")).take(1000).collect();
-        let listener = StreamListener::new(runtime.clone(), Box::new(Failing(Mutex::new(broken), socket)));
+        let errors = std::iter::repeat_with(broken).take(100_000).collect();
+        let listener = StreamListener::new(runtime.clone(), Box::new(Failing(Mutex::new(errors), socket)));
         let mut events = listener.events();
         let accepting = runtime.timeout(Duration::from_secs(20), listener.accept());
         let dialing = async {
@@ -223,8 +234,18 @@ mod tests {
             assert!(matches!(events.recv().await, Ok(SocketEvent::Bound)));
             runtime.tcp_connect(addr).await.unwrap()
         };
-        let (accepted, _dialed) = tokio::join!(accepting, dialing);
+        let (accepted, _dialed) = tokio::join!(accepting, runtime.timeout(Duration::from_secs(20), dialing));
         assert_eq!(accepted.unwrap().unwrap().local_addr(), addr);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_fails_for_good_is_bound_anew_at_its_port() {
+        is_bound_anew(|| io::Error::other("broken")).await;
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_shut_down_is_bound_anew() {
+        is_bound_anew(|| io::ErrorKind::InvalidInput.into()).await;
     }
 
     #[tokio::test]
