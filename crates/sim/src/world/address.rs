@@ -45,7 +45,9 @@ impl World {
         };
         let former = std::mem::take(&mut self.hosts[host.index()].addresses);
         let (kept, gone): (Vec<_>, Vec<_>) = former.into_iter().partition(|ip| private(self, ip));
-        self.addresses.retain(|ip, _| !gone.contains(ip));
+        for ip in &gone {
+            self.addresses.remove(ip);
+        }
         addresses.iter().for_each(|ip| self.claim(*ip, Place::Host(host)));
         let all: Vec<_> = kept.into_iter().chain(addresses).collect();
         let name = self.hosts[host.index()].machine.name.to_ascii_lowercase();

@@ -35,11 +35,13 @@ fn node(host: &Host, key: &KeyPair, transport: Transport, keeps: Option<Endpoint
     Node::builder(key).config(config).runtime(host.runtime()).build().expect("the settings are valid")
 }
 
+type Said = (PeerPoolEventKind, Option<PeerId>);
+
 /// When a node gets its peers, and what its pool says of keys and of peers that leave.
 #[derive(Debug, Clone, Default)]
 struct Seen {
     added: Arc<Mutex<Vec<Duration>>>,
-    said: Arc<Mutex<Vec<(PeerPoolEventKind, Option<PeerId>)>>>,
+    said: Arc<Mutex<Vec<Said>>>,
 }
 
 impl Seen {
