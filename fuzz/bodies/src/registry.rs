@@ -17,6 +17,8 @@ pub fn run(data: &[u8]) {
                 boot: u64::from(which >> 4 & 1),
                 outbound: which >= 128,
                 prefix: which >> 5 & 3,
+                number: u64::from(which & 15),
+                ended_below: u64::from(which >> 2 & 15),
             },
             5..=8 => Op::Complete(nth),
             9 => Op::Stay(nth),
