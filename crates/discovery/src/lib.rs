@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod departures;
 mod event;
 mod peer;
 mod static_list;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use p2p_identity::{Error, ProtocolKind};
 
 pub use context::DiscoveryContext;
+pub use departures::Departures;
 pub use event::{DiscoveryEvent, DiscoveryEventKind, PeerConnectionEvent};
 pub use peer::DiscoveredPeer;
 pub use static_list::StaticDiscovery;

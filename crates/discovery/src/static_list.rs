@@ -13,7 +13,7 @@ use p2p_identity::Error;
 use p2p_net::Endpoint;
 use tokio::sync::Notify;
 
-use crate::{DiscoveredPeer, Discovery, DiscoveryContext, PeerConnectionEvent};
+use crate::{Departures, DiscoveredPeer, Discovery, DiscoveryContext, PeerConnectionEvent};
 
 /// The first wait before a peer is offered again after it failed or went.
 const RETRY_BASE: Duration = Duration::from_secs(1);
@@ -50,6 +50,7 @@ pub struct StaticDiscovery {
 struct Entry {
     state: State,
     backoff: Backoff,
+    departures: Departures,
     /// Who answered there, where the endpoint names nobody.
     answered: Option<PeerId>,
 }
@@ -66,7 +67,12 @@ enum State {
 
 impl Entry {
     fn new() -> Self {
-        Self { state: State::Due, backoff: Backoff::new(RETRY_BASE, RETRY_MAX), answered: None }
+        Self {
+            state: State::Due,
+            backoff: Backoff::new(RETRY_BASE, RETRY_MAX),
+            departures: Departures::default(),
+            answered: None,
+        }
     }
 }
 
@@ -177,13 +183,27 @@ impl Discovery for StaticDiscovery {
         match event {
             PeerConnectionEvent::Connected { peer_id, endpoint, outbound } => {
                 let endpoint = outbound.then_some(&endpoint);
+                let now = self.context.get().map(|context| context.runtime.now());
                 self.update(Some(peer_id), endpoint, |entry| {
                     entry.state = State::Offered;
                     entry.answered = Some(peer_id);
                     entry.backoff.reset();
+                    now.into_iter().for_each(|now| entry.departures.connected(now));
                 });
             }
-            PeerConnectionEvent::Disconnected { peer_id, .. } => self.retry(Some(peer_id), None, Duration::ZERO),
+            PeerConnectionEvent::Disconnected { peer_id, reason, .. } => {
+                let Some(context) = self.context.get() else { return };
+                let (runtime, now) = (&*context.runtime, context.runtime.now());
+                self.update(Some(peer_id), None, |entry| {
+                    let at_least = entry.departures.disconnected(now, &reason);
+                    let wait = entry.backoff.next(runtime).min(RETURN_MAX);
+                    if at_least > wait {
+                        // A change of the network is no reason to try sooner.
+                        entry.backoff.reset();
+                    }
+                    entry.state = State::Waiting(now + wait.max(at_least));
+                });
+            }
             PeerConnectionEvent::ConnectFailed { peer_id, endpoint } => {
                 self.retry(peer_id, Some(&endpoint), Duration::ZERO);
             }

@@ -111,3 +111,51 @@ fn the_best_address_comes_first_and_names_the_peer() {
     assert_eq!(order[0], endpoint("quic://192.0.2.1:2").with_peer_id(peer(5)));
     assert_eq!(order[1], endpoint("tcp://192.0.2.1:1").with_peer_id(peer(5)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_leaves_at_once_is_offered_ever_more_rarely() {
+    let one = endpoint("tcp://192.0.2.1:1").with_peer_id(peer(4));
+    let discovery = StaticDiscovery::new([one.clone()]);
+    discovery.init(context());
+    let start = tokio::time::Instant::now();
+    let mut offers = Vec::new();
+    while start.elapsed() < Duration::from_secs(3600) {
+        assert!(offered(&discovery, 1000).await.is_some());
+        offers.push(start.elapsed().as_secs());
+        discovery.on_event(PeerConnectionEvent::Connected { peer_id: peer(4), endpoint: one.clone(), outbound: true });
+        let (endpoint, reason) = (one.clone(), DisconnectReason::RemoteShutdown);
+        discovery.on_event(PeerConnectionEvent::Disconnected { peer_id: peer(4), endpoint, reason });
+        // It is not the network that is to blame.
+        if offers.len() > 2 {
+            discovery.network_changed();
+        }
+    }
+    assert!(offers.iter().filter(|at| **at <= 60).count() <= 5, "{offers:?}");
+    assert!(offers.len() <= 5 + 6, "then one in ten minutes: {offers:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_connected_is_offered_soon_after_a_long_time_without_network() {
+    let (one, two) = (endpoint("tcp://192.0.2.1:1").with_peer_id(peer(4)), endpoint("tcp://192.0.2.2:2"));
+    let discovery = StaticDiscovery::new([one.clone(), two.clone()]);
+    discovery.init(context());
+    assert!(offered(&discovery, 1).await.is_some() && offered(&discovery, 1).await.is_some());
+    discovery.on_event(PeerConnectionEvent::Connected { peer_id: peer(4), endpoint: one.clone(), outbound: true });
+    let (endpoint, reason) = (one.clone(), DisconnectReason::PingTimeout);
+    discovery.on_event(PeerConnectionEvent::Disconnected { peer_id: peer(4), endpoint, reason });
+    for _ in 0..100 {
+        let start = tokio::time::Instant::now();
+        assert!(offered(&discovery, 30).await.is_some(), "it was not there for half an hour");
+        assert!(start.elapsed() <= Duration::from_secs(26));
+        discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: Some(peer(4)), endpoint: one.clone() });
+    }
+    // One that never answered waits longer, until the network changes.
+    (0..20).for_each(|_| {
+        discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: None, endpoint: two.clone() });
+    });
+    discovery.on_event(PeerConnectionEvent::Banned { peer_id: peer(4) });
+    assert_eq!(offered(&discovery, 100).await, None);
+    discovery.network_changed();
+    assert_eq!(offered(&discovery, 1).await, Some(two.into()));
+    assert_eq!(offered(&discovery, 100).await, None, "a ban is a ban");
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
 use p2p_core::{Backoff, PeerId};
-use p2p_discovery::{DiscoveredPeer, PeerConnectionEvent};
+use p2p_discovery::{Departures, DiscoveredPeer, PeerConnectionEvent};
 use p2p_identity::{Bloom, PeerRecord, Prefix, ProtocolKind};
 use p2p_net::{Endpoint, PeerAddr};
 
@@ -40,6 +40,7 @@ pub(super) struct Candidates {
 struct Known {
     standing: Standing,
     backoff: Backoff,
+    departures: Departures,
     /// Whether it has been connected.
     met: bool,
     /// Where it is connected, or was to be.
@@ -52,7 +53,7 @@ enum Standing {
     /// Not before then.
     Until(Instant),
     /// Not before then, whatever happens.
-    Banned(Instant),
+    Shunned(Instant),
 }
 
 /// A peer that may be connected to.
@@ -141,7 +142,7 @@ impl Candidates {
             }
             match self.peers.peek(&peer_id).map(|known| known.standing) {
                 Some(Standing::Connected) => continue,
-                Some(Standing::Until(until) | Standing::Banned(until)) if until > now => {
+                Some(Standing::Until(until) | Standing::Shunned(until)) if until > now => {
                     next = Some(next.map_or(until, |next| next.min(until)));
                     continue;
                 }
@@ -178,10 +179,20 @@ impl Candidates {
             PeerConnectionEvent::Connected { peer_id, endpoint, .. } => self.change(*peer_id, |known| {
                 known.standing = Standing::Connected;
                 known.met = true;
+                known.departures.connected(now);
                 known.ip = endpoint.addr().ip();
                 known.backoff.reset();
             }),
-            PeerConnectionEvent::Disconnected { peer_id, .. } => self.change(*peer_id, retry),
+            PeerConnectionEvent::Disconnected { peer_id, reason, .. } => self.change(*peer_id, |known| {
+                let at_least = known.departures.disconnected(now, reason);
+                retry(known);
+                match &mut known.standing {
+                    Standing::Until(until) if *until < now + at_least => {
+                        known.standing = Standing::Shunned(now + at_least);
+                    }
+                    _ => {}
+                }
+            }),
             PeerConnectionEvent::ConnectFailed { peer_id, endpoint } => {
                 let peer_id = peer_id.or(endpoint.peer_id());
                 let is_there = |peer_id: &PeerId| {
@@ -193,7 +204,7 @@ impl Candidates {
                 }
             }
             PeerConnectionEvent::Banned { peer_id } => {
-                self.change(*peer_id, |known| known.standing = Standing::Banned(now + BANNED));
+                self.change(*peer_id, |known| known.standing = Standing::Shunned(now + BANNED));
             }
             _ => {}
         }
@@ -215,7 +226,7 @@ impl Candidates {
         let there = |known: &&Known| match known.standing {
             Standing::Connected => true,
             Standing::Until(until) => until > now && known.backoff.failures() == 0,
-            Standing::Banned(_) => false,
+            Standing::Shunned(_) => false,
         };
         for ip in self.peers.iter().map(|(_, known)| known).filter(there).filter_map(|known| known.ip) {
             *crowds.entry(Prefix::of(ip)).or_insert(0) += 1;
@@ -227,6 +238,7 @@ impl Candidates {
         let mut known = self.peers.remove(&peer_id).unwrap_or_else(|| Known {
             standing: Standing::Connected,
             backoff: Backoff::new(RETRY_BASE, RETRY_MAX),
+            departures: Departures::default(),
             met: false,
             ip: None,
         });
@@ -365,7 +377,7 @@ mod tests {
         let failed = |n| PeerConnectionEvent::ConnectFailed { peer_id: Some(id(n)), endpoint: at(n) };
         let minute = |_: &mut Backoff| Duration::from_secs(60);
         for _ in &all {
-            let _ = choose(&mut candidates, now, &all);
+            assert!(choose(&mut candidates, now, &all).is_ok());
         }
         let wait = |backoff: &mut Backoff| {
             backoff.next_wait(0);

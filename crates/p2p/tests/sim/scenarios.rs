@@ -108,6 +108,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     Scenario { name: "one-key", about: "two machines with one key keep the same peer", every: 5, play: keys::one_key },
     Scenario { name: "leaver", about: "a peer that accepts and leaves at once", every: 5, play: keys::leaver },
     Scenario {
+        name: "redial",
+        about: "one side loses a connection that the other still holds, and dials again",
+        every: 1,
+        play: moved::redial,
+    },
+    Scenario {
         name: "moved",
         about: "a listening host gets another address, and is told so or not",
         every: 1,

@@ -112,3 +112,46 @@ pub(super) fn slept(sim: Sim) -> Outcome {
         town.dissolve().await
     })
 }
+
+/// One side loses a connection that the other still holds, and dials again.
+pub(super) fn redial(sim: Sim) -> Outcome {
+    let town = Town::new(sim, 2, &style());
+    tell(town, |town| async move {
+        town.move_in();
+        let (one, other) = (&town.residents[0], &town.residents[1]);
+        let up = || one.node().is_some() && other.node().is_some();
+        assert!(town.sim.eventually(SECOND, up).await, "two nodes start");
+        let (a, b) = (one.node().expect("it is up"), other.node().expect("it is up"));
+        town.model.disturb();
+        let mut times_held = 0;
+        for round in 0..6 {
+            let endpoint = other.endpoint([Transport::Tcp, Transport::Tls, Transport::Quic][round % 3]);
+            // Over tcp a dial without an id learns who is there from the handshake.
+            let endpoint = if town.draw(2) == 0 { endpoint } else { endpoint.with_peer_id(None) };
+            a.connect(&endpoint).await.unwrap_or_else(|error| panic!("round {round}: {endpoint}: {error}"));
+            let agreed = || (a.peers(), b.peers()) == (1, 1);
+            assert!(town.sim.eventually(SECOND, agreed).await, "round {round}: both are connected");
+            town.sim.sleep(Duration::from_millis(town.draw(3_000))).await;
+
+            town.sim.network().block(&one.host, &other.host);
+            a.disconnect(&b.peer_id(), 7, "it cannot hear this").await;
+            assert_eq!(a.peers(), 0, "round {round}: this side knows");
+            // A ping may have come just in time to tell the other side.
+            let held = b.peer(&a.peer_id()).map(|peer| peer.connection_id);
+            times_held += usize::from(held.is_some());
+            town.sim.network().unblock(&one.host, &other.host);
+            let began = town.sim.now();
+            let connected = a.connect(&endpoint).await;
+            let took = town.sim.now() - began;
+            assert!(connected.is_ok() && took < 2 * SECOND, "round {round}: {endpoint}: {connected:?} after {took:?}");
+            let agreed = || b.peer(&a.peer_id()).is_some_and(|peer| Some(peer.connection_id) != held) && a.peers() == 1;
+            assert!(town.sim.eventually(2 * SECOND, agreed).await, "round {round}: both have the new connection");
+            a.disconnect(&b.peer_id(), 7, "next round").await;
+            let alone = || a.peers() == 0 && b.peers() == 0;
+            assert!(town.sim.eventually(10 * SECOND, alone).await, "round {round}: disconnected on both sides");
+            town.model.check();
+        }
+        assert!(times_held > 0, "nothing was tried");
+        town.dissolve().await
+    })
+}
