@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, Datagrams, RecvMeta, UdpSocket};
+use p2p_core::runtime::{
+    BoxFuture, ByteListener, ByteStream, ConnectedUdp, Datagrams, RecvMeta, UdpSocket, UnsentLimit,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::arena::Id;
@@ -38,7 +40,14 @@ impl Future for Dialling {
         let Some(id) = self.id else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let (local, peer) = ready!(self.shared.with(|world| world.poll_dialled(id, cx)))?;
         self.id = None;
-        Poll::Ready(Ok(SimStream { shared: self.shared.clone(), id, side: Side::Dialler, local, peer }))
+        Poll::Ready(Ok(SimStream {
+            shared: self.shared.clone(),
+            id,
+            side: Side::Dialler,
+            local,
+            peer,
+            unsent: UnsentLimit::default(),
+        }))
     }
 }
 
@@ -56,6 +65,7 @@ pub(crate) struct SimStream {
     side: Side,
     local: SocketAddr,
     peer: SocketAddr,
+    unsent: UnsentLimit,
 }
 
 impl ByteStream for SimStream {
@@ -65,6 +75,10 @@ impl ByteStream for SimStream {
 
     fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    fn unsent_limit(&self) -> UnsentLimit {
+        self.unsent.clone()
     }
 }
 
@@ -87,7 +101,7 @@ impl AsyncWrite for SimStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.shared.with(|world| world.poll_write(self.id, self.side, cx, bufs))
+        self.shared.with(|world| world.poll_write(self.id, self.side, cx, bufs, self.unsent.get() as usize))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -130,7 +144,14 @@ impl SimListener {
 impl ByteListener for SimListener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn ByteStream>>> {
         let (id, local, peer) = ready!(self.shared.with(|world| world.poll_accept(self.id, cx)))?;
-        let stream = SimStream { shared: self.shared.clone(), id, side: Side::Acceptor, local, peer };
+        let stream = SimStream {
+            shared: self.shared.clone(),
+            id,
+            side: Side::Acceptor,
+            local,
+            peer,
+            unsent: UnsentLimit::default(),
+        };
         Poll::Ready(Ok(Box::new(stream)))
     }
 

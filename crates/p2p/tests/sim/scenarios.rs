@@ -5,6 +5,7 @@ mod day;
 mod dht;
 mod faults;
 mod keys;
+mod lines;
 mod machines;
 mod moved;
 mod sockets;
@@ -42,6 +43,25 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "full queues on 1 Mbit/s: pings must not starve",
         every: 1,
         play: basic::slow_link,
+    },
+    Scenario {
+        name: "outage",
+        about: "nothing passes for 8 to 20 seconds, which ends no connection; then for longer",
+        every: 1,
+        play: lines::outage,
+    },
+    Scenario { name: "lossy", about: "10 % loss for five minutes: no connection ends", every: 2, play: lines::lossy },
+    Scenario {
+        name: "slow-uplink",
+        about: "a hub whose lines are full: nobody is lost and pings are prompt",
+        every: 2,
+        play: lines::slow_uplink,
+    },
+    Scenario {
+        name: "long-fat",
+        about: "50 Mbit/s with round trips of 300 to 400 ms: the line fills",
+        every: 5,
+        play: lines::long_fat,
     },
     Scenario { name: "crowd", about: "50 nodes on all transports", every: 1, play: basic::crowd },
     Scenario {

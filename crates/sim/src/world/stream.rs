@@ -142,6 +142,8 @@ impl End {
 pub(crate) struct Pipe {
     /// Written and not sent yet.
     pub(crate) unsent: SendBuffer,
+    /// How much of it there may be, where the writer wants less than the settings allow.
+    pub(crate) most_unsent: Option<usize>,
     /// Whether the writer has ended it.
     pub(crate) is_ended: bool,
     /// Whether the end has been sent, as the last segment.

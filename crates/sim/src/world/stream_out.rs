@@ -33,6 +33,7 @@ impl World {
         side: Side,
         cx: &Context<'_>,
         bufs: &[io::IoSlice<'_>],
+        most_unsent: usize,
     ) -> Poll<io::Result<usize>> {
         let Some(conn) = self.conns.get_mut(id) else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         if let Some(error) = conn.end(side).error {
@@ -45,7 +46,8 @@ impl World {
         if pipe.is_ended {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = self.settings.streams.unsent.saturating_sub(pipe.unsent.len());
+        pipe.most_unsent = Some(most_unsent);
+        let room = self.settings.streams.unsent.min(most_unsent).saturating_sub(pipe.unsent.len());
         if room == 0 {
             self.wakes.wait(&mut conn.end_mut(side).writer, cx.waker());
             return Poll::Pending;
@@ -135,9 +137,9 @@ impl World {
                 break;
             }
         }
-        let low = self.settings.streams.unsent / 2;
+        let most = self.settings.streams.unsent;
         if let Some(conn) = self.conns.get_mut(id)
-            && conn.outgoing(side).unsent.len() <= low
+            && conn.outgoing(side).unsent.len() <= conn.outgoing(side).most_unsent.unwrap_or(most).min(most) / 2
         {
             self.wakes.take(&mut conn.end_mut(side).writer);
         }
