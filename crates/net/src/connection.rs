@@ -1,7 +1,7 @@
 //! One connection, whatever carries it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_core::TaskGroup;
 use rustls::pki_types::CertificateDer;
@@ -127,6 +127,12 @@ impl Connection {
     /// socket takes after it was full, which it does when the remote acknowledges earlier ones.
     pub fn liveness(&self) -> u64 {
         each!(&self.inner, inner => inner.liveness())
+    }
+
+    /// When the [`liveness`](Self::liveness) last grew, where the transport says so; `None` over quic, whose own time-out
+    /// ([`NetConfig::idle_timeout`](crate::NetConfig::idle_timeout)) counts from that moment.
+    pub fn heard(&self) -> Option<Instant> {
+        each!(&self.inner, inner => inner.heard())
     }
 
     /// Asks the transport at the remote, not the application there, whether it is alive, which raises the

@@ -3,8 +3,8 @@
 //! A peer is given up [`PingTimes::give_up`] after the last sign that it lives, however many pings were sent and for
 //! however long they wait in full queues: TCP and QUIC recover by themselves from an outage of that length, and a
 //! connection that their recovery would have saved must not be ended before. What counts as liveness is a number that
-//! the connection raises with everything that comes from the remote; it is looked at every [`PingTimes::tick`], so a
-//! silent peer is given up at most one tick late, and never early.
+//! the connection raises with everything that comes from the remote; it is looked at every [`PingTimes::tick`], so, where
+//! the connection does not say when that was, a silent peer is given up at most one tick late, and never early.
 
 use std::time::{Duration, Instant};
 
@@ -96,10 +96,16 @@ impl Ping {
         if self.sent.is_none() { look.min(self.next) } else { look }
     }
 
-    /// What is due now, given the liveness of the connection so far. `number` is for the ping, should one be due: a
-    /// random one, so that nobody can answer what it has not read.
-    pub fn poll(&mut self, now: Instant, liveness: u64, number: impl FnOnce() -> u64) -> Option<Due> {
-        self.look(now, liveness);
+    /// What is due now, given the liveness of the connection so far, and when it last grew if that is known. `number` is
+    /// for the ping, should one be due: a random one, so that nobody can answer what it has not read.
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        liveness: u64,
+        heard: Option<Instant>,
+        number: impl FnOnce() -> u64,
+    ) -> Option<Due> {
+        self.look(now, liveness, heard);
         if now >= self.heard + self.times.give_up() {
             return Some(Due::TimedOut);
         }
@@ -117,12 +123,13 @@ impl Ping {
         }
     }
 
-    fn look(&mut self, now: Instant, liveness: u64) {
+    fn look(&mut self, now: Instant, liveness: u64, heard: Option<Instant>) {
         if liveness != self.liveness {
             if now.saturating_duration_since(self.heard) >= self.times.outage() + self.times.tick() {
                 self.since = now;
             }
-            (self.liveness, self.heard) = (liveness, now);
+            self.liveness = liveness;
+            self.heard = heard.map_or(now, |heard| heard.clamp(self.heard, now));
         }
         self.looked = now;
     }
@@ -214,9 +221,9 @@ mod tests {
     fn pinged() -> (Ping, Instant) {
         let start = crate::clock::now();
         let mut ping = Ping::new(TIMES, secs(100), start, 0);
-        assert_eq!(ping.poll(start + secs(19), 0, NUMBER), None);
+        assert_eq!(ping.poll(start + secs(19), 0, None, NUMBER), None);
         assert_eq!(ping.deadline(), start + secs(20), "the first one is never later than the interval");
-        assert_eq!(ping.poll(start + secs(20), 1, NUMBER), Some(Due::Send(7)));
+        assert_eq!(ping.poll(start + secs(20), 1, None, NUMBER), Some(Due::Send(7)));
         (ping, start + secs(20))
     }
 
@@ -226,7 +233,7 @@ mod tests {
             let now = ping.deadline();
             let at = now - start;
             assert!(at < secs(1000), "it never ends");
-            match ping.poll(now, heard(at), NUMBER) {
+            match ping.poll(now, heard(at), None, NUMBER) {
                 Some(due @ (Due::TimedOut | Due::Stalled)) => return (due, at),
                 Some(Due::Send(_)) | None => {}
             }
@@ -240,7 +247,7 @@ mod tests {
         assert!(ping.pong(at + secs(1), 7));
         assert_eq!(ping.rtt(), Some(secs(1)));
         assert!(!ping.pong(at + secs(1), 7), "answered already");
-        assert_eq!(ping.poll(at + secs(20), 1, NUMBER), Some(Due::Send(7)));
+        assert_eq!(ping.poll(at + secs(20), 1, None, NUMBER), Some(Due::Send(7)));
         assert!(ping.pong(at + secs(29), 7));
         assert_eq!(ping.rtt(), Some(secs(2)), "(7 × 1 s + 9 s) / 8");
     }
@@ -268,11 +275,11 @@ mod tests {
         // 20 s without a packet, the next retransmission 18 s after the line is back, and only then bytes and the pong.
         let (mut ping, at) = pinged();
         for ms in (0..38_000).step_by(500) {
-            assert_eq!(ping.poll(at + Duration::from_millis(ms), 1, NUMBER), None, "after {ms} ms");
+            assert_eq!(ping.poll(at + Duration::from_millis(ms), 1, None, NUMBER), None, "after {ms} ms");
         }
         // Bytes of other streams come first, for as long as the queues take.
         for s in 38..60 {
-            assert_eq!(ping.poll(at + secs(s), s, NUMBER), None, "after {s} s");
+            assert_eq!(ping.poll(at + secs(s), s, None, NUMBER), None, "after {s} s");
         }
         assert!(ping.pong(at + secs(60), 7));
     }
@@ -299,9 +306,9 @@ mod tests {
         let start = crate::clock::now();
         let mut ping = Ping::new(TIMES, secs(20), start, 0);
         ping.probe(start + secs(1));
-        assert_eq!(ping.poll(start + secs(1), 0, NUMBER), Some(Due::Send(7)));
+        assert_eq!(ping.poll(start + secs(1), 0, None, NUMBER), Some(Due::Send(7)));
         ping.probe(start + secs(2));
-        assert_eq!(ping.poll(start + secs(2), 0, NUMBER), None);
+        assert_eq!(ping.poll(start + secs(2), 0, None, NUMBER), None);
         let (due, at) = play(&mut ping, start, |_| 0);
         assert_eq!((due, at), (Due::TimedOut, TIMES.give_up()));
     }
@@ -316,7 +323,7 @@ mod tests {
             if second % 20 == 0 {
                 ping.pinged(now);
             }
-            if let Some(Due::Send(number)) = ping.poll(now, second, NUMBER) {
+            if let Some(Due::Send(number)) = ping.poll(now, second, None, NUMBER) {
                 sent += 1;
                 assert!(ping.pong(now, number));
             }
@@ -334,7 +341,7 @@ mod tests {
                 now += Duration::from_millis(ms);
                 if probe { ping.probe(now); }
                 if pinged { ping.pinged(now); }
-                match ping.poll(now, 0, NUMBER) {
+                match ping.poll(now, 0, None, NUMBER) {
                     Some(Due::Send(n)) => {
                         now += Duration::from_millis(ms % 100);
                         prop_assert!(ping.pong(now, n));
@@ -361,7 +368,7 @@ mod tests {
                     liveness += 1;
                 }
                 if probes { ping.probe(now); }
-                match ping.poll(now, liveness, NUMBER) {
+                match ping.poll(now, liveness, None, NUMBER) {
                     Some(Due::TimedOut) => {
                         prop_assert!(now >= last + TIMES.give_up());
                         prop_assert!(now <= last + TIMES.give_up() + TIMES.tick());

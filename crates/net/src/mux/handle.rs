@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_core::runtime::{ByteStream, UnsentLimit};
@@ -138,6 +138,10 @@ impl MuxConnection {
 
     pub(crate) fn liveness(&self) -> u64 {
         self.handle.shared.liveness()
+    }
+
+    pub(crate) fn heard(&self) -> Option<Instant> {
+        Some(self.handle.shared.heard())
     }
 
     pub(crate) fn probe_liveness(&self) {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use rustls::pki_types::CertificateDer;
@@ -125,6 +125,10 @@ impl QuicConnection {
 
     pub(crate) fn rtt(&self) -> Option<Duration> {
         Some(self.0.connection.rtt())
+    }
+
+    pub(crate) fn heard(&self) -> Option<Instant> {
+        None
     }
 
     pub(crate) fn probe_liveness(&self) {

@@ -234,7 +234,7 @@ pub(crate) fn disconnect_reason(reason: CloseReason) -> DisconnectReason {
     match reason {
         CloseReason::Local { code, reason } => DisconnectReason::Local { code, reason },
         CloseReason::Remote { code, reason } => DisconnectReason::from_close(code, &reason),
-        CloseReason::TimedOut => DisconnectReason::Lost("the transport heard nothing for too long".into()),
+        CloseReason::TimedOut => DisconnectReason::PingTimeout,
         CloseReason::Lost(why) => DisconnectReason::Lost(why),
         CloseReason::Violation(what) => DisconnectReason::ProtocolViolation(what),
         other => DisconnectReason::Lost(other.to_string()),

@@ -327,7 +327,8 @@ impl Session {
             self.peer.connection.probe_liveness();
         }
         let runtime = self.peer.core.runtime.clone();
-        match self.ping.poll(self.now(), self.peer.connection.liveness(), || runtime.random_u64())? {
+        let connection = &self.peer.connection;
+        match self.ping.poll(self.now(), connection.liveness(), connection.heard(), || runtime.random_u64())? {
             Due::Send(number) => {
                 self.say(&ControlMessage::Ping(number));
                 None

@@ -79,9 +79,8 @@ impl PeerPool {
         net.budget = budget.clone();
         net.dial_timeout = config.dial_timeout;
         net.accept_timeout = config.handshake_timeout;
-        // Pings keep a connection, and decide when it is given up: quic itself must not do so before.
-        let times = config.ping_times();
-        net.idle_timeout = times.give_up() + 2 * times.tick();
+        // Pings keep a connection. Quic knows best when a packet last came.
+        net.idle_timeout = config.ping_times().give_up();
         net.keep_alive = None;
         let transports = Transports::new(runtime.clone(), net);
         let changes = access.changes();

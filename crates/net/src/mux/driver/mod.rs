@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use p2p_core::runtime::UnsentLimit;
@@ -53,6 +54,9 @@ pub(super) struct Shared {
     pub(super) opened: Notify,
     pub(super) ended: Notify,
     runtime: Arc<dyn Runtime>,
+    /// When this side began, and how long after that the remote last showed that it lives, in nanoseconds.
+    began: Instant,
+    heard: AtomicU64,
     received: AtomicU64,
     /// How often the remote's system has answered, seen by other means than bytes that came.
     answers: AtomicU64,
@@ -131,6 +135,8 @@ impl Shared {
             ended: Notify::new(),
             received: AtomicU64::new(0),
             answers: AtomicU64::new(0),
+            began: runtime.now(),
+            heard: AtomicU64::new(0),
             runtime: runtime.clone(),
             paused: AtomicBool::new(false),
             budget: config.budget.clone(),
@@ -159,6 +165,17 @@ impl Shared {
     /// The remote's system has acknowledged something, or said that it has no room.
     pub(super) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
+        self.is_heard();
+    }
+
+    fn is_heard(&self) {
+        let since = self.runtime.now().saturating_duration_since(self.began);
+        self.heard.store(since.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// When the liveness last grew.
+    pub(super) fn heard(&self) -> Instant {
+        self.began + Duration::from_nanos(self.heard.load(Ordering::Relaxed))
     }
 
     /// A call has succeeded that found the socket full before: it takes bytes again when earlier ones were acknowledged.
@@ -301,6 +318,7 @@ impl Shared {
         if read == 0 {
             return Ok(false);
         }
+        self.is_heard();
         let (result, opened) = self.with_core(|core| (decode(core), core.has_unaccepted()));
         if opened {
             self.opened.notify_waiters();
