@@ -15,6 +15,10 @@ const FRAMES_UNDER_WAY: u32 = 8 * MAX_DATA as u32;
 /// credit then, not even while its transport doubles what it sends from one round trip to the next.
 const ROUND_TRIPS: u32 = 2;
 
+/// With a shorter round trip [`FRAMES_UNDER_WAY`] are enough for 4 Gbit/s, and more than the processor's caches hold would
+/// make a transfer slower.
+const NEAR: Duration = Duration::from_millis(1);
+
 /// A stream that takes longer than this, and than [`SLOW_ROUND_TRIPS`], to deliver half of its window gives back half of
 /// what it has borrowed.
 const SLOW: Duration = Duration::from_secs(1);
@@ -114,8 +118,7 @@ impl Recv {
     /// The credit to grant now, half of the window or more having been read.
     ///
     /// A window that limits the speed grows, by its own size, out of `shared`. It takes half of what is left at most, so
-    /// that streams which then stall never use all of it up. `rtt` is the shortest round-trip time that was measured;
-    /// before there is one, every window is too small.
+    /// that streams which then stall never use all of it up. `rtt` is the shortest round-trip time that was measured.
     pub(super) fn grant(&mut self, now: Instant, rtt: Option<Duration>, shared: &mut u32) -> u32 {
         let mut grant = std::mem::take(&mut self.read);
         let took = self.granted.replace(now).map(|before| now.saturating_duration_since(before));
@@ -141,7 +144,7 @@ impl Recv {
         // The remote had used most of it, or it is less than what keeps a few frames under way.
         self.credit < self.window / 4
             || self.window < FRAMES_UNDER_WAY
-            || rtt.is_none_or(|rtt| took.is_none_or(|took| took < ROUND_TRIPS * rtt))
+            || rtt.is_some_and(|rtt| rtt >= NEAR && took.is_none_or(|took| took < ROUND_TRIPS * rtt))
     }
 
     /// Panics if the remote could have more outstanding than the window.

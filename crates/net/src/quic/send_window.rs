@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use p2p_core::Runtime;
 
 /// The window that a connection begins with, and the least.
-pub(super) const LEAST: u64 = 128 << 10;
+pub(super) const LEAST: u64 = 512 << 10;
 
 /// The most: 640 Mbit/s at a round-trip time of 50 ms.
 const MOST: u64 = 8 << 20;
@@ -102,7 +102,7 @@ impl SendWindow {
 }
 
 fn wanted(congestion_window: u64) -> u64 {
-    congestion_window.saturating_mul(2).saturating_add(LEAST / 2).clamp(LEAST, MOST)
+    congestion_window.saturating_mul(2).saturating_add(LEAST / 4).clamp(LEAST, MOST)
 }
 
 #[cfg(test)]
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn it_holds_what_is_under_way_and_as_much_again() {
         assert_eq!(wanted(12_000), LEAST);
-        assert_eq!(wanted(1 << 20), (2 << 20) + LEAST / 2);
+        assert_eq!(wanted(1 << 20), (2 << 20) + LEAST / 4);
         assert_eq!(wanted(u64::MAX), MOST);
     }
 }
