@@ -17,6 +17,7 @@ pub fn run(data: &[u8]) {
                 boot: u64::from(which >> 4 & 1),
                 outbound: which >= 128,
                 prefix: which >> 5 & 3,
+                may_speak: which & 1 == 1,
             },
             5..=8 => Op::Complete(nth),
             9 => Op::Stay(nth),

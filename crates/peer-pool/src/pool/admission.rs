@@ -28,6 +28,14 @@ pub(crate) enum Fate {
     Goes(RejectReason),
 }
 
+/// A connection that this side has accepted.
+pub(crate) struct Accepted {
+    /// What becomes of it, once that is clear.
+    pub(crate) fate: oneshot::Receiver<Fate>,
+    /// Protocols are to speak before the remote has accepted.
+    pub(crate) early: bool,
+}
+
 /// A connection whose remote has said who it is.
 pub(crate) struct Claim<'a> {
     pub(crate) id: ConnectionId,
@@ -37,6 +45,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) record: Option<&'a PeerRecord>,
     pub(crate) dial: Option<Dial>,
+    /// Protocols would speak before the remote has accepted.
+    pub(crate) may_speak: bool,
 }
 
 impl Shared {
@@ -46,7 +56,7 @@ impl Shared {
     }
 
     /// Whether to accept what a remote claims to be. Its fate is told later.
-    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<oneshot::Receiver<Fate>, RejectReason> {
+    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<Accepted, RejectReason> {
         let now = self.runtime.now();
         if self.is_closing() {
             return Err(RejectReason::ShuttingDown);
@@ -65,16 +75,22 @@ impl Shared {
             direction: claim.direction,
             prefix: self.prefix(claim.endpoint.addr().ip()),
             dial: claim.dial,
+            may_speak: claim.may_speak,
         };
         let mut state = self.lock();
         let (verdict, effects) = state.registry.decide(now, candidate);
         let fate = verdict.map(|()| {
             let (tell, fate) = oneshot::channel();
             state.fates.insert(claim.id, tell);
-            fate
+            Accepted { fate, early: state.registry.is_early(claim.id) }
         });
         Self::apply(&mut state, effects);
         fate
+    }
+
+    /// Whether protocols speak to a peer that has yet to accept the connection.
+    pub(crate) fn speaks_early(&self, peer: &PeerId) -> bool {
+        self.lock().registry.speaks_early(peer)
     }
 
     /// Runs something on the registry and does what it says.

@@ -21,7 +21,21 @@
 //!
 //! So a connection that the arbiter has completed is one that the other side accepted before it chose anything, and
 //! after which it chooses nothing else without `Stay`: both choose the same one, and protocols, which start on a
-//! live connection only, never use a loser. `model.rs` checks this over all interleavings.
+//! live connection only, never use a loser.
+//!
+//! # Speaking early
+//!
+//! A dialer that knows the listener's hello from its certificate accepts with its own hello, and its protocols may speak
+//! at once: [`Candidate::may_speak`]. They do if no other connection with the peer is there; from then on this side accepts
+//! no other with the same boot. The dialer must have looked, after the transport's handshake and before
+//! [`decide`](Registry::decide), whether somebody at the peer's address is in the middle of a handshake here, and not ask to
+//! speak then. So of two sides that dial each other at most one speaks early: each one's dial had to be let in by the
+//! other before it could get so far. What the one that speaks has not accepted, the other cannot choose: the
+//! connection that it speaks on stays.
+//!
+//! If somebody dials from another address than the one it is dialed at, both may speak early. The side that does not
+//! arbitrate therefore decides about another connection only when [`speaks_early`](Registry::speaks_early) is over: the
+//! arbiter has refused what it speaks on then, or accepted it. `model.rs` checks all this over all interleavings.
 
 mod choice;
 mod counts;
@@ -74,6 +88,8 @@ pub struct Candidate<P> {
     pub prefix: Option<P>,
     /// The dial that it came from, whose slot it takes over.
     pub dial: Option<Dial>,
+    /// Its protocols would speak before the remote has accepted.
+    pub may_speak: bool,
 }
 
 /// What the pool must do.
@@ -105,6 +121,8 @@ struct Entry<P> {
     since: Instant,
     /// The arbiter has said that this one stays.
     stay: bool,
+    /// Protocols speak on it before the remote has accepted.
+    early: bool,
     /// It counts for a slot.
     counted: bool,
 }
@@ -154,9 +172,12 @@ impl<P: Ord + Copy> Registry<P> {
         if candidate.peer == self.own_id {
             return (Err(RejectReason::SelfDial), effects);
         }
-        if let Some(present) =
-            self.same_boot(&candidate).find(|entry| matches!(entry.phase, Phase::Chosen | Phase::Live))
-        {
+        let stays = |entry: &&Entry<P>| match entry.phase {
+            Phase::Accepted | Phase::Complete => entry.early,
+            Phase::Chosen | Phase::Live => true,
+            Phase::Leaving => false,
+        };
+        if let Some(present) = self.same_boot(&candidate).find(stays) {
             if present.phase == Phase::Live {
                 effects.push(Effect::Probe(present.candidate.id));
             }
@@ -167,8 +188,9 @@ impl<P: Ord + Copy> Registry<P> {
         }
         self.counts.add(&candidate);
         self.by_peer.entry(candidate.peer).or_default().push(candidate.id);
-        self.entries
-            .insert(candidate.id, Entry { candidate, phase: Phase::Accepted, since: now, stay: false, counted: true });
+        let (phase, since) = (Phase::Accepted, now);
+        let early = candidate.may_speak && self.by_peer[&candidate.peer].len() == 1;
+        self.entries.insert(candidate.id, Entry { candidate, phase, since, stay: false, early, counted: true });
         (Ok(()), effects)
     }
 
@@ -244,6 +266,17 @@ impl<P: Ord + Copy> Registry<P> {
     pub fn is_pending(&self, peer: &PeerId) -> bool {
         let pending = |id: &ConnectionId| self.entries[id].phase != Phase::Live;
         self.by_peer.get(peer).is_some_and(|ids| ids.iter().any(pending))
+    }
+
+    /// Whether protocols speak on a connection before the remote has accepted it. They go on when it has.
+    pub fn is_early(&self, id: ConnectionId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.early)
+    }
+
+    /// Whether protocols speak to the peer on a connection that it has yet to accept.
+    pub fn speaks_early(&self, peer: &PeerId) -> bool {
+        let early = |id: &ConnectionId| self.is_early(*id) && self.entries[id].phase < Phase::Live;
+        self.by_peer.get(peer).is_some_and(|ids| ids.iter().any(early))
     }
 
     /// Slots that peers, and connections that may become peers, hold: inbound and outbound.

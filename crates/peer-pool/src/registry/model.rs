@@ -29,6 +29,9 @@ pub(super) fn peer(n: usize) -> PeerId {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Message {
+    /// Of the transport's own handshake, after which a dialer of a certified connection knows the listener's hello.
+    Begin,
+    Answer,
     Hello,
     Accept,
     Reject,
@@ -38,6 +41,10 @@ enum Message {
 
 #[derive(Debug, Clone, Default)]
 struct Side {
+    /// A handshake with somebody is under way here, who has not said who it is.
+    begun: bool,
+    /// The protocols spoke before the other side had accepted.
+    early: bool,
     hello: bool,
     accept_sent: bool,
     accept_got: bool,
@@ -62,11 +69,15 @@ pub struct World {
     /// How many connections may yet break.
     failures: usize,
     broke: bool,
+    /// Hellos of listeners are in their certificates.
+    certified: bool,
+    /// Nodes do not see that who dials them is whom they dial: it comes from another address.
+    blind: bool,
     now: Instant,
 }
 
 /// What may happen next.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
     /// A dial begins.
     Dial(usize),
@@ -90,8 +101,20 @@ impl World {
             live: Default::default(),
             failures,
             broke: false,
+            certified: false,
+            blind: false,
             now,
         }
+    }
+
+    /// The same over connections whose listeners have their hellos in their certificates.
+    pub fn certified(diallers: &[usize], failures: usize, now: Instant) -> Self {
+        Self { certified: true, ..Self::new(diallers, failures, now) }
+    }
+
+    /// The same between nodes that dial from other addresses than those that they are dialed at.
+    pub fn blind(diallers: &[usize], failures: usize, now: Instant) -> Self {
+        Self { blind: true, ..Self::certified(diallers, failures, now) }
     }
 
     /// All that may happen next; empty at the end.
@@ -102,7 +125,8 @@ impl World {
                 steps.push(Step::Dial(at));
                 continue;
             }
-            steps.extend((0..2).filter(|&side| !conn.towards[side].is_empty()).map(|side| Step::Deliver(at, side)));
+            let ready = |side: &usize| conn.towards[*side].front().is_some_and(|message| !self.waits(*side, *message));
+            steps.extend((0..2).filter(ready).map(|side| Step::Deliver(at, side)));
             if self.failures > 0 && conn.sides.iter().any(|side| !side.over) {
                 steps.push(Step::Break(at));
             }
@@ -117,8 +141,12 @@ impl World {
             Step::Dial(at) => {
                 let dialler = self.conns[at].dialler;
                 self.conns[at].started = true;
-                self.conns[at].sides[dialler].hello = true;
-                self.send(at, dialler, Message::Hello);
+                if self.certified {
+                    self.send(at, dialler, Message::Begin);
+                } else {
+                    self.conns[at].sides[dialler].hello = true;
+                    self.send(at, dialler, Message::Hello);
+                }
             }
             Step::Deliver(at, side) => {
                 let message = self.conns[at].towards[side].pop_front();
@@ -146,6 +174,22 @@ impl World {
     pub fn finish(&self) {
         assert_eq!(self.live[0], self.live[1], "the two sides disagree: {self:#?}");
         assert!(self.broke || self.live[0].len() == 1, "no connection is left: {self:#?}");
+        for (at, conn) in self.conns.iter().enumerate() {
+            for (live, side) in self.live.iter().zip(&conn.sides) {
+                assert!(live.contains(&at) || !side.early || side.over, "protocols speak to nobody: {self:#?}");
+            }
+            for (index, side) in conn.sides.iter().enumerate() {
+                let safe = !self.blind || self.nodes[index].is_arbiter(peer(1 - index));
+                assert!(self.broke || !safe || !side.early || !side.over, "what was said early is lost: {self:#?}");
+            }
+        }
+    }
+
+    /// Whether a side leaves a message for later: the one that does not arbitrate, and that speaks early, waits with other
+    /// connections of the peer until it knows whether that one stays.
+    fn waits(&self, side: usize, message: Message) -> bool {
+        let other = peer(1 - side);
+        message == Message::Hello && !self.nodes[side].is_arbiter(other) && self.nodes[side].speaks_early(&other)
     }
 
     fn send(&mut self, at: usize, from: usize, message: Message) {
@@ -155,27 +199,23 @@ impl World {
     fn receive(&mut self, at: usize, side: usize, message: Message) {
         let (id, now) = (ConnectionId::new(at as u64), self.now);
         match message {
+            Message::Begin => {
+                self.conns[at].sides[side].begun = true;
+                self.send(at, side, Message::Answer);
+            }
+            Message::Answer => {
+                self.conns[at].sides[side].hello = true;
+                self.decide(at, side, !self.may_cross(side));
+                self.conns[at].sides[side].early = self.nodes[side].is_early(id);
+            }
             Message::Hello => {
-                if !self.conns[at].sides[side].hello {
+                if !self.certified && !self.conns[at].sides[side].hello {
                     self.conns[at].sides[side].hello = true;
                     self.send(at, side, Message::Hello);
                 }
-                let outbound = self.conns[at].dialler == side;
-                let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
-                let candidate = Candidate { id, peer: peer(1 - side), boot: BOOT, direction, prefix: None, dial: None };
-                let (verdict, effects) = self.nodes[side].decide(now, candidate);
-                self.perform(side, effects);
-                match verdict {
-                    Ok(()) => {
-                        self.conns[at].sides[side].accept_sent = true;
-                        self.send(at, side, Message::Accept);
-                        self.complete(at, side);
-                    }
-                    Err(_) => {
-                        self.conns[at].sides[side].over = true;
-                        self.send(at, side, Message::Reject);
-                    }
-                }
+                self.decide(at, side, false);
+                // From here on the registry knows.
+                self.conns[at].sides[side].begun = false;
             }
             Message::Accept => {
                 self.conns[at].sides[side].accept_got = true;
@@ -196,6 +236,35 @@ impl World {
                 self.perform(side, effects);
             }
         }
+    }
+
+    fn decide(&mut self, at: usize, side: usize, may_speak: bool) {
+        let (id, now) = (ConnectionId::new(at as u64), self.now);
+        let outbound = self.conns[at].dialler == side;
+        let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+        let candidate =
+            Candidate { id, peer: peer(1 - side), boot: BOOT, direction, prefix: None, dial: None, may_speak };
+        let (verdict, effects) = self.nodes[side].decide(now, candidate);
+        self.perform(side, effects);
+        match verdict {
+            Ok(()) => {
+                self.conns[at].sides[side].accept_sent = true;
+                if self.certified && outbound {
+                    self.send(at, side, Message::Hello);
+                }
+                self.send(at, side, Message::Accept);
+                self.complete(at, side);
+            }
+            Err(_) => {
+                self.conns[at].sides[side].over = true;
+                self.send(at, side, Message::Reject);
+            }
+        }
+    }
+
+    /// Whether somebody is in the middle of a handshake with this side.
+    fn may_cross(&self, side: usize) -> bool {
+        !self.blind && self.conns.iter().map(|conn| &conn.sides[side]).any(|side| side.begun && !side.over)
     }
 
     fn complete(&mut self, at: usize, side: usize) {

@@ -14,7 +14,7 @@ pub(super) const ME: usize = 100;
 #[derive(Debug, Clone)]
 pub enum Op {
     /// A remote says who it is: a number below 256, of which 100 is this node.
-    Decide { who: usize, boot: u64, outbound: bool, prefix: u8 },
+    Decide { who: usize, boot: u64, outbound: bool, prefix: u8, may_speak: bool },
     /// A handshake is over, and both have agreed.
     Complete(usize),
     /// The remote says that a connection stays.
@@ -73,7 +73,9 @@ impl Sequence {
     fn apply(&mut self, op: &Op) -> Vec<Effect> {
         let now = self.now;
         match *op {
-            Op::Decide { who, boot, outbound, prefix } => self.decide(who, boot, outbound, prefix),
+            Op::Decide { who, boot, outbound, prefix, may_speak } => {
+                self.decide(who, boot, outbound, prefix, may_speak && outbound)
+            }
             Op::Complete(n) => {
                 let phase = |id: &ConnectionId| self.registry.entries.get(id).map(|entry| entry.phase);
                 let accepted = self.pick(n).filter(|id| phase(id) == Some(Phase::Accepted));
@@ -110,13 +112,13 @@ impl Sequence {
         }
     }
 
-    fn decide(&mut self, who: usize, boot: u64, outbound: bool, prefix: u8) -> Vec<Effect> {
+    fn decide(&mut self, who: usize, boot: u64, outbound: bool, prefix: u8, may_speak: bool) -> Vec<Effect> {
         self.next += 1;
         let id = ConnectionId::new(self.next);
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
         let prefix = (prefix > 0).then_some(prefix);
         let dial = self.dials.last().copied().filter(|_| outbound);
-        let candidate = Candidate { id, peer: peer(who), boot, direction, prefix, dial };
+        let candidate = Candidate { id, peer: peer(who), boot, direction, prefix, dial, may_speak };
         let (verdict, effects) = self.registry.decide(self.now, candidate);
         match verdict {
             Ok(()) => self.known.push(id),
@@ -138,6 +140,12 @@ impl Sequence {
             assert_eq!(counted.count(), counts.taken(direction), "slots");
         }
         for ids in by_peer.values() {
+            let early = |id: &&ConnectionId| entries[*id].early && entries[*id].phase < Phase::Live;
+            if let Some(id) = ids.iter().find(early) {
+                let boot = entries[id].candidate.boot;
+                let others = ids.iter().filter(|other| entries[*other].candidate.boot == boot);
+                assert_eq!(others.count(), 1, "protocols speak on a connection that may lose");
+            }
             let up = ids.iter().filter(|id| entries[id].phase >= Phase::Live).count();
             assert!(up <= 1, "two live connections of one peer");
         }

@@ -13,7 +13,15 @@ fn registry() -> Registry<u8> {
 }
 
 fn candidate(id: u64, who: usize, direction: Direction) -> Candidate<u8> {
-    Candidate { id: ConnectionId::new(id), peer: peer(who), boot: 1, direction, prefix: None, dial: None }
+    Candidate {
+        id: ConnectionId::new(id),
+        peer: peer(who),
+        boot: 1,
+        direction,
+        prefix: None,
+        dial: None,
+        may_speak: false,
+    }
 }
 
 fn inbound(id: u64, who: usize) -> Candidate<u8> {
@@ -135,8 +143,9 @@ fn the_arbiter_gives_its_own_dial_a_little_time() {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (95usize..105, 0u64..2, any::<bool>(), 0u8..3)
-            .prop_map(|(who, boot, outbound, prefix)| Op::Decide { who, boot, outbound, prefix }),
+        4 => (95usize..105, 0u64..2, any::<bool>(), 0u8..3, any::<bool>()).prop_map(
+            |(who, boot, outbound, prefix, may_speak)| Op::Decide { who, boot, outbound, prefix, may_speak }
+        ),
         3 => (0usize..40).prop_map(Op::Complete),
         1 => (0usize..40).prop_map(Op::Stay),
         1 => (0usize..40).prop_map(Op::Leaving),

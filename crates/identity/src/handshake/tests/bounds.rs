@@ -83,8 +83,8 @@ fn strict_forms() {
         refused(&hello[..len]);
     }
     refused(&[&hello[..], &[0]].concat());
-    // The wire version 1 in two bytes.
-    refused(&[&hello[..2], &[0x81, 0x00], &hello[3..]].concat());
+    // The purpose 0 in two bytes.
+    refused(&[&hello[..2], &[0x80, 0x00], &hello[3..]].concat());
     let at = hello.windows(2).position(|window| window == b"/a").unwrap();
     for id in [b"/c", b"/b"] {
         let mut disordered = hello.to_vec();
@@ -93,12 +93,12 @@ fn strict_forms() {
     }
     for message in [
         &[][..],
-        &[1],
-        &[1, 0],
-        &[1, 1],
-        &[1, 1, 2],
-        &[1, 3],
-        &[1, 2],
+        &[2],
+        &[2, 0],
+        &[2, 1],
+        &[2, 1, 2],
+        &[2, 3],
+        &[2, 2],
         &wire::accept(None),
         &wire::accept(Some([1; 64])),
     ] {

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod bounds;
+mod certified;
 mod hostile;
 mod random;
 
