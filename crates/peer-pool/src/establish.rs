@@ -254,6 +254,9 @@ impl Attempt<'_> {
         let Some(peer) = machine.expected().filter(|peer| self.direction.is_outbound() || shared.own_id > *peer) else {
             return;
         };
+        if !shared.speaks_early(&peer) {
+            return;
+        }
         let left = self.deadline.saturating_duration_since(shared.runtime.now());
         let over = shared.until(|| (!shared.speaks_early(&peer)).then_some(()));
         // When this takes too long, the connection is refused as the second one that it is.

@@ -9,7 +9,7 @@ use p2p::{Config, Error, Node, PeerConn};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use crate::common::attacker::{Attacker, LOCALHOST, Trap, identity, ordinary_transport};
+use crate::common::attacker::{Attacker, LOCALHOST, Trap, identity, ordinary_transport, quic_client, quic_socket};
 use crate::common::wire::{self, Hello, Key, VERSION};
 use crate::common::{ECHO, NETWORK, Target, in_time, key, peer_id, until};
 use crate::identity::{hex, pkcs8};
@@ -328,5 +328,51 @@ async fn versions_that_differ_name_both() {
         caught.abort();
     }
     dialer.node.shutdown().await;
+    target.shutdown().await;
+}
+
+/// Whoever has not shown that it receives at its address gets at most three times what it sent (RFC 9000 §8.1), also from a
+/// listener whose hello is as long as a certificate takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_address_is_sent_three_times_what_came_from_it_at_most() {
+    let target = Target::new(|config| config.handshake_timeout = std::time::Duration::from_secs(1)).await;
+    for n in 0..20 {
+        let info = p2p::protocol::ProtocolInfo {
+            id: format!("/{n:0>60}").parse().unwrap(),
+            version: "0.1.0".parse().unwrap(),
+            kind: p2p::protocol::ProtocolKind::Optional,
+        };
+        let ends = Ends::default();
+        target.node.attach_dyn(info, move |conn| Arc::new(Eager(conn, ends.clone()))).unwrap();
+    }
+    // The first datagram of an honest dialer, caught on its way.
+    let sink = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (endpoint, _) = quic_socket(LOCALHOST, 0);
+    let config = quic_client(identity(&key(8)).client_config().clone(), ordinary_transport());
+    let connecting = endpoint.connect_with(config, sink.local_addr().unwrap(), "peer.invalid").unwrap();
+    let mut first = vec![0; 2_000];
+    let len = in_time("the first datagram", sink.recv(&mut first)).await.unwrap();
+    drop(connecting);
+    let mut monitor = target.node.monitor().register::<p2p::ConnectionEvent>();
+    let forged = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    forged.send_to(&first[..len], target.addr(Transport::Quic)).await.unwrap();
+    let mut received = 0;
+    let mut datagram = vec![0; 2_000];
+    in_time("the end of the handshake", async {
+        loop {
+            tokio::select! {
+                len = forged.recv(&mut datagram) => received += len.unwrap(),
+                event = monitor.recv() => {
+                    if matches!(event.unwrap().kind, p2p::ConnectionEventKind::AcceptFailed { .. }) {
+                        break;
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    println!("{received} bytes for {len}");
+    assert!(received <= 3 * len, "{received} bytes for {len}");
+    assert!(received > 2_000, "the certificate with all these protocols is among them: {received}");
     target.shutdown().await;
 }
