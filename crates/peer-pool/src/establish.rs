@@ -247,20 +247,20 @@ impl Attempt<'_> {
         Ok((channel, machine))
     }
 
-    /// Waits while protocols speak to the remote on another connection that it has yet to accept. If it does, that one
-    /// stays; if two such dials cross, the arbiter refuses the other side's, which must not have refused the arbiter's.
+    /// Waits while protocols speak to the remote on another connection that it has yet to accept: if it does, that one
+    /// stays, else this one may. Where both sides speak on dials that cross, each waits for the other: the arbiter goes on
+    /// after a short time, and refuses the other side's.
     async fn wait_for_early(&self, machine: &Handshake) {
         let shared = self.shared;
-        let Some(peer) = machine.expected().filter(|peer| self.direction.is_outbound() || shared.own_id > *peer) else {
-            return;
-        };
-        if !shared.speaks_early(&peer) {
-            return;
-        }
+        let Some(peer) = machine.expected().filter(|peer| shared.speaks_early(peer)) else { return };
         let left = self.deadline.saturating_duration_since(shared.runtime.now());
+        let patience = match self.direction.is_inbound() && shared.own_id < peer {
+            true => left.min(shared.config.slot_limits().tie_break),
+            false => left,
+        };
         let over = shared.until(|| (!shared.speaks_early(&peer)).then_some(()));
         // When this takes too long, the connection is refused as the second one that it is.
-        let _ = shared.runtime.timeout(left, over).await;
+        let _ = shared.runtime.timeout(patience, over).await;
     }
 
     /// Whether the protocols of a dialer that knows the listener's hello may speak before the listener has accepted: no dial

@@ -33,9 +33,10 @@
 //! other before it could get so far. What the one that speaks has not accepted, the other cannot choose: the
 //! connection that it speaks on stays.
 //!
-//! If somebody dials from another address than the one it is dialed at, both may speak early. The side that does not
-//! arbitrate therefore decides about another connection only when [`speaks_early`](Registry::speaks_early) is over: the
-//! arbiter has refused what it speaks on then, or accepted it. `model.rs` checks all this over all interleavings.
+//! A side that speaks early decides about another connection of the peer only when that is over, see
+//! [`speaks_early`](Registry::speaks_early): the remote may refuse the one and want the other. If somebody dials from
+//! another address than the one it is dialed at, both may speak early, and wait for each other. The arbiter therefore waits
+//! a short time only, and refuses the other side's dial then. `model.rs` checks all this over all interleavings.
 
 mod choice;
 mod counts;

@@ -185,8 +185,8 @@ impl World {
         }
     }
 
-    /// Whether a side leaves a message for later: the one that does not arbitrate, and that speaks early, waits with other
-    /// connections of the peer until it knows whether that one stays.
+    /// Whether a side leaves a message for later: one that speaks early waits with other connections of the peer until it
+    /// knows whether that one stays. The arbiter does so for a time only, which may be over at any moment.
     fn waits(&self, side: usize, message: Message) -> bool {
         let other = peer(1 - side);
         message == Message::Hello && !self.nodes[side].is_arbiter(other) && self.nodes[side].speaks_early(&other)
