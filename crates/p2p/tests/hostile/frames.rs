@@ -31,7 +31,7 @@ async fn a_handshake_message_that_claims_too_much_is_refused() {
             hostile.write(control, &varint(len)).await;
             hostile.write(control, &[0; 100]).await;
             let reject = hostile.message(control).await.expect("told why");
-            assert_eq!(reject[..3], [1, wire::REJECT, 10], "{transport} {len}: too large");
+            assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, 10], "{transport} {len}: too large");
             assert_eq!(reject[3..], [wire::leb128(len), wire::leb128(MAX_HANDSHAKE)].concat());
             match target.failure().await.1 {
                 Error::Handshake(HandshakeError::Refused(RejectReason::TooLarge { len: told, max })) => {
@@ -46,7 +46,7 @@ async fn a_handshake_message_that_claims_too_much_is_refused() {
         let control = hostile.open().await;
         hostile.write(control, &[0xc0, 0, 0, 0, 0, 0, 0, 1, 0]).await;
         let reject = hostile.message(control).await.expect("told why");
-        assert_eq!(reject[..3], [1, wire::REJECT, 9], "{transport}: malformed");
+        assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, 9], "{transport}: malformed");
         assert!(hostile.closed().await.is_some());
         let (_, error) = target.failure().await;
         assert!(error.to_string().contains("length"), "{transport}: {error}");

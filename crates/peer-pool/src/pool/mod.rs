@@ -17,7 +17,7 @@ use p2p_identity::access::AccessControl;
 use p2p_identity::{DisconnectReason, Error, KeyPair, PeerRecord, ProtocolId, Result, TlsIdentity};
 use p2p_net::{Endpoint, NetConfig, PeerAddr, Transports};
 
-pub(crate) use self::admission::{Claim, Fate};
+pub(crate) use self::admission::{Accepted, Claim, Fate};
 pub use self::network::LostPeer;
 pub(crate) use self::shared::Shared;
 use self::shared::SharedParts;
@@ -72,7 +72,8 @@ impl PeerPool {
         let limits = &config.limits;
         let budget = ByteBudget::new(limits.memory);
         let mut net = NetConfig::default();
-        net.tls = Some(TlsIdentity::new(key_pair)?.configs());
+        let tls = TlsIdentity::new(key_pair)?;
+        net.tls = Some(tls.configs());
         net.max_inbound_streams = limits.inbound_streams;
         net.stream_window = limits.stream_window;
         net.connection_window = limits.connection_window;
@@ -86,8 +87,9 @@ impl PeerPool {
         let transports = Transports::new(runtime.clone(), net);
         let changes = access.changes();
         let key_pair = key_pair.clone();
-        let shared = Arc::new(Shared::new(SharedParts { runtime, key_pair, config, access, transports, budget }));
+        let shared = Arc::new(Shared::new(SharedParts { runtime, key_pair, tls, config, access, transports, budget }));
         shared.params().validate()?;
+        shared.params_changed();
         if let Some(mut changes) = changes {
             let weak = Arc::downgrade(&shared);
             shared.tasks.spawn("access control", async move {

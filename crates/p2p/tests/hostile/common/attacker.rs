@@ -26,6 +26,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> Io for T {}
 pub struct Attacker {
     pub carrier: Carrier,
     next: u32,
+    /// An accept that came in place of a hello, which the listener's certificate has said.
+    accept: Option<(u32, Vec<u8>)>,
 }
 
 pub enum Carrier {
@@ -117,7 +119,7 @@ impl Attacker {
     }
 
     fn new(carrier: Carrier, next: u32) -> Self {
-        Self { carrier, next }
+        Self { carrier, next, accept: None }
     }
 
     pub async fn dial(transport: Transport, to: SocketAddr, key: &Key) -> Self {
@@ -218,6 +220,9 @@ impl Attacker {
 
     /// The next message on a stream; `None` once it has ended.
     pub async fn message(&mut self, stream: u32) -> Option<Vec<u8>> {
+        if let Some((_, accept)) = self.accept.take_if(|(of, _)| *of == stream) {
+            return Some(accept);
+        }
         in_time("a message", async {
             match &mut self.carrier {
                 Carrier::Mux(mux) => loop {
@@ -329,12 +334,19 @@ impl Attacker {
         matches!(&self.carrier, Carrier::Mux(mux) if !format!("{:?}", mux.io).starts_with("TlsStream"))
     }
 
-    /// Opens the control stream, says hello, and gives the remote's; its refusal is the error.
+    /// Opens the control stream, says hello, and gives the remote's, which is empty where its certificate has said it; its
+    /// refusal is the error.
     pub async fn hello(&mut self, hello: &Hello) -> Result<(u32, Vec<u8>), Vec<u8>> {
         let control = self.open().await;
         self.send(control, &hello.encode()).await;
         match self.message(control).await {
             Some(answer) if answer.get(1) == Some(&wire::HELLO) => Ok((control, answer)),
+            Some(accept) if accept.get(1) == Some(&wire::ACCEPT) && !self.is_plain() => {
+                // With two numbers, which are small in a test.
+                assert!(accept[2] == 2 && accept.len() >= 5, "{accept:?}");
+                self.accept = Some((control, accept));
+                Ok((control, Vec::new()))
+            }
             Some(refusal) => {
                 // The remote need not wait for us.
                 self.finish(control).await;
@@ -422,20 +434,28 @@ impl Mux {
 
 /// Listens as a hostile peer, and takes what dials.
 pub enum Trap {
-    Stream(TcpListener, Option<TlsIdentity>),
+    Stream(TcpListener, Option<Arc<rustls::ServerConfig>>),
     Quic(quinn::Endpoint, Arc<Socket>),
 }
 
 impl Trap {
     pub async fn new(transport: Transport, key: &Key, allow: quinn::TransportConfig) -> (Self, SocketAddr) {
+        Self::with_tls(transport, identity(key).server_config().clone(), allow).await
+    }
+
+    pub async fn with_tls(
+        transport: Transport,
+        tls: Arc<rustls::ServerConfig>,
+        allow: quinn::TransportConfig,
+    ) -> (Self, SocketAddr) {
         match transport {
             Transport::Tcp | Transport::Tls => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let addr = listener.local_addr().unwrap();
-                (Self::Stream(listener, (transport == Transport::Tls).then(|| identity(key))), addr)
+                (Self::Stream(listener, (transport == Transport::Tls).then_some(tls)), addr)
             }
             _ => {
-                let tls = QuicServerConfig::try_from(identity(key).server_config().clone()).unwrap();
+                let tls = QuicServerConfig::try_from(tls).unwrap();
                 let token = ring::hkdf::Salt::new(ring::hkdf::HKDF_SHA256, &[]).extract(&[0; 64]);
                 let mut server = quinn::ServerConfig::new(Arc::new(tls), Arc::new(token));
                 server.transport_config(Arc::new(allow));
@@ -455,7 +475,7 @@ impl Trap {
             Self::Stream(listener, tls) => {
                 let (stream, _) = listener.accept().await.unwrap();
                 let Some(tls) = tls else { return Attacker { next: 2, ..Attacker::over(stream) } };
-                let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config().clone());
+                let acceptor = tokio_rustls::TlsAcceptor::from(tls.clone());
                 return Attacker { next: 2, ..Attacker::over(acceptor.accept(stream).await.unwrap()) };
             }
             Self::Quic(endpoint, socket) => Carrier::Quic(Quic {
