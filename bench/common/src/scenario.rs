@@ -224,9 +224,9 @@ impl Scenario {
     /// A run that takes longer has come to a standstill.
     pub fn limit(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Lossy => 400,
+            Self::Lossy | Self::Moved => 420,
             Self::Outage => 300,
-            Self::Thin | Self::Uplink | Self::Restart | Self::Moved | Self::Find => 240,
+            Self::Thin | Self::Uplink | Self::Restart | Self::Find => 240,
             _ => 90,
         })
     }
@@ -247,7 +247,8 @@ impl Scenario {
         }
     }
 
-    /// How often the scenario does its thing in one run: messages, connections, or answers; of all peers together.
+    /// How often the scenario does its thing in one run: messages, connections, or answers; of all peers together. Bulk on
+    /// a long line is counted in seconds.
     pub fn count(self, transport: Transport) -> usize {
         let of = |tcp, tls, quic| match transport {
             Transport::Tcp => tcp,
@@ -271,7 +272,9 @@ impl Scenario {
             Self::Lookup => 50_000,
             Self::Dial | Self::Lossy => CONNECTS,
             Self::Uplink => self.width() * ROUNDS,
-            Self::Fill | Self::Hundredth | Self::LongFat | Self::Gigabit | Self::Thin => 1,
+            // Seconds.
+            Self::Fill | Self::Hundredth | Self::LongFat | Self::Gigabit => 20,
+            Self::Thin => 60,
             Self::Outage | Self::Restart | Self::Moved | Self::Find => 1,
         }
     }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use iroh::{Endpoint, EndpointAddr};
 
-use crate::node::{ALPN, address, both, endpoint, socket_address};
+use crate::node::{ALPN, address, both, endpoint, listening, socket_address};
 
 /// An endpoint that sends back what comes on the first stream of a connection.
-async fn echo() -> Endpoint {
-    let server = endpoint().await;
+pub async fn echo() -> Endpoint {
+    let server = listening().await;
     let accepting = server.clone();
     tokio::spawn(async move {
         while let Some(incoming) = accepting.accept().await {
@@ -25,7 +25,7 @@ async fn echo() -> Endpoint {
 }
 
 /// Dials, sends a message, awaits its echo and closes.
-async fn connect_once(client: &Endpoint, server: EndpointAddr) {
+pub async fn connect_once(client: &Endpoint, server: EndpointAddr) {
     let connection = client.connect(server, ALPN).await.unwrap();
     let mut stream = framed::framed(both(connection.open_bi().await.unwrap()));
     stream.send(Bytes::from(vec![7; 64])).await.unwrap();

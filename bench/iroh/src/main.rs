@@ -3,6 +3,7 @@
 
 mod connect;
 mod conns;
+mod lines;
 mod node;
 
 use bench_common::framed::{busy, fanout, fill, hol, one_way, rtt, stalled};
@@ -15,8 +16,10 @@ fn main() {
 }
 
 async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, String> {
-    if scenario == Scenario::Lookup {
-        return Err("only p2p's own DHT is measured".to_owned());
+    match scenario {
+        Scenario::Lookup | Scenario::Find => return Err("only p2p's own DHT is measured".to_owned()),
+        Scenario::Restart | Scenario::Moved => return Err("an endpoint keeps no peers: nothing to compare".to_owned()),
+        _ => {}
     }
     if transport != Transport::Quic {
         return Err(format!("iroh has QUIC only, no {}", transport.name()));
@@ -57,6 +60,18 @@ async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, S
             stalled(all, others, count / 20).await
         }
         Scenario::SlowHandshake => connect::slow_handshake(count, width).await,
-        Scenario::Lookup => unreachable!(),
+        Scenario::Dial => lines::dial().await,
+        Scenario::Fill | Scenario::Hundredth | Scenario::LongFat | Scenario::Gigabit => lines::fill(scenario).await,
+        Scenario::Thin => {
+            let ((full, end), (near, far), _held) = pair().await;
+            bench_common::lines::thin(full, end, near, far).await
+        }
+        Scenario::Lossy => lines::lossy().await,
+        Scenario::Uplink => {
+            let (peers, _held) = hub(width).await;
+            bench_common::lines::uplink(peers).await
+        }
+        Scenario::Outage => lines::outage(width).await,
+        Scenario::Lookup | Scenario::Find | Scenario::Restart | Scenario::Moved => unreachable!(),
     })
 }

@@ -1,8 +1,9 @@
 //! Endpoints, connections, and streams on them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bench_common::framed::{self, Ends};
+use bench_common::line::{NEAR, listen_ip};
 use iroh::endpoint::{Connection, RecvStream, SendStream, presets};
 use iroh::{Endpoint, EndpointAddr};
 use tokio::io::Join;
@@ -16,11 +17,21 @@ pub fn both((send, recv): (SendStream, RecvStream)) -> Both {
     tokio::io::join(recv, send)
 }
 
-/// An endpoint on loopback alone. It neither knows relays nor looks addresses up: others are told them.
+/// An endpoint on loopback alone that others dial.
+pub async fn listening() -> Endpoint {
+    endpoint_at(listen_ip()).await
+}
+
+/// An endpoint on loopback alone that dials.
 pub async fn endpoint() -> Endpoint {
+    endpoint_at(NEAR.into()).await
+}
+
+/// It neither knows relays nor looks addresses up: others are told them.
+async fn endpoint_at(ip: IpAddr) -> Endpoint {
     Endpoint::builder(presets::Minimal)
         .clear_ip_transports()
-        .bind_addr("127.0.0.1:0")
+        .bind_addr(SocketAddr::new(ip, 0))
         .unwrap()
         .alpns(vec![ALPN.to_vec()])
         .bind()
@@ -56,7 +67,7 @@ pub type Held = (Vec<(Connection, Connection)>, Vec<Endpoint>);
 
 /// A stream between two endpoints, and another one on the same connection.
 pub async fn pair() -> (Ends<Both>, Ends<Both>, Held) {
-    let (client, server) = (endpoint().await, endpoint().await);
+    let (client, server) = (endpoint().await, listening().await);
     let connection = connection(&client, &server).await;
     (stream(&connection).await, stream(&connection).await, (vec![connection], vec![client, server]))
 }
@@ -66,7 +77,7 @@ const ENDPOINTS: usize = 50;
 
 /// A hub's ends of the streams to its peers, and theirs.
 pub async fn hub(width: usize) -> (Vec<Ends<Both>>, Held) {
-    let hub = endpoint().await;
+    let hub = listening().await;
     let mut endpoints = Vec::new();
     for _ in 0..width.min(ENDPOINTS) {
         endpoints.push(endpoint().await);

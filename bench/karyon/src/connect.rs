@@ -82,7 +82,7 @@ impl Protocol for Once {
     }
 }
 
-async fn echo(transport: Transport) -> (Arc<Node>, SocketAddr) {
+pub async fn echo(transport: Transport) -> (Arc<Node>, SocketAddr) {
     let address = free_address(transport);
     let server = new_node(Config { listen_endpoints: vec![endpoint(transport, address)], ..config() });
     server.attach_protocol(Echo).await.unwrap();
@@ -91,7 +91,11 @@ async fn echo(transport: Transport) -> (Arc<Node>, SocketAddr) {
 }
 
 /// Starts a node that connects `count` times, and tells of each time.
-async fn client(server: &Endpoint, count: usize, failed: Arc<AtomicUsize>) -> (Arc<Node>, mpsc::UnboundedReceiver<()>) {
+pub async fn client(
+    server: &Endpoint,
+    count: usize,
+    failed: Arc<AtomicUsize>,
+) -> (Arc<Node>, mpsc::UnboundedReceiver<()>) {
     // As many as a node takes, since some of them may fail.
     let node = new_node(Config { dial_peers: vec![server.clone(); 128], outbound_slots: 1, ..config() });
     let (done, times) = mpsc::unbounded_channel();

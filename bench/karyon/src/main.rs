@@ -9,6 +9,7 @@ mod connect;
 mod conns;
 mod fanout;
 mod hol;
+mod lines;
 mod message;
 mod node;
 
@@ -34,6 +35,17 @@ async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, S
         Scenario::Busy => hol::busy(count, transport).await,
         Scenario::Stalled => fanout::stalled(count / 20, width, transport).await,
         Scenario::SlowHandshake => connect::slow_handshake(count, width, transport).await,
-        Scenario::Lookup => return Err("only p2p's own DHT is measured".to_owned()),
+        Scenario::Lookup | Scenario::Find => return Err("only p2p's own DHT is measured".to_owned()),
+        Scenario::Dial => lines::dial(transport).await,
+        Scenario::Fill | Scenario::Hundredth | Scenario::LongFat | Scenario::Gigabit => {
+            lines::fill(scenario, transport).await
+        }
+        Scenario::Thin => lines::thin(transport).await,
+        Scenario::Lossy => lines::lossy(transport).await,
+        Scenario::Uplink => lines::uplink(width, transport).await,
+        Scenario::Outage => lines::outage(width, transport).await,
+        Scenario::Restart | Scenario::Moved => {
+            return Err("a node dials what it is to dial once: nothing to compare".to_owned());
+        }
     })
 }

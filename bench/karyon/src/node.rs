@@ -4,6 +4,7 @@ use std::future::pending;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, OnceLock};
 
+use bench_common::line::listen_ip;
 use bench_common::{STOPPED, Transport};
 use karyon_core::async_runtime::Executor;
 use karyon_p2p::endpoint::Endpoint;
@@ -34,8 +35,8 @@ pub fn config() -> Config {
 /// A port that is free: a node does not tell which one it chose.
 pub fn free_address(transport: Transport) -> SocketAddr {
     match transport {
-        Transport::Tcp | Transport::Tls => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
-        Transport::Quic => UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+        Transport::Tcp | Transport::Tls => TcpListener::bind((listen_ip(), 0)).unwrap().local_addr().unwrap(),
+        Transport::Quic => UdpSocket::bind((listen_ip(), 0)).unwrap().local_addr().unwrap(),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 use crate::node::{BENCH, Node};
 
 /// A node that sends back what comes on a stream.
-async fn server(transport: Transport) -> Node {
+pub async fn server(transport: Transport) -> Node {
     let server = Node::listening(transport).await;
     let mut incoming = server.accept(BENCH);
     tokio::spawn(async move {
@@ -27,7 +27,7 @@ async fn server(transport: Transport) -> Node {
 
 /// Dials, sends a message and awaits its echo. Gives how many streams it took: the server's libp2p-stream drops a stream
 /// that arrives while another waits to be accepted.
-async fn connect_once(client: &Node, server: &Node) -> usize {
+pub async fn connect_once(client: &Node, server: &Node) -> usize {
     client.dial(server).await;
     let mut streams = 0;
     loop {

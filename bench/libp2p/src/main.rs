@@ -3,6 +3,7 @@
 
 mod connect;
 mod conns;
+mod lines;
 mod node;
 mod request_response;
 
@@ -53,6 +54,23 @@ async fn measure(scenario: Scenario, transport: Transport) -> Result<Measured, S
             stalled(all, others, count / 20).await
         }
         Scenario::SlowHandshake => connect::slow_handshake(count, width, transport).await,
-        Scenario::Lookup => return Err("only p2p's own DHT is measured".to_owned()),
+        Scenario::Lookup | Scenario::Find => return Err("only p2p's own DHT is measured".to_owned()),
+        Scenario::Dial => lines::dial(transport).await,
+        Scenario::Fill | Scenario::Hundredth | Scenario::LongFat | Scenario::Gigabit => {
+            lines::fill(scenario, transport).await
+        }
+        Scenario::Thin => {
+            let ((full, end), (near, far), _held) = pair(transport).await;
+            bench_common::lines::thin(full, end, near, far).await
+        }
+        Scenario::Lossy => lines::lossy(transport).await,
+        Scenario::Uplink => {
+            let (peers, _held) = hub(width, transport).await;
+            bench_common::lines::uplink(peers).await
+        }
+        Scenario::Outage => lines::outage(width, transport).await,
+        Scenario::Restart | Scenario::Moved => {
+            return Err("a swarm keeps no peers by itself: nothing to compare".to_owned());
+        }
     })
 }

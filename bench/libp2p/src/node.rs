@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bench_common::Transport;
 use bench_common::framed::{self, Ends};
+use bench_common::line::listen_ip;
 use futures_util::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, NetworkBehaviour, Stream, SwarmEvent};
+use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, Stream, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, tls, yamux};
 use libp2p_stream::{Behaviour, Control, IncomingStreams};
 use tokio::sync::{mpsc, oneshot};
@@ -30,7 +31,7 @@ pub struct Node {
 
 /// What the task that drives a swarm is to do; it answers when it is done.
 enum Command {
-    Dial(DialOpts, oneshot::Sender<()>),
+    Dial(DialOpts, oneshot::Sender<Result<(), DialError>>),
     Disconnect(PeerId, oneshot::Sender<()>),
 }
 
@@ -65,12 +66,18 @@ impl Node {
         SocketAddr::from((ip.unwrap(), port.unwrap()))
     }
 
+    /// # Panics
+    /// When it fails.
     pub async fn dial(&self, to: &Node) {
+        self.try_dial(to).await.unwrap();
+    }
+
+    pub async fn try_dial(&self, to: &Node) -> Result<(), DialError> {
         let options =
             DialOpts::peer_id(to.peer_id).condition(PeerCondition::Always).addresses(vec![to.address.clone()]).build();
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::Dial(options, done)).ok().unwrap();
-        wait.await.unwrap();
+        wait.await.unwrap()
     }
 
     pub async fn disconnect(&self, peer: PeerId) {
@@ -81,7 +88,12 @@ impl Node {
 
     /// Opens a stream on the connection with a peer.
     pub async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Raw {
-        self.control.clone().open_stream(peer, protocol).await.unwrap().compat()
+        self.try_open(peer, protocol).await.unwrap()
+    }
+
+    /// As [`open`](Self::open), where the connection may have ended.
+    pub async fn try_open(&self, peer: PeerId, protocol: StreamProtocol) -> Option<Raw> {
+        Some(self.control.clone().open_stream(peer, protocol).await.ok()?.compat())
     }
 
     /// The streams of a protocol that others open. Somebody must always await the next one: libp2p-stream drops those
@@ -163,11 +175,11 @@ pub fn swarm<B: NetworkBehaviour>(transport: Transport, behaviour: B) -> Swarm<B
 
 /// Lets a swarm listen on a port of its choice.
 pub async fn listen<B: NetworkBehaviour>(swarm: &mut Swarm<B>, transport: Transport) -> Multiaddr {
-    let address = match transport {
-        Transport::Tcp | Transport::Tls => "/ip4/127.0.0.1/tcp/0",
-        Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
+    let port = match transport {
+        Transport::Tcp | Transport::Tls => "tcp/0",
+        Transport::Quic => "udp/0/quic-v1",
     };
-    swarm.listen_on(address.parse().unwrap()).unwrap();
+    swarm.listen_on(format!("/ip4/{}/{port}", listen_ip()).parse().unwrap()).unwrap();
     loop {
         if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
             return address;
@@ -176,17 +188,21 @@ pub async fn listen<B: NetworkBehaviour>(swarm: &mut Swarm<B>, transport: Transp
 }
 
 async fn drive(mut swarm: Swarm<Behaviour>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut dialing: HashMap<ConnectionId, oneshot::Sender<()>> = HashMap::new();
+    let mut dialing: HashMap<ConnectionId, oneshot::Sender<Result<(), DialError>>> = HashMap::new();
     let mut closing: HashMap<PeerId, oneshot::Sender<()>> = HashMap::new();
     loop {
         tokio::select! {
             event = swarm.select_next_some() => match event {
                 SwarmEvent::ConnectionEstablished { connection_id, .. } => {
                     if let Some(done) = dialing.remove(&connection_id) {
-                        let _ = done.send(());
+                        let _ = done.send(Ok(()));
                     }
                 }
-                SwarmEvent::OutgoingConnectionError { error, .. } => panic!("a dial failed: {error}"),
+                SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                    if let Some(done) = dialing.remove(&connection_id) {
+                        let _ = done.send(Err(error));
+                    }
+                }
                 SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
                     if let Some(done) = closing.remove(&peer_id) {
                         let _ = done.send(());

@@ -4,8 +4,6 @@
 //! The kernel hands each packet over through NFQUEUE and keeps it meanwhile; only its first bytes come here, and only the verdict
 //! goes back. What decides ([`Link`](link::Link)) takes the time as an argument.
 #![forbid(unsafe_code)]
-// These are programs of their own: they use the system directly.
-#![allow(clippy::disallowed_methods)]
 
 mod emulator;
 mod line;

@@ -45,15 +45,16 @@ pub async fn pair(transport: Transport) -> (Messages, Messages, Held) {
 }
 
 /// Sends a message as soon as there is a connection, and says when the echo has come.
-struct Greet {
-    conn: PeerConn,
-    echoed: mpsc::UnboundedSender<Instant>,
+pub struct Greet {
+    pub conn: PeerConn,
+    pub echoed: mpsc::UnboundedSender<Instant>,
 }
 
 #[p2p::async_trait]
 impl Protocol for Greet {
     async fn start(self: Arc<Self>) -> Result<(), Error> {
-        ask(self.conn.clone(), Bytes::from(vec![7; 64])).await;
+        self.conn.send(Bytes::from(vec![7; 64])).await?;
+        self.conn.recv().await?;
         let _ = self.echoed.send(Instant::now());
         self.conn.closed().await;
         Ok(())

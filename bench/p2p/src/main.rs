@@ -5,15 +5,21 @@ mod connect;
 mod conns;
 mod fairness;
 mod fanout;
+mod find;
+mod kept;
 mod lines;
 mod lookup;
 mod messages;
 mod nodes;
+mod remote;
 mod silent;
 
 use bench_common::Scenario;
 
 fn main() {
+    if remote::is_remote() {
+        return remote::run();
+    }
     bench_common::run(|scenario, transport| async move {
         let count = scenario.count(transport);
         let width = scenario.width();
@@ -39,7 +45,9 @@ fn main() {
             Scenario::Lossy => lines::lossy(transport).await,
             Scenario::Uplink => lines::uplink(width, transport).await,
             Scenario::Outage => lines::outage(width, transport).await,
-            Scenario::Restart | Scenario::Moved | Scenario::Find => return Err("not yet".into()),
+            Scenario::Restart => kept::restart(transport).await,
+            Scenario::Moved => kept::moved(transport).await,
+            Scenario::Find => find::find(width, transport).await,
         })
     });
 }

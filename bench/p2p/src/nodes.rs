@@ -111,8 +111,11 @@ fn set(config: Config) -> Config {
 }
 
 pub fn node(config: Config) -> Arc<Node> {
-    let key = KeyPair::generate(&KeyPairType::Ed25519);
-    let node = Node::builder(&key).config(config);
+    node_of(&KeyPair::generate(&KeyPairType::Ed25519), config)
+}
+
+pub fn node_of(key: &KeyPair, config: Config) -> Arc<Node> {
+    let node = Node::builder(key).config(config);
     let node = match settings().find(|(field, _)| field == RUNTIME) {
         None => node,
         Some((_, name)) if name == "smol" => node.runtime(Arc::new(SmolRuntime::new())),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bench_common::{Scenario, Transport};
+use bench_common::{Place, Scenario, Transport};
 
 use crate::machine::Machine;
 use crate::plot::Plot;
@@ -12,10 +12,10 @@ use crate::table::{self, GROUPS};
 
 const METHOD: &str = "\
 Written by `cargo xtask bench` from `results.json`, which has every run; [the README](README.md) says what each scenario
-measures and how to read this. Both ends are in one process on a tokio runtime with two workers, over loopback; the stacks
-run one right after the other, again and again. `raw` is in the unit of the scenario, and what is marked × is against it:
-the median of the ratios within each repetition. `conns` and `conns5000` are in KiB, and the scenarios without raw in their own
-unit.";
+measures and how to read this. Both ends are in one process on a tokio runtime with two workers, over loopback or on long
+lines (`--line`); the stacks run one right after the other, again and again. `raw` is in the unit of the scenario, and what
+is marked × is against it: the median of the ratios within each repetition. `conns` and `conns5000` are in KiB, and the
+scenarios on lines and those without raw in their own unit.";
 
 /// The tables and notes of all scenarios of which there is anything.
 pub fn tables(results: &Results) -> String {
@@ -114,7 +114,8 @@ fn with_transports(scenario: Scenario, transports: &[Transport]) -> String {
 }
 
 fn is_unpaired(results: &Results, (scenario, transport, stack): (Scenario, Transport, Stack)) -> bool {
-    stack != Stack::Raw && results.ratio(scenario, transport, stack).is_some_and(|ratio| !ratio.paired)
+    let has_ratio = stack != Stack::Raw && scenario.place() == Place::Loopback;
+    has_ratio && results.ratio(scenario, transport, stack).is_some_and(|ratio| !ratio.paired)
 }
 
 #[cfg(test)]

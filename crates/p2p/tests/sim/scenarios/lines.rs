@@ -32,6 +32,12 @@ fn connections(town: &Town) -> Vec<(usize, PeerId, ConnectionId)> {
     town.residents.iter().flat_map(of).collect()
 }
 
+/// Separates each from all others.
+fn cut(town: &Town) {
+    let alone: Vec<_> = town.residents.iter().map(|resident| [&resident.host]).collect();
+    town.sim.network().partition(&alone.iter().map(|host| &host[..]).collect::<Vec<_>>());
+}
+
 /// Nothing passes for 8 to 20 seconds: what TCP and QUIC outlive ends no connection. A longer silence does, in time.
 pub(super) fn outage(sim: Sim) -> Outcome {
     let town = Town::new(sim, 3, &style());
@@ -43,7 +49,7 @@ pub(super) fn outage(sim: Sim) -> Outcome {
         town.sim.sleep(10 * SECOND).await;
         let before = connections(&town);
         for _ in 0..2 {
-            town.residents.iter().for_each(|resident| network.isolate(&resident.host));
+            cut(&town);
             town.sim.sleep(Duration::from_millis(8_000 + town.draw(12_001))).await;
             network.heal();
             // The next retransmission may come as late after the cut as that was long.
@@ -54,13 +60,17 @@ pub(super) fn outage(sim: Sim) -> Outcome {
         town.model.disturb();
         let pinging = town.residents[0].node().expect("it runs").config().clone();
         let give_up = pinging.ping_interval + pinging.ping_timeout;
-        town.residents.iter().for_each(|resident| network.isolate(&resident.host));
+        cut(&town);
         town.sim.sleep(give_up - SECOND).await;
         assert_eq!(connections(&town), before, "a connection was given up early");
         let gone = || town.residents.iter().all(|resident| resident.node().is_some_and(|node| node.peers() == 0));
         // One look more, and what was under way at the cut.
         let done = town.sim.eventually(give_up / 8 + 2 * SECOND, gone).await;
-        assert!(done, "still connected: {:?}", connections(&town));
+        let left = || -> Vec<_> {
+            let nodes = town.residents.iter().filter_map(|resident| resident.node());
+            nodes.flat_map(|node| node.peer_ids().into_iter().filter_map(move |id| node.peer(&id))).collect()
+        };
+        assert!(done, "still connected: {:?}", left());
         network.heal();
         town.connected(RECOVERY).await;
         town.quiet().await;
