@@ -31,7 +31,9 @@ impl EarlyPeer {
 
     /// The listener has accepted, and the connection stays: it is a peer as any other. `None` when it was before.
     pub(crate) fn confirmed(&mut self) -> Option<Arc<Peer>> {
-        self.peer.take()
+        let peer = self.peer.take()?;
+        peer.core().confirm();
+        Some(peer)
     }
 
     pub(crate) fn peer(&self) -> Option<&Arc<Peer>> {

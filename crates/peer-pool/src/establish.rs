@@ -174,7 +174,7 @@ impl Attempt<'_> {
         let known = cork.wait(exchange.open(self.decider(guard.id, may_speak, seen, &mut accepted))).await?;
         if let (Some(remote), Some(Accepted { early: true, .. })) = (&known, &accepted) {
             let Collected { messages, .. } = self.streams(remote, &cork).await?;
-            let (peer, protocols) = self.peer(guard.id, remote, control.sender.clone(), messages, &attached)?;
+            let (peer, protocols) = self.peer(guard.id, remote, control.sender.clone(), messages, &attached, true)?;
             *early = Some(EarlyPeer::start(shared, peer, protocols));
         }
         drop(cork);
@@ -208,7 +208,7 @@ impl Attempt<'_> {
                 let mut arrived = self.streams(&remote, &cork).await?;
                 drop(cork);
                 let (sender, messages) = (control.sender.clone(), std::mem::take(&mut arrived.messages));
-                let (peer, protocols) = self.peer(guard.id, &remote, sender, messages, &attached)?;
+                let (peer, protocols) = self.peer(guard.id, &remote, sender, messages, &attached, false)?;
                 let admitted = shared.admit(&peer).map_err(Error::Disconnected);
                 admitted.inspect_err(|error| peer.abandon(error))?;
                 // From here on the session closes the connection, and tells when it is gone.
@@ -284,11 +284,13 @@ impl Attempt<'_> {
     ) -> impl FnMut(&RemotePeer) -> Result<Serial, RejectReason> + Send + 'a {
         move |remote| {
             seen.peer_id = Some(remote.peer_id);
-            if remote.purpose != Purpose::Peer {
-                return Ok(Serial::default());
-            }
-            let yes = accepted.insert(self.shared.decide(&self.claim(id, remote, may_speak))?);
-            Ok(yes.serial)
+            let serial = match remote.purpose {
+                Purpose::Peer => accepted.insert(self.shared.decide(&self.claim(id, remote, may_speak))?).serial,
+                _ => Serial::default(),
+            };
+            // Before our accept, so that the remote may send more as soon as it has that.
+            self.connection.accepted();
+            Ok(serial)
         }
     }
 
@@ -300,6 +302,7 @@ impl Attempt<'_> {
         control: Arc<MessageSender>,
         streams: BTreeMap<ProtocolId, MessageStream>,
         attached: &BTreeMap<ProtocolId, Attachment>,
+        early: bool,
     ) -> Result<(Arc<Peer>, Vec<Constructed>)> {
         let core = Core::new(CoreParts {
             id: remote.peer_id,
@@ -308,6 +311,7 @@ impl Attempt<'_> {
             endpoint: self.connection.remote_endpoint().clone().with_peer_id(None),
             direction: self.direction,
             runtime: self.shared.runtime.clone(),
+            early,
         });
         let (connection, negotiated) = (self.connection.clone(), remote.protocols.clone());
         let record = remote.record.clone();

@@ -140,7 +140,12 @@ impl Authenticator {
         let mut receiver = MessageReceiver::new(recv, MAX_MESSAGE_LEN, &self.budget);
         let decide = |remote: &RemotePeer| {
             let who = Candidate::new(remote.peer_id, connection.remote_endpoint()).with_record(remote.record.as_ref());
-            if self.allows(&Subject::Peer(who), direction) { Ok(()) } else { Err(RejectReason::Denied) }
+            if !self.allows(&Subject::Peer(who), direction) {
+                return Err(RejectReason::Denied);
+            }
+            // Answers are longer, and each further question has a stream.
+            connection.accepted();
+            Ok(())
         };
         let runtime = &*self.runtime;
         let exchange = handshake::run(handshake, &sender, &receiver, runtime, deadline, progress, decide);

@@ -5,7 +5,7 @@ use p2p::{DisconnectReason, Error, HandshakeError, RejectReason};
 
 use crate::common::attacker::{Attacker, End};
 use crate::common::wire::{self, VIOLATION, frame_claiming, varint};
-use crate::common::{Companion, STREAMS, TRANSPORTS, Target, alone, key, peer_id, resident, together};
+use crate::common::{Companion, ECHO, STREAMS, TRANSPORTS, Target, alone, key, peer_id, resident, together};
 
 /// Memory that nothing here needs: an allocation of what is claimed would show.
 const ROOM: u64 = 256 << 20;
@@ -118,15 +118,21 @@ async fn more_data_than_was_granted_ends_the_connection() {
     let mut target = Target::new(|_| ()).await;
     for transport in STREAMS {
         let companion = Companion::beside(&target, transport).await;
-        let mut hostile = Attacker::dial(transport, target.addr(transport), &key(1)).await;
-        hostile.open().await;
+        let id = key(1);
+        let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
+        hostile.join(&id).await.unwrap();
+        target.added(peer_id(id.id())).await;
+        // Nobody takes it, so what is behind its header is not read.
         let unread = hostile.open().await;
+        hostile.send(unread, &wire::header(ECHO, true)).await;
         hostile.write(unread, &[0; 65_536]).await;
-        hostile.write(unread, &[0]).await;
+        hostile.write(unread, &[0; 40]).await;
         let (code, reason) = hostile.closed().await.expect("closed with a reason");
         assert_eq!((code, reason.as_str()), (u64::from(VIOLATION), "more data than was granted"), "{transport}");
-        let (_, error) = target.failure().await;
-        assert!(error.to_string().contains("granted"), "{transport}: {error}");
+        match target.removed(peer_id(id.id())).await {
+            DisconnectReason::ProtocolViolation(why) => assert!(why.contains("granted"), "{transport}: {why}"),
+            other => panic!("{transport}: {other}"),
+        }
         companion.shutdown().await;
     }
     target.shutdown().await;

@@ -7,6 +7,7 @@
 mod certified;
 mod common;
 mod credit;
+mod early;
 mod flood;
 mod frames;
 mod identity;

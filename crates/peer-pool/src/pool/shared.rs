@@ -87,11 +87,12 @@ pub(super) struct SharedParts {
     pub(super) access: Arc<dyn AccessControl>,
     pub(super) transports: Transports,
     pub(super) budget: ByteBudget,
+    pub(super) attached: Attached,
 }
 
 impl Shared {
     pub(super) fn new(parts: SharedParts) -> Self {
-        let SharedParts { runtime, key_pair, tls, config, access, transports, budget } = parts;
+        let SharedParts { runtime, key_pair, tls, config, access, transports, budget, attached } = parts;
         let limits = &config.limits;
         let own_id = key_pair.peer_id();
         let state = State {
@@ -106,7 +107,7 @@ impl Shared {
             own_id,
             budget,
             transports,
-            attached: Attached::default(),
+            attached,
             access,
             conduct: Conduct::new(limits, config.ban_time),
             buses: Buses::new(runtime.clone(), limits.event_queue, config.enable_monitor),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use p2p::endpoint::Transport;
 use p2p::layers::identity::{KeyPair, TlsIdentity};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -44,6 +45,10 @@ pub struct Mux {
     streams: BTreeMap<u32, Inbound>,
     over: bool,
     closed: Closed,
+    /// It has asked for all that the remote has to send.
+    accepted: bool,
+    /// Answers to its pings.
+    pub pongs: u32,
 }
 
 #[derive(Default)]
@@ -115,7 +120,8 @@ pub fn ordinary_transport() -> quinn::TransportConfig {
 impl Attacker {
     pub fn over(io: impl Io + 'static) -> Self {
         let io = Box::new(io);
-        Self::new(Carrier::Mux(Mux { io, input: Vec::new(), streams: BTreeMap::new(), over: false, closed: None }), 1)
+        let (input, streams) = (Vec::new(), BTreeMap::new());
+        Self::new(Carrier::Mux(Mux { io, input, streams, over: false, closed: None, accepted: false, pongs: 0 }), 1)
     }
 
     fn new(carrier: Carrier, next: u32) -> Self {
@@ -188,6 +194,17 @@ impl Attacker {
                 }
             }
         }
+    }
+
+    /// Over quic: writes as much as the remote takes right now, at most `wanted`.
+    pub fn cram(&mut self, stream: u32, wanted: usize) -> usize {
+        let Carrier::Quic(quic) = &mut self.carrier else { panic!("not quic") };
+        let (send, ..) = quic.streams.get_mut(&stream).unwrap();
+        let (block, mut written) = (vec![0; wanted], 0);
+        while let Some(taken) = send.write(&block[written..]).now_or_never() {
+            written += taken.unwrap();
+        }
+        written
     }
 
     pub async fn send(&mut self, stream: u32, message: &[u8]) {
@@ -385,9 +402,31 @@ pub fn rand_nonce() -> u64 {
 
 impl Mux {
     pub async fn write(&mut self, bytes: &[u8]) {
+        let mut all = Vec::new();
+        if !std::mem::replace(&mut self.accepted, true) {
+            all.extend(wire::frame(wire::ACCEPTED, 0, &[]));
+        }
+        all.extend(bytes);
         // Whoever closed the connection finds out by reading.
-        let _ = self.io.write_all(bytes).await;
+        let _ = self.io.write_all(&all).await;
         let _ = self.io.flush().await;
+    }
+
+    /// Waits until the remote has taken all frames so far; `false` at the end of the connection.
+    pub async fn ping(&mut self) -> bool {
+        let before = self.pongs;
+        self.write(&wire::frame(wire::PING, 0, &[0; 4])).await;
+        while self.pongs == before {
+            if !super::in_time("an answer", self.pump()).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// How the remote's direction of a stream has ended, as far as that was read.
+    pub fn end(&self, stream: u32) -> Option<End> {
+        self.streams.get(&stream)?.end
     }
 
     /// Reads once and takes the frames apart; `false` at the end of the connection.
@@ -422,6 +461,7 @@ impl Mux {
                 }
                 wire::RESET => inbound.end = Some(End::Reset(number())),
                 wire::REFUSE => inbound.end = Some(End::Refused),
+                wire::PONG => self.pongs += 1,
                 wire::CLOSE => {
                     self.closed = Some((number().into(), String::from_utf8(payload[4..].to_vec()).unwrap()));
                 }

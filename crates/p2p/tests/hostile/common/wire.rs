@@ -10,6 +10,9 @@ pub const OPEN: u8 = 2;
 pub const RESET: u8 = 4;
 pub const REFUSE: u8 = 6;
 pub const CLOSE: u8 = 7;
+pub const PING: u8 = 8;
+pub const PONG: u8 = 9;
+pub const ACCEPTED: u8 = 10;
 
 /// The code with which a side closes that finds a violation of the multiplexer.
 pub const VIOLATION: u32 = 0xffff_ffff;
