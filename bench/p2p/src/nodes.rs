@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bench_common::Transport;
 use bench_common::line::listen_ip;
+use bytes::Bytes;
 use p2p::endpoint::Endpoint;
 use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
 use p2p::{Config, Error, Node, SmolRuntime};
+use tokio::sync::mpsc::UnboundedSender;
 
 /// The setting that is none of `Config`: `runtime=smol` lets the nodes run on smol, the scenario itself stays on tokio.
 const RUNTIME: &str = "runtime";
@@ -45,6 +47,35 @@ pub struct Manual(pub PeerConn);
 impl Protocol for Manual {
     async fn start(self: Arc<Self>) -> Result<(), Error> {
         self.0.closed().await;
+        Ok(())
+    }
+
+    fn id() -> ProtocolId {
+        protocol_id()
+    }
+
+    fn version() -> Result<Version, Error> {
+        "1.0.0".parse()
+    }
+}
+
+/// Says something as soon as it runs, and tells when its echo is there. Over tls and quic the message travels with the
+/// dialer's hello.
+pub struct Eager {
+    pub conn: PeerConn,
+    pub message: Bytes,
+    pub echoed: UnboundedSender<()>,
+}
+
+#[p2p::async_trait]
+impl Protocol for Eager {
+    async fn start(self: Arc<Self>) -> Result<(), Error> {
+        self.conn.send(self.message.clone()).await?;
+        let echo = self.conn.recv().await?;
+        assert_eq!(echo, self.message);
+        // Nobody listens any more once all is measured.
+        let _ = self.echoed.send(());
+        self.conn.closed().await;
         Ok(())
     }
 
@@ -107,8 +138,15 @@ pub fn client_config(transport: Transport) -> Config {
 }
 
 pub async fn client(transport: Transport) -> Arc<Node> {
+    client_with(transport, Manual).await
+}
+
+pub async fn client_with<P: Protocol>(
+    transport: Transport,
+    protocol: impl Fn(PeerConn) -> P + Send + Sync + 'static,
+) -> Arc<Node> {
     let node = node(client_config(transport));
-    node.attach_protocol(Manual).unwrap();
+    node.attach_protocol(protocol).unwrap();
     node.run().await.unwrap();
     node
 }

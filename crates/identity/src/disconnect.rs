@@ -148,13 +148,13 @@ impl DisconnectReason {
         self.origin() == Origin::Local
     }
 
-    /// Whether somebody wanted it and nothing went wrong: an application's `disconnect`, a shutdown, or one
-    /// of two connections that were dialled at once. One that a restarted peer's new connection replaced is not: what the
-    /// peer had sent before it went down may be lost.
+    /// Whether somebody wanted it and nothing went wrong: an application's `disconnect`, or a shutdown. One that a
+    /// restarted peer's new connection replaced is not: what the peer had sent before it went down may be lost. Neither is
+    /// one of two that were dialed at once: what was said on it early is lost.
     pub fn is_orderly(&self) -> bool {
         match self {
             Self::Remote { code, .. } => *code < close_code::RESERVED,
-            Self::Local { .. } | Self::LocalShutdown | Self::RemoteShutdown | Self::Duplicate => true,
+            Self::Local { .. } | Self::LocalShutdown | Self::RemoteShutdown => true,
             _ => false,
         }
     }
@@ -286,6 +286,8 @@ mod tests {
         }
         // Found by the simulator: what a peer had sent before it was killed is lost.
         assert!(!DisconnectReason::Replaced.is_orderly());
+        // So is what was said early on a connection that another one crossed.
+        assert!(!DisconnectReason::Duplicate.is_orderly());
     }
 
     #[test]

@@ -63,6 +63,11 @@ impl InboundHandshakes {
         Some(HandshakePlace { handshakes: self.clone(), id: admission.id, deadline: admission.deadline })
     }
 
+    /// Whether a handshake with somebody at this address is under way.
+    pub fn has_from(&self, ip: IpAddr) -> bool {
+        self.lock().limiter.has_from(ip)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Limiter and map are valid after each statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -172,7 +177,12 @@ mod tests {
     #[tokio::test]
     async fn a_place_is_given_back_however_its_task_ends() {
         let (tasks, handshakes) = handshakes(8);
-        drop(admit(&tasks, &handshakes));
+        let place = admit(&tasks, &handshakes);
+        let [here, same, there] =
+            ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().expect("an address"));
+        assert!(handshakes.has_from(here) && handshakes.has_from(same) && !handshakes.has_from(there));
+        drop(place);
+        assert!(!handshakes.has_from(here));
         assert_eq!(under_way(&handshakes), (0, 0));
         admit(&tasks, &handshakes).run(&tasks, "done", |place| async move { drop(place) });
         admit(&tasks, &handshakes).run(&tasks, "panics", |_place| async { panic!("on purpose") });

@@ -36,13 +36,13 @@ pub use p2p_core::{InvalidPeerId, PeerId};
 pub use prefix::{Prefix, PrefixCounter};
 pub use protocol_id::{InvalidProtocolId, ProtocolId, ProtocolKind};
 pub use record::{InvalidRecord, PeerRecord, RecordBuilder};
-pub use tls::{ALPN, InvalidCertificate, TlsIdentity, WIRE_VERSION, peer_id_from_certificates};
+pub use tls::{ALPN, InvalidCertificate, MAX_CERTIFIED_HELLO, TlsIdentity, WIRE_VERSION, peer_id_from_certificates};
 pub use version::{InvalidVersion, Version};
 
 /// What the fuzz targets need of the inside. No part of the API.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::handshake::rewrite as rewrite_message;
+    pub use crate::handshake::{certify as certified_hello, rewrite as rewrite_message, rewrite_certified};
     pub use crate::tls::fuzzing::{accepts as accepts_certificate, certificate};
 }

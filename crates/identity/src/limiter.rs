@@ -60,6 +60,7 @@ pub struct Admission {
 struct Entry {
     /// The prefix it counts for, if any.
     prefix: Option<Prefix>,
+    ip: IpAddr,
     progressed: Instant,
     deadline: Instant,
 }
@@ -103,7 +104,7 @@ impl HandshakeLimiter {
         if let Some(prefix) = prefix {
             self.by_prefix.entry(prefix).or_default().insert((now, id));
         }
-        self.entries.insert(id, Entry { prefix, progressed: now, deadline });
+        self.entries.insert(id, Entry { prefix, ip: ip.to_canonical(), progressed: now, deadline });
         Some(Admission { id, deadline, evict })
     }
 
@@ -152,6 +153,12 @@ impl HandshakeLimiter {
     /// Whether a handshake is under way: not finished, expired or evicted.
     pub fn contains(&self, id: HandshakeId) -> bool {
         self.entries.contains_key(&id)
+    }
+
+    /// Whether a handshake with somebody at this address is under way.
+    pub fn has_from(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.entries.values().any(|entry| entry.ip == ip)
     }
 
     /// Handshakes under way.

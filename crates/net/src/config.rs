@@ -1,5 +1,6 @@
 //! What a user may set about connections.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -80,7 +81,19 @@ impl EarlyStreams {
     }
 }
 
-/// rustls configurations for both directions. For quic they must offer TLS 1.3 with `TLS13_AES_128_GCM_SHA256`.
+/// How connections are accepted over tls and quic from some time on: see
+/// [`Transports::accept_with`](crate::Transports::accept_with).
+#[derive(Debug, Clone)]
+pub struct AcceptTls {
+    /// The configuration, which stands in for that of [`TlsConfigs`].
+    pub config: Arc<rustls::ServerConfig>,
+    /// What is to be found with each connection that is accepted with it: see
+    /// [`Connection::accept_context`](crate::Connection::accept_context).
+    pub context: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// rustls configurations for both directions. A configuration that names application protocols (ALPN) requires the
+/// remote to name one of them. For quic they must offer TLS 1.3 with `TLS13_AES_128_GCM_SHA256`.
 #[derive(Debug, Clone)]
 pub struct TlsConfigs {
     /// For dialling.

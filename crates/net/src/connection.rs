@@ -1,6 +1,8 @@
 //! One connection, whatever carries it.
 
+use std::any::Any;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use p2p_core::TaskGroup;
@@ -16,7 +18,8 @@ use crate::{CloseReason, Endpoint, NetConfig, Result, Stream};
 #[derive(Debug, Clone)]
 pub struct Connection {
     inner: Inner,
-    remote: std::sync::Arc<Endpoint>,
+    remote: Arc<Endpoint>,
+    accept_context: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,18 +42,16 @@ macro_rules! each {
 
 impl Connection {
     pub(crate) fn new(inner: Inner, remote: Endpoint) -> Self {
-        Self { inner, remote: std::sync::Arc::new(remote) }
+        Self { inner, remote: Arc::new(remote), accept_context: None }
+    }
+
+    pub(crate) fn with_accept_context(self, accept_context: Option<Arc<dyn Any + Send + Sync>>) -> Self {
+        Self { accept_context, ..self }
     }
 
     /// Multiplexes streams over any ordered, reliable byte stream, such as an in-memory pipe; `tasks` runs the driver.
     /// What goes over it is neither secret nor authenticated.
-    pub fn over(
-        io: Box<dyn MuxIo>,
-        side: Side,
-        remote: Endpoint,
-        config: &NetConfig,
-        tasks: &std::sync::Arc<TaskGroup>,
-    ) -> Self {
+    pub fn over(io: Box<dyn MuxIo>, side: Side, remote: Endpoint, config: &NetConfig, tasks: &Arc<TaskGroup>) -> Self {
         Self::new(Inner::Mux(MuxConnection::start(io, side, None, None, config, tasks)), remote)
     }
 
@@ -103,6 +104,12 @@ impl Connection {
     /// The certificates that the remote proved to hold the key of; `None` over tcp.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         each!(&self.inner, inner => inner.peer_certificates())
+    }
+
+    /// The context of the [`AcceptTls`](crate::AcceptTls) that the connection was accepted with; `None` when there was
+    /// none, over tcp, and for a connection that was dialed.
+    pub fn accept_context(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.accept_context.as_ref()
     }
 
     /// The remote is accepted: the narrow bounds of [`NetConfig::early_streams`](crate::NetConfig::early_streams), if there

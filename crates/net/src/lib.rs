@@ -13,7 +13,7 @@ mod quic;
 mod stream;
 mod transport;
 
-pub use config::{EarlyStreams, NetConfig, ResetSecret, TlsConfigs};
+pub use config::{AcceptTls, EarlyStreams, NetConfig, ResetSecret, TlsConfigs};
 pub use connection::Connection;
 pub use endpoint::{Addr, Endpoint, PeerAddr, Transport};
 pub use error::{CloseReason, DialError, Error, Result};

@@ -119,13 +119,14 @@ impl PeerConn {
         }
     }
 
-    /// Opens a stream of bytes on this protocol; the remote gets it from [`accept_stream`](Self::accept_stream).
-    /// Dropping the future gives the stream up.
+    /// Opens a stream of bytes on this protocol; the remote gets it from [`accept_stream`](Self::accept_stream). Waits until
+    /// the remote has accepted the connection, unlike messages, which may go before. Dropping the future gives the stream up.
     ///
     /// # Errors
     /// [`Error::Net`] when the remote refuses more streams; the [end](Self#how-it-ends).
     pub async fn open_stream(&self) -> Result<Stream> {
         let ended = || self.link.core.end_error(true).unwrap_or(Error::ProtocolEnded);
+        self.link.core.confirmed().await;
         let peer = self.peer()?;
         if self.link.has_ended() || self.link.core.is_over() {
             return Err(ended());

@@ -1,22 +1,27 @@
 //! From a connection to a peer: handshake, choice, streams, constructors, announcement.
 
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::{Either, select};
 use p2p_core::PeerId;
-use p2p_identity::handshake::{self, MAX_MESSAGE_LEN, NONCE_LEN};
+use p2p_identity::handshake::{Exchange, MAX_MESSAGE_LEN, NONCE_LEN};
 use p2p_identity::{
-    Channel, DisconnectReason, Error, Handshake, HandshakeError, Purpose, RejectReason, RemotePeer, Result, Serial,
-    close_code, peer_id_from_certificates,
+    Channel, DisconnectReason, Error, Handshake, HandshakeError, ProtocolId, Purpose, RejectReason, RemotePeer, Result,
+    Serial, close_code, peer_id_from_certificates,
 };
 use p2p_net::{Connection, Cork, MessageReceiver, MessageSender, SendLimits};
 use tokio::sync::oneshot;
 
+use crate::attached::Attachment;
 use crate::control::{Control, ControlMessage};
+use crate::early::EarlyPeer;
 use crate::listener::LookupConnection;
-use crate::peer::streams::{self, Collected};
-use crate::peer::{Core, CoreParts, Peer, PeerParts, Session};
-use crate::pool::{Claim, Fate, Shared};
+use crate::peer::streams::{self, Collected, MessageStream};
+use crate::peer::{Constructed, Core, CoreParts, Peer, PeerParts, Session};
+use crate::pool::{Accepted, Claim, Fate, Shared};
 use crate::registry::Dial;
 use crate::{ConnectionId, Direction};
 
@@ -96,6 +101,7 @@ impl Guard {
 pub(crate) async fn establish(attempt: Attempt<'_>) -> Result<Outcome, Failure> {
     let mut seen = Seen { peer_id: attempt.expected, proven: false };
     // Dropped after the guard has closed the connection: a reset stream would tell the remote less than the close does.
+    let mut early = None;
     let mut control = None;
     let mut guard = Guard {
         shared: attempt.shared.clone(),
@@ -106,8 +112,9 @@ pub(crate) async fn establish(attempt: Attempt<'_>) -> Result<Outcome, Failure> 
         reason: "handshake failed".into(),
         armed: true,
     };
-    let result = attempt.run(&mut guard, &mut seen, &mut control).await;
+    let result = attempt.run(&mut guard, &mut seen, &mut control, &mut early).await;
     result.map_err(|error| {
+        early.iter_mut().for_each(|early| early.failed(&error));
         match &error {
             Error::Handshake(HandshakeError::Refused(RejectReason::AlreadyConnected)) => {
                 guard.close_with(&DisconnectReason::Duplicate);
@@ -129,7 +136,7 @@ struct Seen {
 
 /// Both ends of the control stream.
 struct ControlStream {
-    sender: MessageSender,
+    sender: Arc<MessageSender>,
     receiver: MessageReceiver,
 }
 
@@ -139,74 +146,179 @@ impl Attempt<'_> {
         guard: &mut Guard,
         seen: &mut Seen,
         control_slot: &mut Option<ControlStream>,
+        early: &mut Option<EarlyPeer>,
     ) -> Result<Outcome> {
-        let (shared, connection) = (self.shared, &self.connection);
-        let channel = match connection.peer_certificates() {
-            Some(certificates) => Channel::Certified(peer_id_from_certificates(certificates)?),
-            None => Channel::Plain,
-        };
+        let shared = self.shared;
+        let (channel, mut machine) = self.machine()?;
         if let Channel::Certified(peer_id) = channel {
             *seen = Seen { peer_id: Some(peer_id), proven: true };
         }
+        self.wait_for_early(&machine).await;
+        let may_speak = self.may_speak(&machine);
         let control = control_slot.insert(self.control_stream().await?);
         let attached = shared.attached.snapshot();
-        let mut nonce = [0; NONCE_LEN];
-        shared.runtime.fill_random(&mut nonce);
-        let mut machine = match self.direction {
-            Direction::Outbound => Handshake::dial(shared.params(), channel, self.expected, Purpose::Peer, nonce, &[])?,
-            Direction::Inbound => Handshake::listen(shared.params(), channel, nonce)?,
-        };
-        if self.direction == Direction::Outbound {
+        if self.direction.is_outbound() {
             machine.set_serial(shared.number(guard.id, seen.peer_id))?;
         }
-        let mut fate = None;
-        let decide = |remote: &RemotePeer| {
-            seen.peer_id = Some(remote.peer_id);
-            if remote.purpose != Purpose::Peer {
-                return Ok(Serial::default());
-            }
-            let (told, serial) = shared.decide(&self.claim(guard.id, remote))?;
-            fate = Some(told);
-            Ok(serial)
+        let mut accepted = None;
+        let mut exchange = Exchange {
+            handshake: machine,
+            sender: &control.sender,
+            receiver: &control.receiver,
+            runtime: &*shared.runtime,
+            deadline: self.deadline,
+            progress: self.progress,
         };
-        let (sender, receiver) = (&control.sender, &control.receiver);
-        let runtime = &*shared.runtime;
-        let remote = handshake::run(machine, sender, receiver, runtime, self.deadline, self.progress, decide).await?;
+        // What a dialer says first goes out together.
+        let cork = control.sender.cork();
+        let known = cork.wait(exchange.open(self.decider(guard.id, may_speak, seen, &mut accepted))).await?;
+        if let (Some(remote), Some(Accepted { early: true, .. })) = (&known, &accepted) {
+            let Collected { messages, .. } = self.streams(remote, &cork).await?;
+            let (peer, protocols) = self.peer(guard.id, remote, control.sender.clone(), messages, &attached, true)?;
+            *early = Some(EarlyPeer::start(shared, peer, protocols));
+        }
+        drop(cork);
+        let remote = match (known, &mut accepted) {
+            (Some(_), Some(accepted)) => {
+                let done = pin!(exchange.finish(|_: &RemotePeer| Ok(Serial::default())));
+                match select(done, &mut accepted.fate).await {
+                    Either::Left((done, _)) => done?,
+                    Either::Right((fate, _)) => return Err(Fate::undecided(fate)),
+                }
+            }
+            _ => exchange.finish(self.decider(guard.id, may_speak, seen, &mut accepted)).await?,
+        };
         seen.proven = true;
-        let Some(fate) = fate else { return self.hand_over(guard, control_slot, remote) };
+        let Some(Accepted { fate, .. }) = accepted else { return self.hand_over(guard, control_slot, remote) };
         // The heads of all streams go out together.
         let cork = control.sender.cork();
         cork.wait(self.chosen(guard.id, &remote, control, fate)).await?;
         if shared.own_id < remote.peer_id {
             control.sender.send(ControlMessage::Stay.to_bytes()?).await?;
         }
-        let Collected { messages, early, pending } = self.streams(&remote, cork).await?;
-        let core = Core::new(CoreParts {
-            id: remote.peer_id,
-            connection_id: guard.id,
-            boot: remote.boot_nonce,
-            endpoint: connection.remote_endpoint().clone().with_peer_id(None),
-            direction: self.direction,
-            runtime: shared.runtime.clone(),
-        });
-        let (negotiated, record) = (remote.protocols, remote.record);
-        let connection = connection.clone();
+        if let Some(peer) = early.as_ref().and_then(EarlyPeer::peer) {
+            shared.admit(peer).map_err(Error::Disconnected)?;
+        }
+        let (peer, arrived) = match early.as_mut().and_then(EarlyPeer::confirmed) {
+            Some(peer) => {
+                guard.armed = false;
+                (peer, Collected::default())
+            }
+            None => {
+                let mut arrived = self.streams(&remote, &cork).await?;
+                drop(cork);
+                let (sender, messages) = (control.sender.clone(), std::mem::take(&mut arrived.messages));
+                let (peer, protocols) = self.peer(guard.id, &remote, sender, messages, &attached, false)?;
+                let admitted = shared.admit(&peer).map_err(Error::Disconnected);
+                admitted.inspect_err(|error| peer.abandon(error))?;
+                // From here on the session closes the connection, and tells when it is gone.
+                guard.armed = false;
+                peer.start(protocols);
+                (peer, arrived)
+            }
+        };
         // It was put there above.
         let Some(control) = control_slot.take() else { return Err(Error::ShutDown) };
-        let parts = PeerParts { core, connection, control: control.sender, streams: messages, negotiated, record };
-        let peer = Peer::new(shared, parts);
-        let protocols = peer.construct(&attached).map_err(Error::Disconnected);
-        let admitted = protocols.and_then(|protocols| {
-            shared.admit(&peer).map_err(Error::Disconnected)?;
-            Ok(protocols)
-        });
-        let protocols = admitted.inspect_err(|error| peer.abandon(error))?;
-        // From here on the session closes the connection, and tells when it is gone.
-        guard.armed = false;
-        peer.start(protocols);
         let session = Session::new(shared, peer, control.receiver);
-        shared.sessions.spawn("peer", session.run(early, pending));
+        shared.sessions.spawn("peer", session.run(arrived.early, arrived.pending));
         Ok(Outcome::Peer(remote.peer_id))
+    }
+
+    /// What the transport has proven, and the handshake that follows from it.
+    fn machine(&self) -> Result<(Channel, Handshake)> {
+        let (shared, connection) = (self.shared, &self.connection);
+        let certificates = connection.peer_certificates();
+        let channel = match certificates {
+            Some(certificates) => Channel::Certified(peer_id_from_certificates(certificates)?),
+            None => Channel::Plain,
+        };
+        let mut nonce = [0; NONCE_LEN];
+        shared.runtime.fill_random(&mut nonce);
+        let machine = match self.direction {
+            Direction::Outbound => {
+                let machine = Handshake::dial(shared.params(), channel, self.expected, Purpose::Peer, nonce, &[])?;
+                machine.with_certificates(certificates)?
+            }
+            Direction::Inbound => {
+                let presented = connection.accept_context().cloned().and_then(|context| context.downcast().ok());
+                match presented {
+                    Some(params) => Handshake::listen(params, channel, nonce)?.presented(),
+                    None => Handshake::listen(shared.params(), channel, nonce)?,
+                }
+            }
+        };
+        Ok((channel, machine))
+    }
+
+    /// Waits while protocols speak to the remote on another connection that it has yet to accept: if it does, that one
+    /// stays, else this one may. Where both sides speak on dials that cross, each waits for the other: the arbiter goes on
+    /// after a short time, and refuses the other side's.
+    async fn wait_for_early(&self, machine: &Handshake) {
+        let shared = self.shared;
+        let Some(peer) = machine.expected().filter(|peer| shared.speaks_early(peer)) else { return };
+        let left = self.deadline.saturating_duration_since(shared.runtime.now());
+        let patience = match self.direction.is_inbound() && shared.own_id < peer {
+            true => left.min(shared.config.slot_limits().tie_break),
+            false => left,
+        };
+        let over = shared.until(|| (!shared.speaks_early(&peer)).then_some(()));
+        // When this takes too long, the connection is refused as the second one that it is.
+        let _ = shared.runtime.timeout(patience, over).await;
+    }
+
+    /// Whether the protocols of a dialer that knows the listener's hello may speak before the listener has accepted: no dial
+    /// of the listener may be about to arrive here, and so nobody at its address be in the middle of a handshake.
+    fn may_speak(&self, machine: &Handshake) -> bool {
+        let ip = self.connection.remote_endpoint().addr().ip();
+        let may_cross = || ip.is_some_and(|ip| self.shared.handshakes.has_from(ip));
+        self.direction.is_outbound() && machine.hello().is_none() && !may_cross()
+    }
+
+    /// Decides about a remote that can be agreed with.
+    fn decider<'a>(
+        &'a self,
+        id: ConnectionId,
+        may_speak: bool,
+        seen: &'a mut Seen,
+        accepted: &'a mut Option<Accepted>,
+    ) -> impl FnMut(&RemotePeer) -> Result<Serial, RejectReason> + Send + 'a {
+        move |remote| {
+            seen.peer_id = Some(remote.peer_id);
+            let serial = match remote.purpose {
+                Purpose::Peer => accepted.insert(self.shared.decide(&self.claim(id, remote, may_speak))?).serial,
+                _ => Serial::default(),
+            };
+            // Before our accept, so that the remote may send more as soon as it has that.
+            self.connection.accepted();
+            Ok(serial)
+        }
+    }
+
+    /// Makes the peer and its protocols.
+    fn peer(
+        &self,
+        id: ConnectionId,
+        remote: &RemotePeer,
+        control: Arc<MessageSender>,
+        streams: BTreeMap<ProtocolId, MessageStream>,
+        attached: &BTreeMap<ProtocolId, Attachment>,
+        early: bool,
+    ) -> Result<(Arc<Peer>, Vec<Constructed>)> {
+        let core = Core::new(CoreParts {
+            id: remote.peer_id,
+            connection_id: id,
+            boot: remote.boot_nonce,
+            endpoint: self.connection.remote_endpoint().clone().with_peer_id(None),
+            direction: self.direction,
+            runtime: self.shared.runtime.clone(),
+            early,
+        });
+        let (connection, negotiated) = (self.connection.clone(), remote.protocols.clone());
+        let record = remote.record.clone();
+        let peer = Peer::new(self.shared, PeerParts { core, connection, control, streams, negotiated, record });
+        let protocols = peer.construct(attached).map_err(Error::Disconnected);
+        let protocols = protocols.inspect_err(|error| peer.abandon(error))?;
+        Ok((peer, protocols))
     }
 
     async fn control_stream(&self) -> Result<ControlStream> {
@@ -223,12 +335,12 @@ impl Attempt<'_> {
         let (recv, mut send) = stream.into_split();
         send.set_priority(CONTROL_PRIORITY);
         Ok(ControlStream {
-            sender: MessageSender::new(send, CONTROL_LIMITS, &shared.budget),
+            sender: Arc::new(MessageSender::new(send, CONTROL_LIMITS, &shared.budget)),
             receiver: MessageReceiver::new(recv, MAX_MESSAGE_LEN, &shared.budget),
         })
     }
 
-    fn claim<'a>(&'a self, id: ConnectionId, remote: &'a RemotePeer) -> Claim<'a> {
+    fn claim<'a>(&'a self, id: ConnectionId, remote: &'a RemotePeer, may_speak: bool) -> Claim<'a> {
         Claim {
             id,
             peer: remote.peer_id,
@@ -238,6 +350,7 @@ impl Attempt<'_> {
             record: remote.record.as_ref(),
             dial: self.dial,
             serial: remote.serial,
+            may_speak,
         }
     }
 
@@ -245,6 +358,8 @@ impl Attempt<'_> {
     fn hand_over(&self, guard: &mut Guard, control: &mut Option<ControlStream>, remote: RemotePeer) -> Result<Outcome> {
         let peer_id = remote.peer_id;
         let Some(ControlStream { sender, receiver }) = control.take() else { return Err(Error::ShutDown) };
+        // Nobody else has it: there is no peer.
+        let sender = Arc::into_inner(sender).ok_or(Error::ShutDown)?;
         let lookup = LookupConnection { connection: self.connection.clone(), remote, sender, receiver };
         self.shared.serve_lookup(lookup)?;
         guard.armed = false;
@@ -260,7 +375,10 @@ impl Attempt<'_> {
         mut fate: oneshot::Receiver<Fate>,
     ) -> Result<()> {
         let shared = self.shared;
-        shared.with_registry(|registry| registry.complete(shared.runtime.now(), id).unwrap_or_default());
+        shared.with_registry(|registry| {
+            registry.numbered(id, remote.serial);
+            registry.complete(shared.runtime.now(), id).unwrap_or_default()
+        });
         // Nearly always there is nothing to choose.
         if let Ok(fate) = fate.try_recv() {
             return fate.into_result();
@@ -310,7 +428,7 @@ impl Attempt<'_> {
     }
 
     /// The streams of the protocols; everything said until then is on its way after it.
-    async fn streams(&self, remote: &RemotePeer, cork: Cork) -> Result<Collected> {
+    async fn streams(&self, remote: &RemotePeer, cork: &Cork) -> Result<Collected> {
         let shared = self.shared;
         let (config, budget) = (&shared.config, &shared.budget);
         let protocols = remote.protocols.keys();
@@ -320,8 +438,9 @@ impl Attempt<'_> {
                 Ok(Collected { messages, ..Collected::default() })
             }
             Direction::Inbound => {
-                drop(cork);
-                streams::collect(&self.connection, protocols.collect(), &shared.runtime, config, budget).await
+                let collecting =
+                    streams::collect(&self.connection, protocols.collect(), &shared.runtime, config, budget);
+                cork.wait(collecting).await
             }
         }
     }
@@ -333,5 +452,10 @@ impl Fate {
             Self::Stays => Ok(()),
             Self::Goes(reason) => Err(HandshakeError::Refused(reason).into()),
         }
+    }
+
+    /// What it means that a fate is known before the connection is complete.
+    fn undecided(fate: Result<Self, oneshot::error::RecvError>) -> Error {
+        fate.map_or(Ok(()), Self::into_result).err().unwrap_or(Error::ShutDown)
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 mod conn;
 mod connector;
 pub mod control;
+mod early;
 mod establish;
 pub mod events;
 mod gate;

@@ -59,6 +59,7 @@ impl Raw {
         let mut nonce = [0; NONCE_LEN];
         runtime.fill_random(&mut nonce);
         let handshake = Handshake::dial(Arc::new(params), channel, None, Purpose::Peer, nonce, &[])?;
+        let handshake = handshake.with_certificates(connection.peer_certificates())?;
         let deadline = runtime.now() + Duration::from_secs(10);
         run(handshake, &control, &inbox, &**runtime, deadline, &|| {}, |_| Ok(())).await?;
         Ok(Self { id: key.peer_id(), transports, connection, control, _inbox: inbox })

@@ -212,11 +212,15 @@ async fn futures_may_be_dropped_wherever_they_wait() {
             }
         }
         let (mut from, mut to) = (a_conns.recv().await.unwrap(), b_conns.recv().await.unwrap());
-        while let Ok(later) = a_conns.try_recv() {
-            from = later;
+        // Those of dials that were given up have come to an end.
+        let stays = a.pool.peer(&b.id()).unwrap().connection_id;
+        while from.connection_id() != stays {
+            in_time("end", from.closed()).await;
+            from = in_time("protocol", a_conns.recv()).await.unwrap();
         }
-        while from.try_send(&b"first"[..]).is_ok() && in_time("message", to.recv()).await.is_err() {
-            to = b_conns.recv().await.unwrap();
+        from.try_send(&b"first"[..]).unwrap();
+        while in_time("message", to.recv()).await.is_err() {
+            to = in_time("protocol", b_conns.recv()).await.unwrap();
         }
         for polls in 0..40u32 {
             let mut receiving = Box::pin(to.recv());

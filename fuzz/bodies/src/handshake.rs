@@ -7,10 +7,13 @@
 mod parties;
 
 use bytes::Bytes;
+use p2p_identity::fuzzing::{certificate, certified_hello};
 use p2p_identity::handshake::{Step, reject_message};
 use p2p_identity::{
-    Channel, Handshake, HandshakeError, HandshakeParams, PeerId, Purpose, RejectReason, RemotePeer, Role,
+    Channel, Handshake, HandshakeError, HandshakeParams, PeerId, Purpose, RejectReason, RemotePeer, Role, Serial,
 };
+
+use rustls::pki_types::CertificateDer;
 
 use self::parties::{Choice, agree, key, recorded};
 use crate::input::Input;
@@ -25,6 +28,8 @@ struct Node {
     hello: Option<Bytes>,
     heard: Option<Bytes>,
     accepted: bool,
+    /// Its hello, or that of the listener it dials, is in a certificate.
+    presented: bool,
     outcome: Option<Result<RemotePeer, HandshakeError>>,
 }
 
@@ -32,7 +37,25 @@ impl Node {
     fn new(machine: p2p_identity::Result<Handshake>, id: PeerId) -> Self {
         let machine = machine.expect("parameters within their bounds");
         let hello = machine.hello();
-        Self { machine, id, hello, heard: None, accepted: false, outcome: None }
+        let silent = machine.introduction().expect("parameters within their bounds").is_none();
+        let presented = silent && hello.is_none();
+        Self { machine, id, hello, heard: None, accepted: false, presented, outcome: None }
+    }
+
+    /// What it says first.
+    fn begin(&mut self) -> Vec<Bytes> {
+        match self.machine.on_certificate() {
+            Ok(None) => self.hello.iter().cloned().collect(),
+            Ok(Some(_)) => {
+                let messages = self.machine.accept().expect("there is a candidate");
+                assert_eq!(messages.len(), 2);
+                self.accepted = true;
+                self.hello = messages.first().cloned();
+                messages
+            }
+            Err(HandshakeError::Refused(reason)) => self.refuse(reason),
+            Err(error) => panic!("nothing was received: {error}"),
+        }
     }
 
     /// Takes a message; gives the answers.
@@ -48,9 +71,12 @@ impl Node {
                     return self.refuse(RejectReason::Denied);
                 }
                 let messages = self.machine.accept().expect("there is a candidate");
-                assert_eq!(messages.len(), if self.machine.role() == Role::Listener { 2 } else { 1 });
+                let repeats = self.machine.role() == Role::Listener && !self.presented;
+                assert_eq!(messages.len(), if repeats { 2 } else { 1 });
                 self.accepted = true;
-                self.hello.get_or_insert_with(|| messages[0].clone());
+                if repeats {
+                    self.hello.get_or_insert_with(|| messages[0].clone());
+                }
                 messages
             }
             Ok(Step::Done(peer)) => {
@@ -85,7 +111,8 @@ pub fn run(data: &[u8]) {
     let purpose = if input.below(4) == 0 { Purpose::Lookup } else { Purpose::Peer };
     let expected = [None, None, Some(key(2).peer_id()), Some(key(3).peer_id())][input.below(4)];
     let (a, b) = (a.params(1), b.params(2));
-    let pair = Pair { a, b, plain, purpose, expected };
+    let presented = !plain && input.flag();
+    let pair = Pair { a, b, plain, presented, purpose, expected };
     if honest { pair.alone(input.flag()) } else { pair.attacked(input) }
 }
 
@@ -94,6 +121,8 @@ struct Pair {
     a: HandshakeParams,
     b: HandshakeParams,
     plain: bool,
+    /// The listener's hello is in its certificate.
+    presented: bool,
     purpose: Purpose,
     expected: Option<PeerId>,
 }
@@ -107,17 +136,39 @@ impl Pair {
     fn dialler(&self, with: u8) -> Node {
         let params = self.a.clone().into();
         let machine = Handshake::dial(params, self.channel(with), self.expected, self.purpose, [1; 32], b"query");
-        Node::new(machine, key(1).peer_id())
+        let theirs = HandshakeParams { key_pair: key(with), record: None, ..self.b.clone() };
+        let theirs = if with == 2 { self.b.clone() } else { theirs };
+        Node::new(self.knowing(machine, &theirs), key(1).peer_id())
+    }
+
+    /// A dialer that has what a listener with these presents.
+    fn knowing(
+        &self,
+        machine: p2p_identity::Result<Handshake>,
+        theirs: &HandshakeParams,
+    ) -> p2p_identity::Result<Handshake> {
+        if !self.presented {
+            return machine;
+        }
+        let certificate = CertificateDer::from(certificate(&theirs.key_pair, Some(&certified_hello(theirs))));
+        machine?.with_certificates(Some(&[certificate]))
     }
 
     fn listener(&self, with: u8) -> Node {
-        Node::new(Handshake::listen(self.b.clone().into(), self.channel(with), [2; 32]), key(2).peer_id())
+        let machine = Handshake::listen(self.b.clone().into(), self.channel(with), [2; 32]);
+        let presented = machine.map(|machine| if self.presented { machine.presented() } else { machine });
+        Node::new(presented, key(2).peer_id())
     }
 
     /// Nobody interferes.
     fn alone(&self, agrees: bool) {
         let (mut dialler, mut listener) = (self.dialler(2), self.listener(1));
-        let mut wire: Vec<Bytes> = dialler.hello.iter().cloned().collect();
+        let serial = |number| Serial { number, ended_below: number - 1 };
+        for (node, number) in [(&mut dialler, 7), (&mut listener, u64::MAX)] {
+            node.machine.set_serial(serial(number)).expect("parameters within their bounds");
+        }
+        dialler.hello = dialler.machine.hello();
+        let mut wire: Vec<Bytes> = dialler.begin();
         for to_listener in [true, false, true, false] {
             let node = if to_listener { &mut listener } else { &mut dialler };
             let agrees = agrees || !to_listener;
@@ -132,13 +183,16 @@ impl Pair {
                 assert_eq!((at_a.peer_id, at_b.peer_id), (listener.id, dialler.id));
                 assert_eq!((at_a.boot_nonce, at_b.boot_nonce), (self.b.boot_nonce, self.a.boot_nonce));
                 assert_eq!((&at_a.payload[..], &at_b.payload[..]), (&b""[..], &b"query"[..]));
+                assert_eq!((at_a.serial, at_b.serial), (Some(serial(u64::MAX)), Some(serial(7))));
                 same_agreement(&at_a, &at_b);
             }
             (Some(Err(HandshakeError::Remote(told))), Some(Err(HandshakeError::Refused(reason))))
             | (Some(Err(HandshakeError::Refused(reason))), Some(Err(HandshakeError::Remote(told)))) => {
                 assert!(!good || !agrees, "{reason}");
                 assert_eq!(std::mem::discriminant(&told), std::mem::discriminant(&reason));
-                assert_eq!(reason == RejectReason::Denied, alike && !agrees, "{reason}");
+                // Who decides first is the dialer, if it knows the listener's hello, else the listener.
+                let asked = alike && (good || !self.presented);
+                assert_eq!(reason == RejectReason::Denied, asked && !agrees, "{reason}");
             }
             outcomes => panic!("{outcomes:?}"),
         }
@@ -151,13 +205,15 @@ impl Pair {
         let mallory = HandshakeParams { key_pair: key(3), record: None, ..self.b.clone() };
         let m_dials = Handshake::dial(mallory.clone().into(), self.channel(2), None, self.purpose, [3; 32], &[]);
         let m_listens = Handshake::listen(mallory.into(), self.channel(1), [4; 32]);
+        let m_dials = self.knowing(m_dials, &self.b);
+        let m_listens = m_listens.map(|machine| if self.presented { machine.presented() } else { machine });
         let mut nodes = [
             self.dialler(a_with),
             self.listener(b_with),
             Node::new(m_dials, key(3).peer_id()),
             Node::new(m_listens, key(3).peer_id()),
         ];
-        let mut seen: Vec<Bytes> = nodes.iter().filter_map(|node| node.hello.clone()).collect();
+        let mut seen: Vec<Bytes> = nodes.iter_mut().flat_map(Node::begin).collect();
         seen.extend_from_slice(recorded());
         for _ in 0..MAX_STEPS {
             if input.is_empty() {
@@ -224,11 +280,15 @@ fn same_agreement(a: &RemotePeer, b: &RemotePeer) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let head = |plain: u8, honest: u8| [&[plain, honest][..], &[0, 0x95, 0, 0, 0x91, 0, 1, 0]].concat();
     let relay = [[0, 0, 0], [1, 0, 3], [0, 0, 1], [1, 0, 0]];
-    let mut seeds = vec![[head(0, 1), vec![1]].concat(), [head(1, 1), vec![1]].concat()];
-    for plain in [0, 1] {
+    let mut seeds = vec![[head(0, 1), vec![1]].concat()];
+    seeds.extend([0, 1].map(|presented| [head(1, 1), vec![presented, 1]].concat()));
+    for (plain, presented) in [(0, &[][..]), (1, &[0]), (1, &[1])] {
         for (a_with, b_with) in [(0, 0), (1, 1)] {
             let steps: Vec<u8> = relay.iter().flat_map(|[to, which, _]| [0x78 | to, *which]).collect();
-            seeds.push([head(plain, 0), vec![a_with, b_with], steps.clone(), vec![0x79, 0x80, 0, 40, 1]].concat());
+            seeds.push(
+                [head(plain, 0), presented.to_vec(), vec![a_with, b_with], steps.clone(), vec![0x79, 0x80, 0, 40, 1]]
+                    .concat(),
+            );
         }
     }
     seeds

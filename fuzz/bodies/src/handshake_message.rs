@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use p2p_identity::fuzzing::rewrite_message;
+use p2p_identity::fuzzing::{certified_hello, rewrite_certified, rewrite_message};
 use p2p_identity::handshake::{MAX_MESSAGE_LEN, MAX_REASON_TEXT, reject_message};
 use p2p_identity::{
     Channel, Handshake, HandshakeError, HandshakeParams, KeyPair, Offer, Party, PeerRecord, ProtocolKind, Purpose,
-    RejectReason,
+    RejectReason, WIRE_VERSION,
 };
 
 thread_local! {
@@ -20,11 +20,16 @@ pub fn run(data: &[u8]) {
         Ok(written) => {
             assert!(written.len() <= MAX_MESSAGE_LEN);
             assert_eq!(rewrite_message(written).as_ref(), Ok(written));
-            if matches!(data, [1, 1, ..]) {
+            if matches!(data, [WIRE_VERSION, 1, ..]) {
                 assert_eq!(written, data);
             }
         }
         Err(reason) => check_told(reason),
+    }
+    // As the hello in a certificate, too.
+    let of = crate::input::peer(1);
+    if let Ok(written) = rewrite_certified(data, of) {
+        assert_eq!(written, data);
     }
     let listener = PARAMS.with(|params| Handshake::listen(params.clone(), Channel::Plain, [7; 32]));
     match listener.expect("parameters within their bounds").on_message(data) {
@@ -66,8 +71,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         hello(&plain, Purpose::Peer, &[]),
         hello(&rich, Purpose::Peer, b"query"),
         hello(&rich, Purpose::Lookup, &[0; 100]),
-        Bytes::from_static(&[1, 1, 0]),
-        [&[1, 1, 1][..], &[9; 64]].concat().into(),
+        Bytes::from_static(&[WIRE_VERSION, 1, 0]),
+        [&[WIRE_VERSION, 1, 1][..], &[9; 64]].concat().into(),
+        certified_hello(&plain),
         Bytes::from_static(&[9, 2, 99, 1, 2]),
     ];
     seeds.extend(reasons.iter().map(reject_message));

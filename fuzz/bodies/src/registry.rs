@@ -1,5 +1,6 @@
 //! Connections and slots of one node under any sequence of events. See `p2p_peer_pool::registry::sequence`.
 
+use p2p_identity::Serial;
 use p2p_peer_pool::fuzzing::{RegistryOp as Op, RegistrySequence};
 use p2p_peer_pool::registry::DialKind;
 
@@ -17,10 +18,10 @@ pub fn run(data: &[u8]) {
                 boot: u64::from(which >> 4 & 1),
                 outbound: which >= 128,
                 prefix: which >> 5 & 3,
-                number: u64::from(which & 15),
-                ended_below: u64::from(which >> 2 & 15),
+                serial: serial(which),
+                may_speak: which & 1 == 1,
             },
-            5..=8 => Op::Complete(nth),
+            5..=8 => Op::Complete(nth, serial(which)),
             9 => Op::Stay(nth),
             10 => Op::Leaving(nth),
             11 | 12 => Op::Removed(nth),
@@ -30,6 +31,10 @@ pub fn run(data: &[u8]) {
         });
     }
     sequence.finish();
+}
+
+fn serial(which: u8) -> Serial {
+    Serial { number: u64::from(which & 15), ended_below: u64::from(which >> 2 & 15) }
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {

@@ -1,5 +1,7 @@
 //! Moves the messages of a handshake over a stream.
 
+use std::fmt;
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use p2p_core::Runtime;
@@ -8,27 +10,47 @@ use p2p_net::{MessageReceiver, MessageSender};
 use super::{Handshake, HandshakeError, MAX_MESSAGE_LEN, RejectReason, RemotePeer, Role, Serial, Step, reject_message};
 use crate::{Error, Result};
 
+type Verdict = Result<Serial, RejectReason>;
+
 /// How long a side that refuses waits for the other to have read why. The connection is closed after that.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Runs a handshake over the first stream of a connection, until `deadline` at the latest.
+/// A handshake over the first stream of a connection, until `deadline` at the latest: [`open`](Self::open), then
+/// [`finish`](Self::finish).
 ///
-/// `progress` is told of each message that has come. `decide` is asked once, when the remote's hello is understood and
-/// this side could agree: see [`RemotePeer::peer_id`] for what may be concluded then. It gives the [`Serial`] of a
-/// listener's hello; `()` for none. A refusal by either side, a
-/// violation and a time-out are told to the remote as far as it listens, and are the error here; the caller then closes
-/// the connection. A listener that refuses with [`RejectReason::AlreadyConnected`] sends its own hello before, so that
-/// the dialler learns with whom.
+/// Both ask `decide` whether to agree with a remote whose hello is understood, and with which this side could agree: see
+/// [`RemotePeer::peer_id`] for what may be concluded then. It is asked once in all, and gives the [`Serial`] that a
+/// listener says; a dialer has said its own before, see [`Handshake::set_serial`].
+///
+/// A refusal by either side, a violation and a time-out are told to the remote as far as it listens, and are the error
+/// here; the caller then closes the connection. A listener that refuses with [`RejectReason::AlreadyConnected`] sends its
+/// own hello before, so that the dialer learns with whom, if its certificate has not said so.
 ///
 /// A side is done when it has the other's accept. Should the other still refuse it then (its proof was not valid, or did
 /// not come in time), it learns so by the end of the connection: nothing more of the handshake is sent after an accept.
 ///
-/// Dropping the future abandons the handshake: the stream is of no use for another.
+/// Dropping it, or a future of it, abandons the handshake: the stream is of no use for another.
+pub struct Exchange<'a> {
+    /// What decides.
+    pub handshake: Handshake,
+    /// Sends on the first stream.
+    pub sender: &'a MessageSender,
+    /// Receives on the first stream.
+    pub receiver: &'a MessageReceiver,
+    /// For the time.
+    pub runtime: &'a dyn Runtime,
+    /// When the handshake must be over.
+    pub deadline: Instant,
+    /// Told of each message that has come.
+    pub progress: &'a (dyn Fn() + Send + Sync),
+}
+
+/// As [`Exchange::open`] and [`Exchange::finish`], for who has nothing to say in between.
 ///
 /// # Errors
 /// [`Error::Handshake`] and [`Error::Net`].
 pub async fn run<S: Into<Serial>>(
-    mut handshake: Handshake,
+    handshake: Handshake,
     sender: &MessageSender,
     receiver: &MessageReceiver,
     runtime: &dyn Runtime,
@@ -36,77 +58,114 @@ pub async fn run<S: Into<Serial>>(
     progress: &(dyn Fn() + Send + Sync),
     decide: impl FnOnce(&RemotePeer) -> Result<S, RejectReason>,
 ) -> Result<RemotePeer> {
-    let mut accepted = false;
-    let exchange = exchange(&mut handshake, sender, receiver, progress, decide, &mut accepted);
-    let left = deadline.saturating_duration_since(runtime.now());
-    let error = match runtime.timeout(left, exchange).await {
-        Ok(Ok(peer)) => return Ok(peer),
-        Ok(Err(error)) => error,
-        Err(_) => HandshakeError::Refused(RejectReason::Timeout).into(),
+    let mut decide = Some(decide);
+    let mut decide = |remote: &RemotePeer| match decide.take() {
+        Some(decide) => decide(remote).map(Into::into),
+        None => Ok(Serial::default()),
     };
-    // A remote that has our accept may be done, and would take what comes now for a message of what follows.
-    if let Error::Handshake(HandshakeError::Refused(reason)) = &error
-        && !accepted
-    {
-        refuse(sender, receiver, runtime, reason).await;
-    }
-    Err(error)
+    let mut exchange = Exchange { handshake, sender, receiver, runtime, deadline, progress };
+    exchange.open(&mut decide).await?;
+    exchange.finish(&mut decide).await
 }
 
-async fn exchange<S: Into<Serial>>(
-    handshake: &mut Handshake,
-    sender: &MessageSender,
-    receiver: &MessageReceiver,
-    progress: &(dyn Fn() + Send + Sync),
-    decide: impl FnOnce(&RemotePeer) -> Result<S, RejectReason>,
-    accepted: &mut bool,
-) -> Result<RemotePeer> {
-    if let Some(hello) = handshake.hello() {
-        sender.send(hello).await?;
+impl Exchange<'_> {
+    /// Says what this side says first. A dialer that knows the listener's hello from its certificate decides now: it gets
+    /// the remote, and its hello and accept are sent, or its refusal. What it says on the connection from here on arrives
+    /// behind them, and counts if the listener accepts.
+    ///
+    /// # Errors
+    /// [`Error::Handshake`] and [`Error::Net`].
+    pub async fn open(&mut self, decide: impl FnMut(&RemotePeer) -> Verdict) -> Result<Option<RemotePeer>> {
+        let opened = self.say_first(decide).await;
+        self.told(opened).await
     }
-    let mut decide = Some(decide);
-    loop {
-        let message = match receiver.recv().await {
-            Ok(message) => message.ok_or(HandshakeError::Closed)?,
-            Err(p2p_net::Error::MessageTooLarge { len, .. }) => {
-                let reason = RejectReason::TooLarge { len, max: MAX_MESSAGE_LEN as u64 };
+
+    /// Exchanges the rest.
+    ///
+    /// # Errors
+    /// [`Error::Handshake`] and [`Error::Net`].
+    pub async fn finish(mut self, decide: impl FnMut(&RemotePeer) -> Verdict) -> Result<RemotePeer> {
+        let done = self.listen(decide).await;
+        self.told(done).await
+    }
+
+    async fn say_first(&mut self, decide: impl FnMut(&RemotePeer) -> Verdict) -> Result<Option<RemotePeer>> {
+        if self.handshake.on_certificate()?.is_none() {
+            if let Some(hello) = self.handshake.hello() {
+                self.in_time(self.sender.send(hello)).await??;
+            }
+            return Ok(None);
+        }
+        let remote = self.handshake.candidate().cloned();
+        self.decide(decide).await?;
+        Ok(remote)
+    }
+
+    async fn listen(&mut self, mut decide: impl FnMut(&RemotePeer) -> Verdict) -> Result<RemotePeer> {
+        loop {
+            let message = match self.in_time(self.receiver.recv()).await? {
+                Ok(message) => message.ok_or(HandshakeError::Closed)?,
+                Err(p2p_net::Error::MessageTooLarge { len, .. }) => {
+                    let reason = RejectReason::TooLarge { len, max: MAX_MESSAGE_LEN as u64 };
+                    return Err(HandshakeError::Refused(reason).into());
+                }
+                Err(error @ (p2p_net::Error::LengthEncoding | p2p_net::Error::Truncated)) => {
+                    return Err(HandshakeError::Refused(RejectReason::Malformed(error.to_string())).into());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            (self.progress)();
+            match self.handshake.on_message(&message)? {
+                Step::Decide => self.decide(&mut decide).await?,
+                Step::Done(peer) => return Ok(*peer),
+            }
+        }
+    }
+
+    /// Asks about the candidate and says what follows from the answer.
+    async fn decide(&mut self, decide: impl FnMut(&RemotePeer) -> Verdict) -> Result<()> {
+        match self.handshake.candidate().map_or_else(|| Ok(Serial::default()), decide) {
+            Ok(serial) if self.handshake.role() == Role::Listener => self.handshake.set_serial(serial)?,
+            Ok(_) => {}
+            Err(reason) => {
+                if reason == RejectReason::AlreadyConnected
+                    && let Some(hello) = self.handshake.introduction()?
+                {
+                    self.in_time(self.sender.send(hello)).await??;
+                }
                 return Err(HandshakeError::Refused(reason).into());
             }
-            Err(error @ (p2p_net::Error::LengthEncoding | p2p_net::Error::Truncated)) => {
-                return Err(HandshakeError::Refused(RejectReason::Malformed(error.to_string())).into());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        progress();
-        match handshake.on_message(&message)? {
-            Step::Decide => {
-                let verdict = match (decide.take(), handshake.candidate()) {
-                    (Some(decide), Some(candidate)) => decide(candidate).map(Into::into),
-                    _ => Ok(Serial::default()),
-                };
-                match verdict {
-                    Ok(serial) if handshake.role() == Role::Listener => handshake.set_serial(serial)?,
-                    Ok(_) => {}
-                    Err(reason) => {
-                        if reason == RejectReason::AlreadyConnected && handshake.role() == Role::Listener {
-                            // Our hello, without the accept that would follow: it says who we are.
-                            if let Some(hello) = handshake.accept()?.into_iter().next() {
-                                sender.send(hello).await?;
-                            }
-                        }
-                        return Err(HandshakeError::Refused(reason).into());
-                    }
-                }
-                *accepted = true;
-                // A listener's hello and accept go out together; a dialler's accept at once, so that the listener checks it
-                // while the dialler checks the listener's.
-                let _cork = sender.cork();
-                for message in handshake.accept()? {
-                    sender.send(message).await?;
-                }
-            }
-            Step::Done(peer) => return Ok(*peer),
         }
+        // A hello and the accept behind it go out together; a dialer's accept at once, so that the listener checks it
+        // while the dialer checks the listener's.
+        let _cork = self.sender.cork();
+        for message in self.handshake.accept()? {
+            self.in_time(self.sender.send(message)).await??;
+        }
+        Ok(())
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let left = self.deadline.saturating_duration_since(self.runtime.now());
+        let done = self.runtime.timeout(left, work).await;
+        done.map_err(|_| HandshakeError::Refused(RejectReason::Timeout).into())
+    }
+
+    /// Tells the remote if it is refused here.
+    async fn told<T>(&self, result: Result<T>) -> Result<T> {
+        // A remote that has our accept may be done, and would take what comes now for a message of what follows.
+        if let Err(Error::Handshake(HandshakeError::Refused(reason))) = &result
+            && !self.handshake.has_accepted()
+        {
+            refuse(self.sender, self.receiver, self.runtime, reason).await;
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Exchange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("handshake", &self.handshake).finish_non_exhaustive()
     }
 }
 

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use p2p_core::PeerId;
 use ring::digest::{Context, SHA256};
+use rustls::pki_types::CertificateDer;
 
 use super::negotiate::negotiate;
-use super::wire::{self, Hello, MAX_PAYLOAD_LEN, Message, NONCE_LEN};
+use super::wire::{self, Accept, MAX_PAYLOAD_LEN, Message, NONCE_LEN, Node};
 use super::{Channel, HandshakeError, HandshakeParams, Negotiated, Purpose, RejectReason, Role, Serial};
-use crate::keypair::{Domain, PublicKey, SIGNATURE_LEN};
-use crate::{Error, PeerRecord, ProtocolId, Result, Version, WIRE_VERSION};
+use crate::keypair::{Domain, PublicKey};
+use crate::{Error, PeerRecord, ProtocolId, Result, Version};
 
 const DOMAIN: Domain = Domain::new("p2p/1 handshake");
 
 /// One handshake of one side. Messages and decisions go in, messages and the [`RemotePeer`] come out.
 ///
-/// The dialler sends [`hello`](Self::hello) first. Each received message goes to
+/// The dialer sends [`hello`](Self::hello) first, unless it knows the listener's: see [`certified`](Self::certified). Each received message goes to
 /// [`on_message`](Self::on_message); on [`Step::Decide`] the caller looks at the [`candidate`](Self::candidate) and
 /// either [`accept`](Self::accept)s or tells the remote its own [reason](super::reject_message). After an error of
 /// [`HandshakeError::Refused`] the remote should be told the reason too. [`run`](super::run) does all of this.
@@ -37,6 +38,10 @@ pub struct Handshake {
     hello: Bytes,
     /// The remote's, as it came.
     remote_hello: Bytes,
+    /// The listener's hello is in the certificate that it presented on this connection: here it is, on the dialer's side.
+    certified: Option<Bytes>,
+    /// This side has agreed.
+    accepted: bool,
     state: State,
 }
 
@@ -79,8 +84,9 @@ pub struct RemotePeer {
     pub record: Option<PeerRecord>,
     /// What came with the hello.
     pub payload: Bytes,
-    /// Where the connection stands among those of the remote with us.
-    pub serial: Serial,
+    /// Where the connection stands among those of the remote with us. A listener whose hello is in its certificate says so
+    /// with its accept only: `None` until then.
+    pub serial: Option<Serial>,
 }
 
 impl Handshake {
@@ -127,12 +133,14 @@ impl Handshake {
             payload: Bytes::new(),
             hello: Bytes::new(),
             remote_hello: Bytes::new(),
+            certified: None,
+            accepted: false,
             state: State::AwaitHello,
         }
     }
 
-    /// Numbers the connection. A dialer does so before it sends its [`hello`](Self::hello), a listener before it
-    /// [`accept`](Self::accept)s.
+    /// Numbers the connection. A dialer does so before it sends its [`hello`](Self::hello) or takes that of a
+    /// [certificate](Self::on_certificate), a listener before it [`accept`](Self::accept)s.
     ///
     /// # Errors
     /// As [`dial`](Self::dial).
@@ -144,14 +152,70 @@ impl Handshake {
         Ok(())
     }
 
+    /// The dialer looks for the listener's hello in the certificates that it presented on this connection. Begin with
+    /// [`on_certificate`](Self::on_certificate).
+    ///
+    /// # Errors
+    /// As [`peer_id_from_certificates`](crate::peer_id_from_certificates).
+    pub fn with_certificates(self, certificates: Option<&[CertificateDer<'_>]>) -> Result<Self> {
+        let certified = certificates.map(crate::tls::hello_from_certificates).transpose()?.flatten();
+        Ok(Self { certified, ..self })
+    }
+
+    /// The listener's parameters were in the certificate that it presented on this connection: it does not repeat them.
+    #[must_use]
+    pub fn presented(self) -> Self {
+        Self { certified: Some(Bytes::new()), ..self }
+    }
+
+    /// Takes the hello that the dialer knows from the listener's certificate. `None` when it knows none: the listener
+    /// sends its own then.
+    ///
+    /// # Errors
+    /// As [`on_message`](Self::on_message).
+    pub fn on_certificate(&mut self) -> Result<Option<Step>, HandshakeError> {
+        let (Role::Dialer, Some(hello), Channel::Certified(peer_id)) = (self.role, &self.certified, self.channel)
+        else {
+            return Ok(None);
+        };
+        let hello = hello.clone();
+        if !matches!(std::mem::replace(&mut self.state, State::Over), State::AwaitHello) {
+            return Err(unexpected("a certificate out of turn").into());
+        }
+        let node = wire::decode_certified(&hello, peer_id)?;
+        let peer = self.on_hello(peer_id, self.purpose, node, Bytes::new(), None)?;
+        self.state = State::Deciding(Box::new(peer));
+        Ok(Some(Step::Decide))
+    }
+
     /// Which side this is.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// What the dialler sends first; `None` on the listener's side, which answers.
+    /// Who the remote must be, as far as that is known before its hello: whom TLS has proven, or who was dialed.
+    pub fn expected(&self) -> Option<PeerId> {
+        match self.channel {
+            Channel::Certified(proven) => Some(proven),
+            Channel::Plain => self.expected,
+        }
+    }
+
+    /// What the dialer sends first; `None` on the listener's side, which answers, and on that of a dialer that knows the
+    /// listener's hello, which sends its own when it accepts.
     pub fn hello(&self) -> Option<Bytes> {
-        (self.role == Role::Dialer).then(|| self.hello.clone())
+        (self.role == Role::Dialer && self.certified.is_none()).then(|| self.hello.clone())
+    }
+
+    /// What a listener that refuses may say before, so that the dialer learns who it is; `None` where that is known.
+    ///
+    /// # Errors
+    /// [`Error::Encode`].
+    pub fn introduction(&self) -> Result<Option<Bytes>> {
+        if self.role == Role::Dialer || self.certified.is_some() {
+            return Ok(None);
+        }
+        wire::hello(&self.params, self.purpose, self.nonce, &[], Serial::default()).map(Some)
     }
 
     /// Takes a message of the remote.
@@ -166,11 +230,19 @@ impl Handshake {
             (_, Message::Reject(reason)) => Err(HandshakeError::Remote(reason)),
             (State::AwaitHello, Message::Hello(hello)) => {
                 self.remote_hello = Bytes::copy_from_slice(message);
-                self.state = State::Deciding(Box::new(self.on_hello(*hello)?));
+                // Only a mirror gives our own nonce back.
+                if hello.peer_id != self.params.key_pair.peer_id() && hello.nonce == self.nonce {
+                    return Err(unexpected("our own nonce").into());
+                }
+                let serial = Some(hello.serial);
+                let peer = self.on_hello(hello.peer_id, hello.purpose, hello.node, hello.payload, serial)?;
+                self.state = State::Deciding(Box::new(peer));
                 Ok(Step::Decide)
             }
-            (State::AwaitAccept(mut peer), Message::Accept(signature)) => {
-                self.check_proof(peer.peer_id, signature)?;
+            (State::AwaitAccept(mut peer), Message::Accept(accept)) => {
+                if let Some(serial) = self.check_accept(peer.peer_id, accept)? {
+                    peer.serial = Some(serial);
+                }
                 peer.proven = true;
                 Ok(Step::Done(peer))
             }
@@ -198,97 +270,113 @@ impl Handshake {
             _ => return Err(HandshakeError::Refused(unexpected("there is no candidate")).into()),
         };
         let mut messages = Vec::with_capacity(2);
-        if self.role == Role::Listener {
-            self.hello = wire::hello(&self.params, self.purpose, self.nonce, &[], self.serial)?;
-            messages.push(self.hello.clone());
+        match (self.role, self.certified.is_some()) {
+            (Role::Listener, false) => {
+                self.hello = wire::hello(&self.params, self.purpose, self.nonce, &[], self.serial)?;
+                messages.push(self.hello.clone());
+            }
+            (Role::Dialer, true) => messages.push(self.hello.clone()),
+            _ => {}
         }
-        let signature = match self.channel {
-            Channel::Certified(_) => None,
+        let accept = match self.channel {
+            Channel::Certified(_) if self.role == Role::Listener && self.certified.is_some() => {
+                Accept::Numbered(self.serial)
+            }
+            Channel::Certified(_) => Accept::Bare,
             Channel::Plain => {
                 let (role, transcript) = self.signed_by(self.role);
-                Some(self.params.key_pair.sign_for(DOMAIN, &[&role, &transcript]))
+                Accept::Signed(self.params.key_pair.sign_for(DOMAIN, &[&role, &transcript]))
             }
         };
-        messages.push(wire::accept(signature));
+        messages.push(wire::accept(accept));
         self.state = State::AwaitAccept(peer);
+        self.accepted = true;
         Ok(messages)
     }
 
-    fn on_hello(&mut self, hello: Hello) -> Result<RemotePeer, RejectReason> {
+    /// Whether this side has agreed, in which case the remote may be done and is told nothing more.
+    pub fn has_accepted(&self) -> bool {
+        self.accepted
+    }
+
+    fn on_hello(
+        &mut self,
+        peer_id: PeerId,
+        purpose: Purpose,
+        node: Node,
+        payload: Bytes,
+        serial: Option<Serial>,
+    ) -> Result<RemotePeer, RejectReason> {
         let ours = &self.params;
-        if hello.wire_version != WIRE_VERSION {
-            return Err(RejectReason::WireVersion { ours: WIRE_VERSION, theirs: hello.wire_version });
-        }
-        self.check_identity(&hello)?;
-        if hello.network != ours.network {
-            return Err(RejectReason::NetworkMismatch { ours: ours.network.clone(), theirs: hello.network });
+        self.check_identity(peer_id)?;
+        if node.network != ours.network {
+            return Err(RejectReason::NetworkMismatch { ours: ours.network.clone(), theirs: node.network });
         }
         match self.role {
-            Role::Listener if !ours.serves.contains(&hello.purpose) => {
-                return Err(RejectReason::PurposeUnsupported(hello.purpose));
+            Role::Listener if !ours.serves.contains(&purpose) => {
+                return Err(RejectReason::PurposeUnsupported(purpose));
             }
-            Role::Dialer if hello.purpose != self.purpose => {
+            Role::Dialer if purpose != self.purpose => {
                 return Err(unexpected("an answer for another purpose"));
             }
-            _ => self.purpose = hello.purpose,
+            _ => self.purpose = purpose,
         }
-        let protocols = match hello.purpose {
+        let protocols = match purpose {
             Purpose::Lookup => BTreeMap::new(),
-            Purpose::Peer if !ours.version.is_compatible_with(&hello.version) => {
-                let (ours, theirs) = (ours.version.to_string(), hello.version.to_string());
+            Purpose::Peer if !ours.version.is_compatible_with(&node.version) => {
+                let (ours, theirs) = (ours.version.to_string(), node.version.to_string());
                 return Err(RejectReason::VersionIncompatible { ours, theirs });
             }
-            Purpose::Peer => negotiate(&ours.protocols, &hello.protocols)?,
+            Purpose::Peer => negotiate(&ours.protocols, &node.protocols)?,
         };
         Ok(RemotePeer {
-            peer_id: hello.peer_id,
-            proven: self.channel == Channel::Certified(hello.peer_id),
-            boot_nonce: hello.boot_nonce,
-            purpose: hello.purpose,
-            version: hello.version,
+            peer_id,
+            proven: self.channel == Channel::Certified(peer_id),
+            boot_nonce: node.boot_nonce,
+            purpose,
+            version: node.version,
             protocols,
-            record: hello.record,
-            payload: hello.payload,
-            serial: hello.serial,
+            record: node.record,
+            payload,
+            serial,
         })
     }
 
-    fn check_identity(&self, hello: &Hello) -> Result<(), RejectReason> {
-        if hello.peer_id == self.params.key_pair.peer_id() {
+    fn check_identity(&self, peer_id: PeerId) -> Result<(), RejectReason> {
+        if peer_id == self.params.key_pair.peer_id() {
             return Err(RejectReason::SelfDial);
         }
-        // Only a mirror gives our own nonce back.
-        if hello.nonce == self.nonce {
-            return Err(unexpected("our own nonce"));
-        }
         match self.channel {
-            Channel::Certified(proven) if proven != hello.peer_id => {
-                return Err(RejectReason::FalseIdentity { claimed: hello.peer_id, proven });
+            Channel::Certified(proven) if proven != peer_id => {
+                return Err(RejectReason::FalseIdentity { claimed: peer_id, proven });
             }
             _ => {}
         }
         match self.expected {
-            Some(expected) if expected != hello.peer_id => {
-                Err(RejectReason::IdentityMismatch { expected, actual: hello.peer_id })
-            }
+            Some(expected) if expected != peer_id => Err(RejectReason::IdentityMismatch { expected, actual: peer_id }),
             _ => Ok(()),
         }
     }
 
-    fn check_proof(&self, peer_id: PeerId, signature: Option<[u8; SIGNATURE_LEN]>) -> Result<(), RejectReason> {
+    /// Whether an accept has the form that belongs here, and proves what it must; gives the numbers in it.
+    fn check_accept(&self, peer_id: PeerId, accept: Accept) -> Result<Option<Serial>, RejectReason> {
         let other = match self.role {
             Role::Dialer => Role::Listener,
             Role::Listener => Role::Dialer,
         };
-        match (self.channel, signature) {
-            (Channel::Certified(_), None) => Ok(()),
-            (Channel::Plain, Some(signature)) => {
+        let numbered = self.role == Role::Dialer && self.certified.is_some();
+        match (self.channel, accept) {
+            (Channel::Certified(_), Accept::Numbered(serial)) if numbered => Ok(Some(serial)),
+            (Channel::Certified(_), Accept::Bare) if !numbered => Ok(None),
+            (Channel::Plain, Accept::Signed(signature)) => {
                 let (role, transcript) = self.signed_by(other);
                 PublicKey::from(peer_id)
                     .verify_for(DOMAIN, &[&role, &transcript], &signature)
-                    .map_err(|_| RejectReason::BadSignature)
+                    .map_err(|_| RejectReason::BadSignature)?;
+                Ok(None)
             }
-            _ => Err(RejectReason::BadSignature),
+            (Channel::Plain, _) | (_, Accept::Signed(_)) => Err(RejectReason::BadSignature),
+            _ => Err(unexpected("an accept of the other form")),
         }
     }
 

@@ -8,9 +8,9 @@ use super::certificate;
 use super::verifier::NodeVerifier;
 use crate::KeyPair;
 
-/// The certificate of a node.
-pub fn certificate(key_pair: &KeyPair) -> Vec<u8> {
-    certificate::make(key_pair)
+/// The certificate of a node, with a hello if one is given.
+pub fn certificate(key_pair: &KeyPair, hello: Option<&[u8]>) -> Vec<u8> {
+    certificate::make(key_pair, hello)
 }
 
 /// Whether a dialler and a listener let a TLS handshake go on in which the other presents these.

@@ -14,25 +14,31 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use p2p_core::PeerId;
-use p2p_net::{ResetSecret, TlsConfigs};
+use p2p_net::{AcceptTls, ResetSecret, TlsConfigs};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ServerConfig, SignatureAlgorithm, SignatureScheme};
 
+use crate::handshake::{HandshakeParams, certified_hello};
 use crate::{Domain, KeyPair, Result};
 
-pub use certificate::InvalidCertificate;
+pub use certificate::{InvalidCertificate, MAX_CERTIFIED_HELLO};
 
 /// The version of everything that goes over a connection. Nodes of different wire versions do not talk.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u8 = 2;
 
 /// The wire version as TLS names it (RFC 7301).
-pub const ALPN: &[u8] = b"p2p/1";
+pub const ALPN: &[u8] = b"p2p/2";
+
+/// What nodes of different wire versions agree on in TLS, so that they can say so: the name of any version, and that of
+/// the first one, which had no such name.
+const ANY_ALPN: [&[u8]; 2] = [b"p2p", b"p2p/1"];
 
 /// What the secret of stateless resets is derived for.
 const RESETS: Domain = Domain::new("p2p/1 quic stateless reset");
@@ -53,7 +59,8 @@ const RESETS: Domain = Domain::new("p2p/1 quic stateless reset");
 /// ```
 #[derive(Clone)]
 pub struct TlsIdentity {
-    peer_id: PeerId,
+    key_pair: KeyPair,
+    bare: Arc<CertifiedKey>,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     reset_secret: ResetSecret,
@@ -68,17 +75,16 @@ impl TlsIdentity {
         let provider = Arc::new(crypto_provider());
         let clock: Arc<dyn TimeProvider> = Arc::new(NoClock);
         let verifier = Arc::new(verifier::NodeVerifier);
-        let certificate = CertificateDer::from(certificate::make(key_pair));
-        let key = CertifiedKey::new(vec![certificate], Arc::new(TlsKey(key_pair.clone())));
-        let resolver = Arc::new(SingleCertAndKey::from(key));
+        let bare = certified(key_pair, None);
+        let alpn: Vec<_> = std::iter::once(ALPN).chain(ANY_ALPN).map(<[u8]>::to_vec).collect();
 
         let mut client = ClientConfig::builder_with_details(provider.clone(), clock.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(refused)?
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone())
-            .with_client_cert_resolver(resolver.clone());
-        client.alpn_protocols = vec![ALPN.to_vec()];
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*bare).clone())));
+        client.alpn_protocols.clone_from(&alpn);
         client.enable_sni = false;
         client.enable_early_data = false;
         client.resumption = Resumption::disabled();
@@ -87,19 +93,42 @@ impl TlsIdentity {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(refused)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(resolver);
-        server.alpn_protocols = vec![ALPN.to_vec()];
+            .with_cert_resolver(Arc::new(Listening { bare: bare.clone(), own: bare.clone() }));
+        server.alpn_protocols = alpn;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         server.max_early_data_size = 0;
 
         let reset_secret = ResetSecret::new(key_pair.derive_secret(RESETS));
-        Ok(Self { peer_id: key_pair.peer_id(), client: Arc::new(client), server: Arc::new(server), reset_secret })
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        Ok(Self { key_pair: key_pair.clone(), bare, client, server, reset_secret })
     }
 
     /// Whose identity it is.
     pub fn peer_id(&self) -> PeerId {
-        self.peer_id
+        self.key_pair.peer_id()
+    }
+
+    /// How a listener accepts connections that says `params` in its certificate: a dialer then knows them as soon as
+    /// TLS has proven who the listener is. They are the context of each connection accepted so, for
+    /// [`Handshake::presented`](crate::Handshake::presented). When they are longer than [`MAX_CERTIFIED_HELLO`], the
+    /// certificate is as without them, and there is no context.
+    ///
+    /// # Errors
+    /// [`Error::Encode`](crate::Error::Encode).
+    pub fn accepting(&self, params: Arc<HandshakeParams>) -> Result<AcceptTls> {
+        let hello = certified_hello(&params)?;
+        if hello.len() > MAX_CERTIFIED_HELLO {
+            tracing::debug!(
+                len = hello.len(),
+                "the hello is too long for a certificate: connections to here take longer"
+            );
+            return Ok(AcceptTls { config: self.server.clone(), context: None });
+        }
+        let mut config = (*self.server).clone();
+        let own = certified(&self.key_pair, Some(&hello));
+        config.cert_resolver = Arc::new(Listening { bare: self.bare.clone(), own });
+        Ok(AcceptTls { config: Arc::new(config), context: Some(params) })
     }
 
     /// Both, as connections take them, with the secret by which a restarted node is recognized: it derives from the node's
@@ -125,7 +154,7 @@ impl TlsIdentity {
 
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsIdentity").field("peer_id", &self.peer_id).finish_non_exhaustive()
+        f.debug_struct("TlsIdentity").field("peer_id", &self.peer_id()).finish_non_exhaustive()
     }
 }
 
@@ -136,9 +165,38 @@ impl fmt::Debug for TlsIdentity {
 /// [`Error::Certificate`](crate::Error::Certificate) when it is not exactly one certificate in the form of a node's.
 /// With configurations of a [`TlsIdentity`] such a connection does not come about.
 pub fn peer_id_from_certificates(certificates: &[CertificateDer<'_>]) -> Result<PeerId> {
+    Ok(read(certificates)?.0)
+}
+
+/// The hello in the certificate that a listener presented, if there is one.
+pub(crate) fn hello_from_certificates(certificates: &[CertificateDer<'_>]) -> Result<Option<Bytes>> {
+    Ok(read(certificates)?.1.map(Bytes::copy_from_slice))
+}
+
+fn read<'a>(certificates: &'a [CertificateDer<'_>]) -> Result<(PeerId, Option<&'a [u8]>), InvalidCertificate> {
     match certificates {
-        [certificate] => Ok(certificate::peer_id(certificate)?),
-        _ => Err(InvalidCertificate::Count(certificates.len()).into()),
+        [certificate] => certificate::read(certificate),
+        _ => Err(InvalidCertificate::Count(certificates.len())),
+    }
+}
+
+fn certified(key_pair: &KeyPair, hello: Option<&[u8]>) -> Arc<CertifiedKey> {
+    let certificate = CertificateDer::from(certificate::make(key_pair, hello));
+    Arc::new(CertifiedKey::new(vec![certificate], Arc::new(TlsKey(key_pair.clone()))))
+}
+
+/// Which certificate a listener presents. Who does not speak this wire version gets the one that is the same in all.
+#[derive(Debug)]
+struct Listening {
+    bare: Arc<CertifiedKey>,
+    own: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Listening {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // Who offers no name at all is refused before anything is signed for it.
+        let own = hello.alpn()?.any(|name| name == ALPN);
+        Some(if own { self.own.clone() } else { self.bare.clone() })
     }
 }
 
@@ -199,6 +257,12 @@ impl Signer for TlsKey {
     fn scheme(&self) -> SignatureScheme {
         SignatureScheme::ED25519
     }
+}
+
+/// A certificate that says anything.
+#[cfg(test)]
+pub(crate) fn certificate_with_hello(key_pair: &KeyPair, hello: &[u8]) -> Vec<u8> {
+    certificate::make(key_pair, Some(hello))
 }
 
 #[cfg(test)]

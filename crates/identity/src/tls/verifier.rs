@@ -7,18 +7,18 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerMisbehaved, SignatureScheme};
 
-use super::certificate::{InvalidCertificate, peer_id};
+use super::certificate::{InvalidCertificate, peer_id, read};
 use crate::PublicKey;
 
 /// Accepts the certificate of any node, and a proof that the remote holds its key.
 #[derive(Debug)]
 pub(super) struct NodeVerifier;
 
-fn check(end_entity: &[u8], intermediates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
-    if !intermediates.is_empty() {
-        return Err(refuse(InvalidCertificate::Count(1 + intermediates.len())));
+fn check_alone(intermediates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+    match intermediates.len() {
+        0 => Ok(()),
+        more => Err(refuse(InvalidCertificate::Count(1 + more))),
     }
-    peer_id(end_entity).map(drop).map_err(refuse)
 }
 
 fn refuse(why: InvalidCertificate) -> rustls::Error {
@@ -34,7 +34,7 @@ fn check_signature(
     if signature.scheme != SignatureScheme::ED25519 {
         return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
     }
-    let key = PublicKey::from(peer_id(certificate).map_err(refuse)?);
+    let key = PublicKey::from(read(certificate).map_err(refuse)?.0);
     key.verify_raw(message, signature.signature()).map_err(|_| CertificateError::BadSignature)?;
     Ok(HandshakeSignatureValid::assertion())
 }
@@ -53,7 +53,8 @@ impl ServerCertVerifier for NodeVerifier {
         ocsp_response: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        check(end_entity, intermediates)?;
+        check_alone(intermediates)?;
+        read(end_entity).map_err(refuse)?;
         if !ocsp_response.is_empty() {
             return Err(refuse(InvalidCertificate::Ocsp));
         }
@@ -94,7 +95,9 @@ impl ClientCertVerifier for NodeVerifier {
         intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        check(end_entity, intermediates)?;
+        check_alone(intermediates)?;
+        // A dialer says hello itself.
+        peer_id(end_entity).map_err(refuse)?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -64,9 +64,8 @@ impl DhtBuilder {
     pub fn build(self) -> Result<Dht> {
         let Self { key_pair, config, runtime, transports, addrs } = self;
         config.validate()?;
-        let own = transports.is_none();
-        let transports = match (transports, runtime) {
-            (Some(transports), _) => transports,
+        let (transports, own) = match (transports, runtime) {
+            (Some(transports), _) => (transports, None),
             (None, Some(runtime)) => make(runtime, &key_pair, &config)?,
             (None, None) => make(runtime::current()?, &key_pair, &config)?,
         };
@@ -76,9 +75,15 @@ impl DhtBuilder {
     }
 }
 
-fn make(runtime: Arc<dyn Runtime>, key_pair: &KeyPair, config: &KademliaConfig) -> Result<Transports> {
+/// Transports of its own, and the identity that they prove.
+fn make(
+    runtime: Arc<dyn Runtime>,
+    key_pair: &KeyPair,
+    config: &KademliaConfig,
+) -> Result<(Transports, Option<TlsIdentity>)> {
     let mut net = NetConfig::default();
-    net.tls = Some(TlsIdentity::new(key_pair)?.configs());
+    let tls = TlsIdentity::new(key_pair)?;
+    net.tls = Some(tls.configs());
     // The stream of the handshake, and those of requests; as many again may be on their way when one is refused.
     net.max_inbound_streams = (config.limits.requests_per_connection as u32).saturating_mul(2).max(2);
     net.budget = ByteBudget::new(config.limits.memory);
@@ -86,5 +91,5 @@ fn make(runtime: Arc<dyn Runtime>, key_pair: &KeyPair, config: &KademliaConfig) 
     net.accept_timeout = config.limits.handshakes.timeout;
     // Messages are short.
     net.connection_window = 1 << 20;
-    Ok(Transports::new(runtime, net))
+    Ok((Transports::new(runtime, net), Some(tls)))
 }

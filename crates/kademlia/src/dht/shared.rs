@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use p2p_core::{EventBus, PeerId, Runtime, TaskGroup};
-use p2p_identity::{Error, KeyPair, PeerRecord, Result};
+use p2p_identity::{Error, KeyPair, PeerRecord, Result, TlsIdentity};
 use p2p_net::Transports;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
@@ -71,11 +71,13 @@ impl Shared {
         key_pair: &KeyPair,
         config: KademliaConfig,
         transports: Transports,
-        own_transports: bool,
+        own: Option<TlsIdentity>,
     ) -> Arc<Self> {
         let runtime = transports.runtime().clone();
         let tasks = Arc::new(TaskGroup::new(runtime.clone()));
+        let own_transports = own.is_some();
         let authenticator = Arc::new(Authenticator::new(
+            own.map(|tls| (tls, transports.clone())),
             runtime.clone(),
             config.access_control.clone(),
             transports.config().budget.clone(),

@@ -8,12 +8,12 @@ use p2p_identity::access::{AccessControl, Action, Candidate, Direction, Subject}
 use p2p_identity::handshake::{self, MAX_MESSAGE_LEN, NONCE_LEN};
 use p2p_identity::{
     Channel, Error, Handshake, HandshakeError, HandshakeParams, KeyPair, PeerRecord, Purpose, RejectReason, RemotePeer,
-    Result, peer_id_from_certificates,
+    Result, TlsIdentity, peer_id_from_certificates,
 };
-use p2p_net::{Connection, MessageReceiver, MessageSender, Stream};
+use p2p_net::{AcceptTls, Connection, MessageReceiver, MessageSender, Stream, Transports};
 
 use super::MESSAGE_LIMITS;
-use crate::address::is_of_use;
+use crate::address::{Scope, is_of_use};
 use crate::message::MAX_RESPONSE_LEN;
 
 /// Proves who we are, and asks who others are.
@@ -22,6 +22,8 @@ pub(crate) struct Authenticator {
     access: Arc<dyn AccessControl>,
     budget: ByteBudget,
     params: Mutex<Arc<HandshakeParams>>,
+    /// What says the parameters in a certificate, where nobody else does.
+    own: Option<(TlsIdentity, Transports)>,
 }
 
 /// A connection after its handshake, with the stream that this was on.
@@ -35,6 +37,7 @@ pub(crate) struct Authenticated {
 
 impl Authenticator {
     pub(crate) fn new(
+        own: Option<(TlsIdentity, Transports)>,
         runtime: Arc<dyn Runtime>,
         access: Arc<dyn AccessControl>,
         budget: ByteBudget,
@@ -44,13 +47,29 @@ impl Authenticator {
         let mut params = HandshakeParams::new(key_pair, runtime.random_u64());
         params.network = network.into();
         params.serves = vec![Purpose::Lookup];
-        Self { runtime, access, budget, params: Mutex::new(Arc::new(params)) }
+        let new = Self { runtime, access, budget, params: Mutex::new(Arc::new(params)), own };
+        new.set_record(None);
+        new
     }
 
     /// What to say of ourselves in handshakes from now on; nothing in client mode.
     pub(crate) fn set_record(&self, record: Option<PeerRecord>) {
         let mut params = self.params.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut params).record = record;
+        // Under the lock, so that the last change is what stays.
+        if let Some((tls, transports)) = &self.own {
+            // A certificate is the same for everybody; a private record is not for everybody, and goes with the hello.
+            let for_all = params.record.as_ref().is_none_or(is_public);
+            let accepting = match for_all {
+                true => tls.accepting(params.clone()),
+                false => Ok(AcceptTls { config: tls.server_config().clone(), context: None }),
+            };
+            let presented = accepting.map(|tls| transports.accept_with(tls));
+            if !matches!(presented, Ok(Ok(()))) {
+                // Neither can fail: all parts have an encoding, and quic took the same configuration when it was set up.
+                tracing::error!(?presented, "the certificate cannot be renewed");
+            }
+        }
     }
 
     pub(crate) fn budget(&self) -> &ByteBudget {
@@ -77,6 +96,7 @@ impl Authenticator {
         let stream = connection.open_stream().await?;
         let handshake =
             Handshake::dial(self.params(&connection), channel, expected, Purpose::Lookup, self.nonce(), payload)?;
+        let handshake = handshake.with_certificates(connection.peer_certificates())?;
         self.run(handshake, connection, stream, self.runtime.now() + timeout, &|| ()).await
     }
 
@@ -95,7 +115,11 @@ impl Authenticator {
         let stream = self.runtime.timeout(left, connection.accept_stream()).await;
         let stream = stream.map_err(|_| HandshakeError::Refused(RejectReason::Timeout))??;
         progress();
-        let handshake = Handshake::listen(self.params(&connection), channel, self.nonce())?;
+        let mut handshake = Handshake::listen(self.params(&connection), channel, self.nonce())?;
+        // Where others listen too, it is what they say of this node.
+        if connection.accept_context().is_some_and(|context| context.is::<HandshakeParams>()) {
+            handshake = handshake.presented();
+        }
         self.run(handshake, connection, stream, deadline, progress).await
     }
 
@@ -116,7 +140,12 @@ impl Authenticator {
         let mut receiver = MessageReceiver::new(recv, MAX_MESSAGE_LEN, &self.budget);
         let decide = |remote: &RemotePeer| {
             let who = Candidate::new(remote.peer_id, connection.remote_endpoint()).with_record(remote.record.as_ref());
-            if self.allows(&Subject::Peer(who), direction) { Ok(()) } else { Err(RejectReason::Denied) }
+            if !self.allows(&Subject::Peer(who), direction) {
+                return Err(RejectReason::Denied);
+            }
+            // Answers are longer, and each further question has a stream.
+            connection.accepted();
+            Ok(())
         };
         let runtime = &*self.runtime;
         let exchange = handshake::run(handshake, &sender, &receiver, runtime, deadline, progress, decide);
@@ -143,6 +172,12 @@ impl Authenticator {
         self.runtime.fill_random(&mut nonce);
         nonce
     }
+}
+
+/// Whether anybody has a reason to believe one of its addresses.
+fn is_public(record: &PeerRecord) -> bool {
+    let addrs = record.discovery_addrs().iter().chain(record.addrs());
+    addrs.filter_map(|addr| addr.endpoint.addr().ip()).any(|ip| Scope::of(ip) == Scope::Public)
 }
 
 fn channel(connection: &Connection) -> Result<Channel> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use p2p_core::EventListener;
 use p2p_core::runtime::SocketEvent;
+use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectError, ConnectionError, VarInt};
 
 use super::connection::QuicConnection;
@@ -199,13 +200,14 @@ impl QuicIncoming {
         self.incoming.remote_address()
     }
 
-    /// Goes through the handshake. Without a time-out of its own; dropping the future gives up.
+    /// Goes through the handshake, with another TLS configuration than that of the setup if one is given. Without a
+    /// time-out of its own; dropping the future gives up.
     ///
     /// # Errors
     /// [`Error::Accept`].
-    pub(crate) async fn accept(self) -> Result<QuicConnection> {
+    pub(crate) async fn accept(self, crypto: Option<Arc<QuicServerConfig>>) -> Result<QuicConnection> {
         let Self { incoming, endpoint, handshake } = self;
-        let config = endpoint.0.setup.accepting();
+        let config = endpoint.0.setup.accepting(crypto);
         let failed = |error: ConnectionError| Error::Accept(error.to_string().into());
         let connection = incoming.accept_with(config).map_err(failed)?.await.map_err(failed)?;
         drop(handshake);

@@ -14,5 +14,5 @@ mod window;
 pub(crate) use connection::QuicConnection;
 pub(crate) use endpoint::{QuicEndpoint, QuicIncoming};
 pub(crate) use registry::QuicRegistry;
-pub(crate) use setup::Setup;
+pub(crate) use setup::{Setup, server_crypto};
 pub(crate) use stream::{QuicRecv, QuicSend};

@@ -41,6 +41,17 @@ const INCOMING_BUFFERS: u64 = 4 << 20;
 /// sends. A path that takes less than the most is used up to 126 bytes below what it takes.
 const MTU_CHANGE: u16 = 127;
 
+/// Why a TLS configuration cannot serve QUIC.
+const NO_SUITE: &str = "the TLS configuration offers no TLS13_AES_128_GCM_SHA256, which QUIC begins with";
+
+/// A listener's TLS configuration as quinn takes it.
+///
+/// # Errors
+/// Why it cannot serve QUIC.
+pub(crate) fn server_crypto(tls: &Arc<rustls::ServerConfig>) -> Result<QuicServerConfig, &'static str> {
+    QuicServerConfig::try_from(tls.clone()).map_err(|_| NO_SUITE)
+}
+
 /// What every QUIC endpoint and connection of one `Transports` is made with.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -57,7 +68,6 @@ impl Setup {
     /// # Errors
     /// Why the TLS configurations cannot serve QUIC.
     pub(crate) fn new(config: &NetConfig, tls: &TlsConfigs, tasks: Arc<TaskGroup>) -> Result<Self, &'static str> {
-        const NO_SUITE: &str = "the TLS configuration offers no TLS13_AES_128_GCM_SHA256, which QUIC begins with";
         let runtime = tasks.runtime();
 
         let crypto = QuicClientConfig::try_from(tls.client.clone()).map_err(|_| NO_SUITE)?;
@@ -67,7 +77,7 @@ impl Setup {
         // Address validation tokens would link one connection to the next; nobody of ours gives any out.
         client.token_store(Arc::new(quinn::NoneTokenStore));
 
-        let crypto = QuicServerConfig::try_from(tls.server.clone()).map_err(|_| NO_SUITE)?;
+        let crypto = server_crypto(&tls.server)?;
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&random::<64>(&**runtime));
         let mut server = quinn::ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
         server.max_incoming(MAX_INCOMING);
@@ -109,8 +119,11 @@ impl Setup {
     }
 
     /// For one connection that is accepted.
-    pub(super) fn accepting(&self) -> Arc<quinn::ServerConfig> {
+    pub(super) fn accepting(&self, crypto: Option<Arc<QuicServerConfig>>) -> Arc<quinn::ServerConfig> {
         let mut server = self.server.clone();
+        if let Some(crypto) = crypto {
+            server.crypto = crypto;
+        }
         server.transport_config(Arc::new(self.transport()));
         Arc::new(server)
     }

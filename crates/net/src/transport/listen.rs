@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::carrier::Carrier;
 use super::resolve::resolve;
 use super::stream_listener::StreamListener;
-use super::{Inner, shut_down, tls};
+use super::{Accepting, Inner, shut_down, tls};
 use crate::mux::Side;
 #[cfg(feature = "quic")]
 use crate::quic::{QuicEndpoint, QuicIncoming};
@@ -212,13 +212,17 @@ impl Incoming {
     pub async fn accept(self) -> Result<Connection> {
         let remote = self.remote_endpoint();
         let transports = &*self.transports;
+        let accepting = transports.lock_accepting().clone();
         let limit = transports.config.accept_timeout;
         let in_time = async {
-            let handshake = handshake(transports, self.transport, self.dialler);
+            let handshake = handshake(transports, self.transport, self.dialler, accepting.as_ref());
             let late = |_| Err(Error::Accept("the handshake took too long".into()));
             transports.tasks.runtime().timeout(limit, handshake).await.unwrap_or_else(late)
         };
-        Ok(Connection::new(transports.until_closed(in_time).await?, remote))
+        let connection = Connection::new(transports.until_closed(in_time).await?, remote);
+        let context =
+            accepting.filter(|_| self.transport != Transport::Tcp).and_then(|accepting| accepting.tls.context);
+        Ok(connection.with_accept_context(context))
     }
 
     /// Turns the dialler away. As dropping it, but says what is meant.
@@ -231,14 +235,25 @@ impl Incoming {
     }
 }
 
-async fn handshake(transports: &Inner, transport: Transport, dialler: Dialler) -> Result<connection::Inner> {
+async fn handshake(
+    transports: &Inner,
+    transport: Transport,
+    dialler: Dialler,
+    accepting: Option<&Accepting>,
+) -> Result<connection::Inner> {
     match dialler {
         Dialler::Stream(stream) => match tls_of(transports, transport) {
-            Some(tls) => Ok(transports.multiplex_secured(Side::Listener, tls::accept(tls, stream).await?)),
+            Some(tls) => {
+                let config = accepting.map_or(&tls.server, |accepting| &accepting.tls.config);
+                Ok(transports.multiplex_secured(Side::Listener, tls::accept(config, stream).await?))
+            }
             None => Ok(transports.multiplex(Side::Listener, stream)),
         },
         #[cfg(feature = "quic")]
-        Dialler::Quic(incoming) => Ok(connection::Inner::Quic(incoming.accept().await?)),
+        Dialler::Quic(incoming) => {
+            let crypto = accepting.map(|accepting| accepting.quic.clone());
+            Ok(connection::Inner::Quic(incoming.accept(crypto).await?))
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::listen::{Incoming, Listener};
 use self::narrow::Narrow;
-use crate::{CloseReason, Connection, Endpoint, Error, NetConfig, Result};
+use crate::{AcceptTls, CloseReason, Connection, Endpoint, Error, NetConfig, Result};
 
 /// Dials and listens, and owns every task and socket that takes. Clones are handles to the same.
 ///
@@ -48,9 +48,25 @@ struct Inner {
     closed: CancellationToken,
     listeners: Mutex<Vec<Weak<listen::Shared>>>,
     narrow: Mutex<Narrow>,
+    /// How connections are accepted now, if not as the configuration says.
+    accepting: Mutex<Option<Accepting>>,
     /// Or why there is no QUIC.
     #[cfg(feature = "quic")]
     quic: Result<crate::quic::QuicRegistry, &'static str>,
+}
+
+/// How connections are accepted.
+#[derive(Clone)]
+struct Accepting {
+    tls: AcceptTls,
+    #[cfg(feature = "quic")]
+    quic: Arc<quinn::crypto::rustls::QuicServerConfig>,
+}
+
+impl std::fmt::Debug for Accepting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.tls.fmt(f)
+    }
 }
 
 impl Transports {
@@ -65,6 +81,7 @@ impl Transports {
             closed: CancellationToken::new(),
             listeners: Mutex::default(),
             narrow: Mutex::default(),
+            accepting: Mutex::default(),
         }))
     }
 
@@ -76,6 +93,21 @@ impl Transports {
     /// the system said; [`Error::Closed`] after [`shutdown`](Self::shutdown).
     pub async fn listen(&self, endpoint: &Endpoint) -> Result<Listener> {
         self.0.until_closed(listen::listen(&self.0, endpoint)).await
+    }
+
+    /// Accepts connections over tls and quic with another configuration from now on. Handshakes that have begun go on as
+    /// they are.
+    ///
+    /// # Errors
+    /// When the configuration cannot serve quic; nothing changes then.
+    pub fn accept_with(&self, tls: AcceptTls) -> Result<(), rustls::Error> {
+        let accepting = Accepting {
+            #[cfg(feature = "quic")]
+            quic: Arc::new(crate::quic::server_crypto(&tls.config).map_err(|why| rustls::Error::General(why.into()))?),
+            tls,
+        };
+        *self.0.lock_accepting() = Some(accepting);
+        Ok(())
     }
 
     /// Connects, within [`NetConfig::dial_timeout`] in all. A host name's addresses are tried as RFC 8305 says: IPv6 and
@@ -138,6 +170,11 @@ impl Inner {
     fn listeners(&self) -> MutexGuard<'_, Vec<Weak<listen::Shared>>> {
         // The list is valid after each statement, whatever panicked.
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_accepting(&self) -> MutexGuard<'_, Option<Accepting>> {
+        // It is replaced as a whole.
+        self.accepting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn until_closed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -3,6 +3,7 @@
 
 mod common;
 
+mod accepting;
 mod backpressure;
 mod close;
 mod dial_failures;

@@ -10,7 +10,7 @@ use p2p::{Error, HandshakeError, RejectReason};
 use tokio::task::JoinSet;
 
 use crate::common::attacker::{Attacker, LOCALHOST, tcp_from};
-use crate::common::wire::{self, REJECT, varint};
+use crate::common::wire::{self, REJECT, VERSION, varint};
 use crate::common::{
     Companion, Honest, STREAMS, TRANSPORTS, Target, affordable, alone, assert_unharmed, in_time, key, peer_id,
     time_to_connect, together,
@@ -91,7 +91,7 @@ async fn peers_of_one_prefix_take_no_more_than_their_share() {
                     inside.push(hostile);
                 }
                 Err(reject) => {
-                    assert_eq!(reject[..3], [1, REJECT, PREFIX_FULL], "{transport}");
+                    assert_eq!(reject[..3], [VERSION, REJECT, PREFIX_FULL], "{transport}");
                     let (_, error) = target.failure().await;
                     let named = matches!(error, Error::Handshake(HandshakeError::Refused(RejectReason::PrefixFull)));
                     assert!(named, "{transport}: {error}");
@@ -132,7 +132,7 @@ async fn peers_beyond_the_slots_are_told_so() {
                     inside.push(hostile);
                 }
                 Err(reject) => {
-                    assert_eq!(reject[..3], [1, REJECT, SLOTS_FULL], "{transport}");
+                    assert_eq!(reject[..3], [VERSION, REJECT, SLOTS_FULL], "{transport}");
                     target.failure().await;
                 }
             }

@@ -5,7 +5,7 @@ use p2p::{DisconnectReason, Error, HandshakeError, RejectReason};
 
 use crate::common::attacker::{Attacker, End};
 use crate::common::wire::{self, VIOLATION, frame_claiming, varint};
-use crate::common::{Companion, STREAMS, TRANSPORTS, Target, alone, key, peer_id, resident, together};
+use crate::common::{Companion, ECHO, STREAMS, TRANSPORTS, Target, alone, key, peer_id, resident, together};
 
 /// Memory that nothing here needs: an allocation of what is claimed would show.
 const ROOM: u64 = 256 << 20;
@@ -31,7 +31,7 @@ async fn a_handshake_message_that_claims_too_much_is_refused() {
             hostile.write(control, &varint(len)).await;
             hostile.write(control, &[0; 100]).await;
             let reject = hostile.message(control).await.expect("told why");
-            assert_eq!(reject[..3], [1, wire::REJECT, 10], "{transport} {len}: too large");
+            assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, 10], "{transport} {len}: too large");
             assert_eq!(reject[3..], [wire::leb128(len), wire::leb128(MAX_HANDSHAKE)].concat());
             match target.failure().await.1 {
                 Error::Handshake(HandshakeError::Refused(RejectReason::TooLarge { len: told, max })) => {
@@ -46,7 +46,7 @@ async fn a_handshake_message_that_claims_too_much_is_refused() {
         let control = hostile.open().await;
         hostile.write(control, &[0xc0, 0, 0, 0, 0, 0, 0, 1, 0]).await;
         let reject = hostile.message(control).await.expect("told why");
-        assert_eq!(reject[..3], [1, wire::REJECT, 9], "{transport}: malformed");
+        assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, 9], "{transport}: malformed");
         assert!(hostile.closed().await.is_some());
         let (_, error) = target.failure().await;
         assert!(error.to_string().contains("length"), "{transport}: {error}");
@@ -118,15 +118,21 @@ async fn more_data_than_was_granted_ends_the_connection() {
     let mut target = Target::new(|_| ()).await;
     for transport in STREAMS {
         let companion = Companion::beside(&target, transport).await;
-        let mut hostile = Attacker::dial(transport, target.addr(transport), &key(1)).await;
-        hostile.open().await;
+        let id = key(1);
+        let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
+        hostile.join(&id).await.unwrap();
+        target.added(peer_id(id.id())).await;
+        // Nobody takes it, so what is behind its header is not read.
         let unread = hostile.open().await;
+        hostile.send(unread, &wire::header(ECHO, true)).await;
         hostile.write(unread, &[0; 65_536]).await;
-        hostile.write(unread, &[0]).await;
+        hostile.write(unread, &[0; 40]).await;
         let (code, reason) = hostile.closed().await.expect("closed with a reason");
         assert_eq!((code, reason.as_str()), (u64::from(VIOLATION), "more data than was granted"), "{transport}");
-        let (_, error) = target.failure().await;
-        assert!(error.to_string().contains("granted"), "{transport}: {error}");
+        match target.removed(peer_id(id.id())).await {
+            DisconnectReason::ProtocolViolation(why) => assert!(why.contains("granted"), "{transport}: {why}"),
+            other => panic!("{transport}: {other}"),
+        }
         companion.shutdown().await;
     }
     target.shutdown().await;

@@ -114,7 +114,7 @@ async fn over_tls_and_quic_a_claim_must_be_the_certificates_key() {
         let (victim, thief) = (Key::new([13; 32]), key(1));
         let mut hostile = Attacker::dial(transport, target.addr(transport), &thief).await;
         let reject = hostile.hello(&Hello::new(victim.id(), rand_nonce())).await.unwrap_err();
-        assert_eq!(reject[..3], [1, wire::REJECT, FALSE_IDENTITY], "{transport}");
+        assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, FALSE_IDENTITY], "{transport}");
         let (who, error) = target.failure().await;
         assert_eq!(who, Some(peer_id(thief.id())), "the one who lied, which is proven");
         let (claimed, proven) = (peer_id(victim.id()), peer_id(thief.id()));
@@ -134,7 +134,11 @@ async fn over_tls_and_quic_a_claim_must_be_the_certificates_key() {
         assert!(hostile.hello(&Hello::new(victim.id(), rand_nonce())).await.is_err());
         target.failure().await;
         let mut hostile = Attacker::dial(transport, target.addr(transport), &thief).await;
-        assert_eq!(hostile.join(&thief).await.unwrap_err()[..3], [1, wire::REJECT, 11], "{transport}: banned");
+        assert_eq!(
+            hostile.join(&thief).await.unwrap_err()[..3],
+            [wire::VERSION, wire::REJECT, 11],
+            "{transport}: banned"
+        );
         owner_connects(&target, transport, &victim).await;
         companion.shutdown().await;
         target.shutdown().await;
@@ -171,7 +175,7 @@ fn certificate_with(public: [u8; 32], key: &Key) -> Vec<u8> {
     [hex("3081c9"), tbs, hex("300506032b6570034100"), signature.as_ref().to_vec()].concat()
 }
 
-fn hex(text: &str) -> Vec<u8> {
+pub(crate) fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
@@ -255,7 +259,7 @@ async fn small_and_second_spellings_of_keys_are_refused_on_every_transport() {
         assert!(PeerId::from_bytes(point).is_err(), "{point:x?}");
         let mut hostile = Attacker::dial(Transport::Tcp, target.addr(Transport::Tcp), &key(1)).await;
         let reject = hostile.hello(&Hello::new(point, rand_nonce())).await.unwrap_err();
-        assert_eq!(reject[..3], [1, wire::REJECT, MALFORMED], "{point:x?}");
+        assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, MALFORMED], "{point:x?}");
         assert!(matches!(refused(&target.failure().await.1), RejectReason::Malformed(_)));
         hostile.closed().await;
         for transport in [Transport::Tls, Transport::Quic] {
@@ -263,7 +267,7 @@ async fn small_and_second_spellings_of_keys_are_refused_on_every_transport() {
             let id = key(100 + n as u32);
             let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
             let reject = hostile.hello(&Hello::new(point, rand_nonce())).await.unwrap_err();
-            assert_eq!(reject[..3], [1, wire::REJECT, MALFORMED], "{transport} {point:x?}");
+            assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, MALFORMED], "{transport} {point:x?}");
             // In the certificate.
             let config = presenting(&id, vec![certificate_with(point, &id).into()]);
             fails_in_tls(&target, transport, config).await;
@@ -284,7 +288,7 @@ async fn somebody_elses_record_is_refused() {
         hello.record = Some(wire::record(&victim, 1));
         let mut hostile = Attacker::dial(transport, target.addr(transport), &key(1)).await;
         let reject = hostile.hello(&hello).await.unwrap_err();
-        assert_eq!(reject[..3], [1, wire::REJECT, MALFORMED], "{transport}");
+        assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, MALFORMED], "{transport}");
         assert!(refused(&target.failure().await.1).to_string().contains("record"), "{transport}");
         hostile.closed().await;
         // With its own it is welcome.
@@ -371,7 +375,7 @@ async fn a_node_does_not_meet_itself_in_a_mirror() {
         // Its own id, claimed by another; over tls and quic the certificate says whose.
         let mut hostile = Attacker::dial(transport, target.addr(transport), &key(1)).await;
         let reject = hostile.hello(&Hello::new(*own.peer_id().as_bytes(), rand_nonce())).await.unwrap_err();
-        assert_eq!(reject[..3], [1, wire::REJECT, SELF_DIAL], "{transport}");
+        assert_eq!(reject[..3], [wire::VERSION, wire::REJECT, SELF_DIAL], "{transport}");
         assert_eq!(refused(&target.failure().await.1), &RejectReason::SelfDial);
     }
     // It dials somebody who gives back whatever it says.

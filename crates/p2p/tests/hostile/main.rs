@@ -4,8 +4,10 @@
 //! wire format and independent of the crates under test.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may panic, and run on tokio only")]
 
+mod certified;
 mod common;
 mod credit;
+mod early;
 mod flood;
 mod frames;
 mod identity;

@@ -64,7 +64,7 @@ async fn streams_for_unknown_protocols_are_reset_and_lead_to_a_ban() {
         assert_eq!(target.removed(peer_id(id.id())).await, DisconnectReason::Banned, "{transport}");
         assert!(hostile.closed().await.is_some());
         let mut again = Attacker::dial(transport, target.addr(transport), &id).await;
-        assert_eq!(again.join(&id).await.unwrap_err()[..3], [1, wire::REJECT, 11], "{transport}");
+        assert_eq!(again.join(&id).await.unwrap_err()[..3], [wire::VERSION, wire::REJECT, 11], "{transport}");
         slot_is_back(&target, transport).await;
         companion.shutdown().await;
         target.shutdown().await;

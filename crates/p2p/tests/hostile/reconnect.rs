@@ -6,7 +6,7 @@ use p2p::endpoint::Transport;
 use p2p::{Config, DisconnectReason, Node};
 
 use crate::common::attacker::{Attacker, Carrier, Trap, ordinary_transport};
-use crate::common::wire::{REJECT, goodbye};
+use crate::common::wire::{REJECT, VERSION, goodbye};
 use crate::common::{Companion, NETWORK, STREAMS, TRANSPORTS, Target, in_time, key, peer_id, together};
 
 const BANNED: u8 = 11;
@@ -59,7 +59,7 @@ async fn flapping_leads_to_a_ban_of_the_one_who_flaps() {
                 rounds += 1;
             };
             println!("{transport} {way:?}: banned after {rounds} rounds");
-            assert_eq!(reject[..3], [1, REJECT, BANNED], "{transport}");
+            assert_eq!(reject[..3], [VERSION, REJECT, BANNED], "{transport}");
             // Its neighbour at the same address is not concerned, and a ban can be lifted.
             let mut other = Attacker::dial(transport, target.addr(transport), &key(2)).await;
             other.join(&key(2)).await.unwrap();
@@ -125,7 +125,7 @@ async fn garbage_after_the_handshake_leads_to_a_ban() {
             assert!(hostile.closed().await.is_some());
             rounds += 1;
         };
-        assert_eq!(reject[..3], [1, REJECT, BANNED], "{transport}");
+        assert_eq!(reject[..3], [VERSION, REJECT, BANNED], "{transport}");
         assert_eq!(rounds, 4, "{transport}");
         companion.shutdown().await;
         target.shutdown().await;

@@ -38,6 +38,8 @@ pub(crate) struct Core {
 #[derive(Default)]
 struct State {
     requests: Requests,
+    /// The remote has yet to accept the connection.
+    early: bool,
     leaving: Option<DisconnectReason>,
     ended: Option<DisconnectReason>,
     /// The transport's connection is closed too.
@@ -76,11 +78,13 @@ pub(crate) struct CoreParts {
     pub(crate) endpoint: Endpoint,
     pub(crate) direction: Direction,
     pub(crate) runtime: Arc<dyn Runtime>,
+    /// The remote has yet to accept the connection.
+    pub(crate) early: bool,
 }
 
 impl Core {
     pub(crate) fn new(parts: CoreParts) -> Self {
-        let CoreParts { id, connection_id, boot, endpoint, direction, runtime } = parts;
+        let CoreParts { id, connection_id, boot, endpoint, direction, runtime, early } = parts;
         Self {
             id,
             connection_id,
@@ -93,7 +97,7 @@ impl Core {
             rtt: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             dropped: AtomicBool::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(State { early, ..State::default() }),
             wake: Notify::new(),
             changed: Notify::new(),
         }
@@ -188,6 +192,28 @@ impl Core {
         } else {
             Error::Disconnected(reason.clone())
         })
+    }
+
+    /// The remote has accepted the connection.
+    pub(crate) fn confirm(&self) {
+        self.lock().early = false;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the remote has accepted the connection, or that is over. Cancel-safe.
+    pub(crate) async fn confirmed(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let waits = {
+                let state = self.lock();
+                state.early && state.leaving.is_none() && state.ended.is_none()
+            };
+            match waits {
+                true => changed.await,
+                false => return,
+            }
+        }
     }
 
     /// Waits for the end. Cancel-safe.

@@ -28,7 +28,7 @@ use crate::{Offence, PeerConn, PeerInfo, Protocol};
 pub(crate) struct Peer {
     core: Arc<Core>,
     connection: Connection,
-    control: MessageSender,
+    control: Arc<MessageSender>,
     links: BTreeMap<ProtocolId, Arc<Link>>,
     mandatory: BTreeSet<ProtocolId>,
     protocols: TaskGroup,
@@ -44,7 +44,7 @@ pub(crate) type Constructed = (Arc<Link>, Arc<dyn Protocol>);
 pub(crate) struct PeerParts {
     pub(crate) core: Core,
     pub(crate) connection: Connection,
-    pub(crate) control: MessageSender,
+    pub(crate) control: Arc<MessageSender>,
     pub(crate) streams: BTreeMap<ProtocolId, MessageStream>,
     pub(crate) negotiated: BTreeMap<ProtocolId, Negotiated>,
     pub(crate) record: Option<PeerRecord>,
@@ -171,6 +171,11 @@ impl Peer {
         &self.links
     }
 
+    /// The tasks of its protocols.
+    pub(crate) fn protocols(&self) -> &TaskGroup {
+        &self.protocols
+    }
+
     /// Tasks that end with the peer.
     pub(crate) fn tasks(&self) -> &TaskGroup {
         &self.tasks
@@ -214,7 +219,7 @@ impl Peer {
     }
 
     /// The connection closes for `reason`, which everybody who waits learns. Gives the reason that came first.
-    fn end(&self, reason: DisconnectReason) -> DisconnectReason {
+    pub(crate) fn end(&self, reason: DisconnectReason) -> DisconnectReason {
         let reason = self.core.set_ended(reason);
         self.connection.close(reason.close_code(), &reason.close_reason());
         self.core.set_closed();

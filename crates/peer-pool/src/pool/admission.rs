@@ -28,6 +28,16 @@ pub(crate) enum Fate {
     Goes(RejectReason),
 }
 
+/// A connection that this side has accepted.
+pub(crate) struct Accepted {
+    /// What becomes of it, once that is clear.
+    pub(crate) fate: oneshot::Receiver<Fate>,
+    /// Protocols are to speak before the remote has accepted.
+    pub(crate) early: bool,
+    /// What a listener says about its connections with the remote.
+    pub(crate) serial: Serial,
+}
+
 /// A connection whose remote has said who it is.
 pub(crate) struct Claim<'a> {
     pub(crate) id: ConnectionId,
@@ -37,7 +47,10 @@ pub(crate) struct Claim<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) record: Option<&'a PeerRecord>,
     pub(crate) dial: Option<Dial>,
-    pub(crate) serial: Serial,
+    /// What the remote has said about its connections with us.
+    pub(crate) serial: Option<Serial>,
+    /// Protocols would speak before the remote has accepted.
+    pub(crate) may_speak: bool,
 }
 
 impl Shared {
@@ -46,9 +59,8 @@ impl Shared {
         ip.filter(|ip| !(self.config.limits.exempt_private && is_local(*ip))).map(Prefix::of)
     }
 
-    /// Whether to accept what a remote claims to be, and the numbers for our hello, should this side have accepted the
-    /// connection. Its fate is told later.
-    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<(oneshot::Receiver<Fate>, Serial), RejectReason> {
+    /// Whether to accept what a remote claims to be. Its fate is told later.
+    pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<Accepted, RejectReason> {
         let now = self.runtime.now();
         if self.is_closing() {
             return Err(RejectReason::ShuttingDown);
@@ -68,13 +80,14 @@ impl Shared {
             prefix: self.prefix(claim.endpoint.addr().ip()),
             dial: claim.dial,
             serial: claim.serial,
+            may_speak: claim.may_speak,
         };
         let mut state = self.lock();
         let (verdict, effects) = state.registry.decide(now, candidate);
         let fate = verdict.map(|()| {
             let (tell, fate) = oneshot::channel();
             state.fates.insert(claim.id, tell);
-            (fate, state.registry.serial(claim.id))
+            Accepted { fate, early: state.registry.is_early(claim.id), serial: state.registry.serial(claim.id) }
         });
         Self::apply(&mut state, effects);
         fate
@@ -83,6 +96,11 @@ impl Shared {
     /// The numbers for the hello of a connection that was dialed.
     pub(crate) fn number(&self, id: ConnectionId, peer: Option<PeerId>) -> Serial {
         self.lock().registry.number(id, peer)
+    }
+
+    /// Whether protocols speak to a peer that has yet to accept the connection.
+    pub(crate) fn speaks_early(&self, peer: &PeerId) -> bool {
+        self.lock().registry.speaks_early(peer)
     }
 
     /// Runs something on the registry and does what it says.

@@ -15,12 +15,13 @@ use std::time::Duration;
 use p2p_core::{ByteBudget, PeerId, Runtime};
 use p2p_identity::access::AccessControl;
 use p2p_identity::{DisconnectReason, Error, KeyPair, PeerRecord, ProtocolId, Result, TlsIdentity};
-use p2p_net::{Endpoint, NetConfig, PeerAddr, Transports};
+use p2p_net::{EarlyStreams, Endpoint, NetConfig, PeerAddr, Transports};
 
-pub(crate) use self::admission::{Claim, Fate};
+pub(crate) use self::admission::{Accepted, Claim, Fate};
 pub use self::network::LostPeer;
 pub(crate) use self::shared::Shared;
 use self::shared::SharedParts;
+use crate::attached::Attached;
 use crate::listener::LookupConnection;
 use crate::peer::{Leave, Peer};
 use crate::registry::DialKind;
@@ -72,10 +73,13 @@ impl PeerPool {
         let limits = &config.limits;
         let budget = ByteBudget::new(limits.memory);
         let mut net = NetConfig::default();
-        net.tls = Some(TlsIdentity::new(key_pair)?.configs());
+        let tls = TlsIdentity::new(key_pair)?;
+        net.tls = Some(tls.configs());
         net.max_inbound_streams = limits.inbound_streams;
         net.stream_window = limits.stream_window;
         net.connection_window = limits.connection_window;
+        let early_streams = EarlyStreams::new(1);
+        net.early_streams = Some(early_streams.clone());
         net.budget = budget.clone();
         net.dial_timeout = config.dial_timeout;
         net.accept_timeout = config.handshake_timeout;
@@ -85,8 +89,11 @@ impl PeerPool {
         let transports = Transports::new(runtime.clone(), net);
         let changes = access.changes();
         let key_pair = key_pair.clone();
-        let shared = Arc::new(Shared::new(SharedParts { runtime, key_pair, config, access, transports, budget }));
+        let attached = Attached::new(early_streams);
+        let parts = SharedParts { runtime, key_pair, tls, config, access, transports, budget, attached };
+        let shared = Arc::new(Shared::new(parts));
         shared.params().validate()?;
+        shared.params_changed();
         if let Some(mut changes) = changes {
             let weak = Arc::downgrade(&shared);
             shared.tasks.spawn("access control", async move {

@@ -8,7 +8,7 @@ use p2p_core::{ByteBudget, PeerId, Runtime, TaskGroup};
 use p2p_identity::access::AccessControl;
 use p2p_identity::{
     DisconnectReason, Error, HandshakeParams, InboundHandshakes, KeyPair, Offer, PeerRecord, Prefix, ProtocolId,
-    Purpose, Result,
+    Purpose, Result, TlsIdentity,
 };
 use p2p_net::{Endpoint, Transports};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     closing: AtomicBool,
     next_connection: AtomicU64,
     key_pair: KeyPair,
+    tls: TlsIdentity,
     boot_nonce: u64,
     params: Mutex<Params>,
     state: Mutex<State>,
@@ -81,15 +82,17 @@ pub(super) struct State {
 pub(super) struct SharedParts {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) key_pair: KeyPair,
+    pub(super) tls: TlsIdentity,
     pub(super) config: PoolConfig,
     pub(super) access: Arc<dyn AccessControl>,
     pub(super) transports: Transports,
     pub(super) budget: ByteBudget,
+    pub(super) attached: Attached,
 }
 
 impl Shared {
     pub(super) fn new(parts: SharedParts) -> Self {
-        let SharedParts { runtime, key_pair, config, access, transports, budget } = parts;
+        let SharedParts { runtime, key_pair, tls, config, access, transports, budget, attached } = parts;
         let limits = &config.limits;
         let own_id = key_pair.peer_id();
         let state = State {
@@ -104,7 +107,7 @@ impl Shared {
             own_id,
             budget,
             transports,
-            attached: Attached::default(),
+            attached,
             access,
             conduct: Conduct::new(limits, config.ban_time),
             buses: Buses::new(runtime.clone(), limits.event_queue, config.enable_monitor),
@@ -120,6 +123,7 @@ impl Shared {
             next_connection: AtomicU64::new(1),
             boot_nonce: runtime.random_u64(),
             key_pair,
+            tls,
             params: Mutex::default(),
             state: Mutex::new(state),
             config: Arc::new(config),
@@ -156,7 +160,10 @@ impl Shared {
 
     /// What this node says in handshakes now.
     pub(crate) fn params(&self) -> Arc<HandshakeParams> {
-        let mut params = self.lock_params();
+        self.current(&mut self.lock_params())
+    }
+
+    fn current(&self, params: &mut Params) -> Arc<HandshakeParams> {
         if let Some(cached) = &params.cached {
             return cached.clone();
         }
@@ -175,15 +182,25 @@ impl Shared {
         fresh
     }
 
-    /// Something that handshakes say has changed.
+    /// Something that handshakes say has changed: from now on the certificate says it too.
     pub(super) fn params_changed(&self) {
-        self.lock_params().cached = None;
+        self.present(&mut self.lock_params());
     }
 
     pub(super) fn set_record(&self, record: Option<PeerRecord>) {
         let mut params = self.lock_params();
         params.record = record;
+        self.present(&mut params);
+    }
+
+    /// Under the lock, so that the last change is what stays.
+    fn present(&self, params: &mut Params) {
         params.cached = None;
+        let presented = self.tls.accepting(self.current(params)).map(|tls| self.transports.accept_with(tls));
+        if !matches!(presented, Ok(Ok(()))) {
+            // Neither can fail: all parts have an encoding, and quic took the same configuration when it was set up.
+            tracing::error!(?presented, "the certificate cannot be renewed");
+        }
     }
 
     pub(crate) fn next_connection(&self) -> ConnectionId {

@@ -25,11 +25,27 @@
 //! connections and say in the hello below which number all of theirs with this peer have ended ([`Serial`]). What has
 //! ended never comes back, so such a claim is true whenever it arrives. A connection that the remote's claim covers is
 //! *superseded* by the one on which the claim was made: it is no rival of it, and is closed when that one is chosen, which
-//! is after the remote has proven who it is. Connections of another boot are superseded too.
+//! is after the remote has proven who it is. Connections of another boot are superseded too. A listener whose hello is in
+//! its certificate says its numbers with its Accept; until a dialer knows them, nothing covers the connection.
 //!
 //! So a connection that the arbiter has completed is one that the other side accepted before it chose anything, and
 //! after which it chooses nothing else without `Stay`: both choose the same one, and protocols, which start on a
-//! live connection only, never use a loser. `model.rs` checks this over all interleavings.
+//! live connection only, never use a loser.
+//!
+//! # Speaking early
+//!
+//! A dialer that knows the listener's hello from its certificate accepts with its own hello, and its protocols may speak
+//! at once: [`Candidate::may_speak`]. They do if no other connection with the peer is there; from then on this side accepts
+//! no other with the same boot. The dialer must have looked, after the transport's handshake and before
+//! [`decide`](Registry::decide), whether somebody at the peer's address is in the middle of a handshake here, and not ask to
+//! speak then. So of two sides that dial each other at most one speaks early: each one's dial had to be let in by the
+//! other before it could get so far. What the one that speaks has not accepted, the other cannot choose: the
+//! connection that it speaks on stays.
+//!
+//! A side that speaks early decides about another connection of the peer only when that is over, see
+//! [`speaks_early`](Registry::speaks_early): the remote may refuse the one and want the other. If somebody dials from
+//! another address than the one it is dialed at, both may speak early, and wait for each other. The arbiter therefore waits
+//! a short time only, and refuses the other side's dial then. `model.rs` checks all this over all interleavings.
 
 mod choice;
 mod counts;
@@ -84,14 +100,18 @@ pub struct Candidate<P> {
     pub prefix: Option<P>,
     /// The dial that it came from, whose slot it takes over.
     pub dial: Option<Dial>,
-    /// What the remote's hello says about its connections with us.
-    pub serial: Serial,
+    /// What the remote has said about its connections with us; `None` if that comes with its Accept, see
+    /// [`Registry::numbered`].
+    pub serial: Option<Serial>,
+    /// Its protocols would speak before the remote has accepted.
+    pub may_speak: bool,
 }
 
 impl<P> Candidate<P> {
     /// Whether the remote says on the connection `new` that this one has ended on its side.
     fn is_ended_by(&self, new: &Self) -> bool {
-        self.boot == new.boot && self.serial.number < new.serial.ended_below
+        let covered = |(old, new): (Serial, Serial)| old.number < new.ended_below;
+        self.boot == new.boot && self.serial.zip(new.serial).is_some_and(covered)
     }
 }
 
@@ -126,6 +146,8 @@ struct Entry<P> {
     number: u64,
     /// The arbiter has said that this one stays.
     stay: bool,
+    /// Protocols speak on it before the remote has accepted.
+    early: bool,
     /// It counts for a slot.
     counted: bool,
 }
@@ -196,8 +218,12 @@ impl<P: Ord + Copy> Registry<P> {
         if candidate.peer == self.own_id {
             return (Err(RejectReason::SelfDial), effects);
         }
-        if let Some(present) = self.rivals(&candidate).find(|entry| matches!(entry.phase, Phase::Chosen | Phase::Live))
-        {
+        let stays = |entry: &&Entry<P>| match entry.phase {
+            Phase::Accepted | Phase::Complete => entry.early,
+            Phase::Chosen | Phase::Live => true,
+            Phase::Leaving => false,
+        };
+        if let Some(present) = self.rivals(&candidate).find(stays) {
             if present.phase == Phase::Live {
                 effects.push(Effect::Probe(present.candidate.id));
             }
@@ -211,10 +237,19 @@ impl<P: Ord + Copy> Registry<P> {
         }
         self.counts.add(&candidate);
         self.by_peer.entry(candidate.peer).or_default().push(candidate.id);
-        let number = self.numbers.identified(candidate.id);
-        let entry = Entry { candidate, phase: Phase::Accepted, since: now, number, stay: false, counted: true };
+        let (phase, since, number) = (Phase::Accepted, now, self.numbers.identified(candidate.id));
+        let early = candidate.may_speak && self.by_peer[&candidate.peer].len() == 1;
+        let entry = Entry { candidate, phase, since, number, stay: false, early, counted: true };
         self.entries.insert(candidate.id, entry);
         (Ok(()), effects)
+    }
+
+    /// What the remote has said about its connections with us, where that comes with its Accept. Call it before
+    /// [`complete`](Self::complete).
+    pub fn numbered(&mut self, id: ConnectionId, serial: Option<Serial>) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.candidate.serial = serial;
+        }
     }
 
     /// Both sides have accepted the connection, and the remote has proven who it is. The answer holds no
@@ -295,6 +330,17 @@ impl<P: Ord + Copy> Registry<P> {
     pub fn is_pending(&self, peer: &PeerId) -> bool {
         let pending = |id: &ConnectionId| self.entries[id].phase != Phase::Live;
         self.by_peer.get(peer).is_some_and(|ids| ids.iter().any(pending))
+    }
+
+    /// Whether protocols speak on a connection before the remote has accepted it. They go on when it has.
+    pub fn is_early(&self, id: ConnectionId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.early)
+    }
+
+    /// Whether protocols speak to the peer on a connection that it has yet to accept.
+    pub fn speaks_early(&self, peer: &PeerId) -> bool {
+        let early = |id: &ConnectionId| self.is_early(*id) && self.entries[id].phase < Phase::Live;
+        self.by_peer.get(peer).is_some_and(|ids| ids.iter().any(early))
     }
 
     /// Slots that peers, and connections that may become peers, hold: inbound and outbound.

@@ -29,8 +29,12 @@ pub(super) fn peer(n: usize) -> PeerId {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Message {
+    /// Of the transport's own handshake, after which a dialer of a certified connection knows the listener's hello.
+    Begin,
+    Answer,
     Hello(Serial),
-    Accept,
+    /// With the numbers of a listener whose hello was in its certificate.
+    Accept(Option<Serial>),
     Reject,
     Stay,
     Closed,
@@ -38,6 +42,10 @@ enum Message {
 
 #[derive(Debug, Clone, Default)]
 struct Side {
+    /// A handshake with somebody is under way here, who has not said who it is.
+    begun: bool,
+    /// The protocols spoke before the other side had accepted.
+    early: bool,
     hello: bool,
     accept_sent: bool,
     accept_got: bool,
@@ -70,11 +78,15 @@ pub struct World {
     losses: usize,
     /// Whether a dial knows who will answer.
     informed: bool,
+    /// Hellos of listeners are in their certificates.
+    certified: bool,
+    /// Nodes do not see that who dials them is whom they dial: it comes from another address.
+    blind: bool,
     now: Instant,
 }
 
 /// What may happen next.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
     /// A dial begins.
     Dial(usize),
@@ -110,6 +122,8 @@ impl World {
             broke: false,
             losses: 0,
             informed: true,
+            certified: false,
+            blind: false,
             now,
         }
     }
@@ -126,6 +140,16 @@ impl World {
         self
     }
 
+    /// The same over connections whose listeners have their hellos in their certificates.
+    pub fn certified(diallers: &[usize], failures: usize, now: Instant) -> Self {
+        Self { certified: true, ..Self::new(diallers, failures, now) }
+    }
+
+    /// The same between nodes that dial from other addresses than those that they are dialed at.
+    pub fn blind(diallers: &[usize], failures: usize, now: Instant) -> Self {
+        Self { blind: true, ..Self::certified(diallers, failures, now) }
+    }
+
     /// All that may happen next; empty at the end.
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -134,7 +158,8 @@ impl World {
                 steps.push(Step::Dial(at));
                 continue;
             }
-            steps.extend((0..2).filter(|&side| !conn.towards[side].is_empty()).map(|side| Step::Deliver(at, side)));
+            let ready = |side: &usize| conn.towards[*side].front().is_some_and(|message| !self.waits(*side, *message));
+            steps.extend((0..2).filter(ready).map(|side| Step::Deliver(at, side)));
             if self.failures > 0 && conn.sides.iter().any(|side| !side.over) {
                 steps.push(Step::Break(at));
             }
@@ -157,12 +182,12 @@ impl World {
             Step::Dial(at) => {
                 let dialler = self.conns[at].dialler;
                 self.conns[at].started = true;
-                self.conns[at].sides[dialler].hello = true;
-                let alone = self.nodes[dialler].ended_below(peer(1 - dialler)) == 0;
-                self.conns[at].firm = self.losses == 0 && (alone || !self.any_lost());
-                let whom = self.informed.then(|| peer(1 - dialler));
-                let serial = self.nodes[dialler].number(ConnectionId::new(at as u64), whom);
-                self.send(at, dialler, Message::Hello(serial));
+                if self.certified {
+                    self.send(at, dialler, Message::Begin);
+                } else {
+                    let own = self.number(at, dialler);
+                    self.send(at, dialler, Message::Hello(own));
+                }
             }
             Step::Deliver(at, side) => {
                 let message = self.conns[at].towards[side].pop_front();
@@ -200,6 +225,16 @@ impl World {
             self.conns.iter().filter(|conn| conn.firm).all(|conn| conn.sides.iter().any(|side| side.lost));
         let may_be_none = self.broke || last_was_lost || !self.informed;
         assert!(may_be_none || self.live[0].len() == 1, "no connection is left: {self:#?}");
+        for (at, conn) in self.conns.iter().enumerate() {
+            for (live, side) in self.live.iter().zip(&conn.sides) {
+                assert!(live.contains(&at) || !side.early || side.over, "protocols speak to nobody: {self:#?}");
+            }
+            for (index, side) in conn.sides.iter().enumerate() {
+                let safe = !self.blind || self.nodes[index].is_arbiter(peer(1 - index));
+                let whole = !self.broke && !self.any_lost();
+                assert!(!whole || !safe || !side.early || !side.over, "what was said early is lost: {self:#?}");
+            }
+        }
     }
 
     fn any_lost(&self) -> bool {
@@ -214,6 +249,13 @@ impl World {
         self.perform(side, effects);
     }
 
+    /// Whether a side leaves a message for later: one that speaks early waits with other connections of the peer until it
+    /// knows whether that one stays. The arbiter does so for a time only, which may be over at any moment.
+    fn waits(&self, side: usize, message: Message) -> bool {
+        let (other, hello) = (peer(1 - side), matches!(message, Message::Hello(_)));
+        hello && !self.nodes[side].is_arbiter(other) && self.nodes[side].speaks_early(&other)
+    }
+
     fn send(&mut self, at: usize, from: usize, message: Message) {
         self.conns[at].towards[1 - from].push_back(message);
     }
@@ -221,31 +263,25 @@ impl World {
     fn receive(&mut self, at: usize, side: usize, message: Message) {
         let (id, now) = (ConnectionId::new(at as u64), self.now);
         match message {
-            Message::Hello(serial) => {
-                let outbound = self.conns[at].dialler == side;
-                let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
-                let candidate =
-                    Candidate { id, peer: peer(1 - side), boot: BOOT, direction, prefix: None, dial: None, serial };
-                let (verdict, effects) = self.nodes[side].decide(now, candidate);
-                if !self.conns[at].sides[side].hello {
-                    self.conns[at].sides[side].hello = true;
-                    let own = self.nodes[side].serial(id);
-                    self.send(at, side, Message::Hello(own));
-                }
-                self.perform(side, effects);
-                match verdict {
-                    Ok(()) => {
-                        self.conns[at].sides[side].accept_sent = true;
-                        self.send(at, side, Message::Accept);
-                        self.complete(at, side);
-                    }
-                    Err(_) => {
-                        self.send(at, side, Message::Reject);
-                        self.gone(at, side);
-                    }
-                }
+            Message::Begin => {
+                self.conns[at].sides[side].begun = true;
+                self.send(at, side, Message::Answer);
             }
-            Message::Accept => {
+            Message::Answer => {
+                let may_speak = !self.may_cross(side);
+                let own = self.number(at, side);
+                self.decide(at, side, None, Some((own, may_speak)));
+                self.conns[at].sides[side].early = self.nodes[side].is_early(id);
+            }
+            Message::Hello(serial) => {
+                self.decide(at, side, Some(serial), None);
+                // From here on the registry knows.
+                self.conns[at].sides[side].begun = false;
+            }
+            Message::Accept(serial) => {
+                if serial.is_some() {
+                    self.nodes[side].numbered(id, serial);
+                }
                 self.conns[at].sides[side].accept_got = true;
                 self.complete(at, side);
             }
@@ -263,6 +299,66 @@ impl World {
                 self.gone(at, side);
             }
         }
+    }
+
+    /// The numbers of the dialer's hello, which it is about to say.
+    fn number(&mut self, at: usize, dialler: usize) -> Serial {
+        self.conns[at].sides[dialler].hello = true;
+        let alone = self.nodes[dialler].ended_below(peer(1 - dialler)) == 0;
+        let settled = self.losses == 0 && (alone || !self.any_lost());
+        self.conns[at].firm = settled && !self.haunted(dialler);
+        let whom = self.informed.then(|| peer(1 - dialler));
+        self.nodes[dialler].number(ConnectionId::new(at as u64), whom)
+    }
+
+    /// Whether what one side has lost may yet stand in the way of a dial for a while: its dialer has said its hello and
+    /// accept, which are still to arrive; or the arbiter dialed it, may speak early on it, and refuses others for that.
+    fn haunted(&self, dialler: usize) -> bool {
+        let other = 1 - dialler;
+        let last_words =
+            |conn: &Conn| conn.sides[other].lost && !conn.sides[dialler].over && !conn.towards[dialler].is_empty();
+        let unheard = |conn: &Conn| {
+            let (here, there) = (&conn.sides[dialler], &conn.sides[other]);
+            conn.dialler == other && here.lost && !there.over && !there.accept_got && other == 0
+        };
+        self.certified && self.conns.iter().any(|conn| last_words(conn) || unheard(conn))
+    }
+
+    /// Decides about the remote. A dialer that knows the listener's hello from the certificate says its own, with these
+    /// numbers, and may speak.
+    fn decide(&mut self, at: usize, side: usize, serial: Option<Serial>, certified: Option<(Serial, bool)>) {
+        let (id, now) = (ConnectionId::new(at as u64), self.now);
+        let outbound = self.conns[at].dialler == side;
+        let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+        let may_speak = certified.is_some_and(|(_, may_speak)| may_speak);
+        let candidate =
+            Candidate { id, peer: peer(1 - side), boot: BOOT, direction, prefix: None, dial: None, serial, may_speak };
+        let (verdict, effects) = self.nodes[side].decide(now, candidate);
+        let own = self.nodes[side].serial(id);
+        if !self.certified && !self.conns[at].sides[side].hello {
+            self.conns[at].sides[side].hello = true;
+            self.send(at, side, Message::Hello(own));
+        }
+        self.perform(side, effects);
+        match verdict {
+            Ok(()) => {
+                self.conns[at].sides[side].accept_sent = true;
+                if let Some((own, _)) = certified {
+                    self.send(at, side, Message::Hello(own));
+                }
+                self.send(at, side, Message::Accept((self.certified && !outbound).then_some(own)));
+                self.complete(at, side);
+            }
+            Err(_) => {
+                self.send(at, side, Message::Reject);
+                self.gone(at, side);
+            }
+        }
+    }
+
+    /// Whether somebody is in the middle of a handshake with this side.
+    fn may_cross(&self, side: usize) -> bool {
+        !self.blind && self.conns.iter().map(|conn| &conn.sides[side]).any(|side| side.begun && !side.over)
     }
 
     fn complete(&mut self, at: usize, side: usize) {

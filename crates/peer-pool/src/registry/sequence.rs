@@ -14,9 +14,9 @@ pub(super) const ME: usize = 100;
 #[derive(Debug, Clone)]
 pub enum Op {
     /// A remote says who it is: a number below 256, of which 100 is this node.
-    Decide { who: usize, boot: u64, outbound: bool, prefix: u8, number: u64, ended_below: u64 },
-    /// A handshake is over, and both have agreed.
-    Complete(usize),
+    Decide { who: usize, boot: u64, outbound: bool, prefix: u8, serial: Serial, may_speak: bool },
+    /// A handshake is over, and both have agreed; with the remote's numbers, if they come only now.
+    Complete(usize, Serial),
     /// The remote says that a connection stays.
     Stay(usize),
     /// A connection is about to end.
@@ -73,13 +73,18 @@ impl Sequence {
     fn apply(&mut self, op: &Op) -> Vec<Effect> {
         let now = self.now;
         match *op {
-            Op::Decide { who, boot, outbound, prefix, number, ended_below } => {
-                self.decide(who, boot, outbound, prefix, Serial { number, ended_below })
+            Op::Decide { who, boot, outbound, prefix, serial, may_speak } => {
+                let may_speak = may_speak && outbound;
+                // A dialer that may speak has yet to learn the remote's.
+                self.decide(who, boot, outbound, prefix, Some(serial).filter(|_| !may_speak), may_speak)
             }
-            Op::Complete(n) => {
+            Op::Complete(n, serial) => {
                 let phase = |id: &ConnectionId| self.registry.entries.get(id).map(|entry| entry.phase);
                 let accepted = self.pick(n).filter(|id| phase(id) == Some(Phase::Accepted));
-                accepted.and_then(|id| self.registry.complete(now, id)).unwrap_or_default()
+                let Some(id) = accepted else { return Vec::new() };
+                let known = self.registry.entries[&id].candidate.serial;
+                self.registry.numbered(id, known.or(Some(serial)));
+                self.registry.complete(now, id).unwrap_or_default()
             }
             Op::Stay(n) => self.pick(n).map(|id| self.registry.stay(now, id)).unwrap_or_default(),
             Op::Leaving(n) => {
@@ -112,7 +117,15 @@ impl Sequence {
         }
     }
 
-    fn decide(&mut self, who: usize, boot: u64, outbound: bool, prefix: u8, serial: Serial) -> Vec<Effect> {
+    fn decide(
+        &mut self,
+        who: usize,
+        boot: u64,
+        outbound: bool,
+        prefix: u8,
+        serial: Option<Serial>,
+        may_speak: bool,
+    ) -> Vec<Effect> {
         self.next += 1;
         let id = ConnectionId::new(self.next);
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
@@ -122,7 +135,7 @@ impl Sequence {
             let own = self.registry.number(id, Some(peer(who)));
             assert!(own.ended_below <= own.number, "it is under way itself");
         }
-        let candidate = Candidate { id, peer: peer(who), boot, direction, prefix, dial, serial };
+        let candidate = Candidate { id, peer: peer(who), boot, direction, prefix, dial, serial, may_speak };
         let (verdict, effects) = self.registry.decide(self.now, candidate);
         match verdict {
             Ok(()) => {
@@ -151,6 +164,13 @@ impl Sequence {
             assert_eq!(counted.count(), counts.taken(direction), "slots");
         }
         for ids in by_peer.values() {
+            // The remote can only have lost what it has accepted, and its numbers come with that.
+            let early = |id: &&ConnectionId| entries[*id].early && entries[*id].candidate.serial.is_none();
+            if let Some(id) = ids.iter().find(early) {
+                let boot = entries[id].candidate.boot;
+                let others = ids.iter().filter(|other| entries[*other].candidate.boot == boot);
+                assert_eq!(others.count(), 1, "protocols speak on a connection that may lose");
+            }
             let up = ids.iter().filter(|id| entries[id].phase >= Phase::Live).count();
             assert!(up <= 1, "two live connections of one peer");
         }

@@ -20,7 +20,8 @@ fn candidate(id: u64, who: usize, direction: Direction) -> Candidate<u8> {
         direction,
         prefix: None,
         dial: None,
-        serial: Serial::default(),
+        serial: Some(Serial::default()),
+        may_speak: false,
     }
 }
 
@@ -79,8 +80,8 @@ fn a_claim_that_is_not_proven_replaces_nothing() {
 #[test]
 fn whoever_has_lost_a_connection_replaces_it_once_proven() {
     let (mut registry, now) = (registry(), crate::clock::now());
-    establish(&mut registry, now, Candidate { serial: Serial { number: 3, ended_below: 1 }, ..inbound(1, 1) });
-    let again = |id, number, ended_below| Candidate { serial: Serial { number, ended_below }, ..inbound(id, 1) };
+    establish(&mut registry, now, Candidate { serial: Some(Serial { number: 3, ended_below: 1 }), ..inbound(1, 1) });
+    let again = |id, number, ended_below| Candidate { serial: Some(Serial { number, ended_below }), ..inbound(id, 1) };
     assert_eq!(registry.decide(now, again(2, 4, 3)).0, Err(RejectReason::AlreadyConnected), "the third is still there");
     assert_eq!(registry.decide(now, again(3, 5, 5)), (Ok(()), vec![]), "a claim alone replaces nothing");
     let effects = registry.complete(now, ConnectionId::new(3)).unwrap();
@@ -175,13 +176,18 @@ fn the_arbiter_gives_its_own_dial_a_little_time() {
     assert_eq!(effects, [Effect::Drop(goes, RejectReason::AlreadyConnected), Effect::Establish(stays)]);
 }
 
+fn serial() -> impl Strategy<Value = Serial> {
+    (0u64..20, 0u64..20).prop_map(|(number, below)| Serial { number, ended_below: below.min(number) })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (95usize..105, 0u64..2, any::<bool>(), 0u8..3, 0u64..20, 0u64..20)
-            .prop_map(|(who, boot, outbound, prefix, number, below)| Op::Decide {
-                who, boot, outbound, prefix, number, ended_below: below.min(number),
-            }),
-        3 => (0usize..40).prop_map(Op::Complete),
+        4 => (95usize..105, 0u64..2, any::<bool>(), 0u8..3, serial(), any::<bool>()).prop_map(
+            |(who, boot, outbound, prefix, serial, may_speak)| {
+                Op::Decide { who, boot, outbound, prefix, serial, may_speak }
+            }
+        ),
+        3 => (0usize..40, serial()).prop_map(|(nth, serial)| Op::Complete(nth, serial)),
         1 => (0usize..40).prop_map(Op::Stay),
         1 => (0usize..40).prop_map(Op::Leaving),
         2 => (0usize..40).prop_map(Op::Removed),

@@ -27,7 +27,7 @@ fn two_peers_agree_in_one_round_trip() {
         assert_eq!((b.protocols["/b"].local_kind, b.protocols["/b"].remote_kind), (Optional, Mandatory));
         assert_eq!(a.record.unwrap().peer_id(), a.peer_id);
         assert_eq!((&b.payload[..], &a.payload[..]), (&b"query"[..], &b""[..]));
-        assert_eq!((b.serial, a.serial), (serial(10), serial(1 << 60)));
+        assert_eq!((b.serial, a.serial), (Some(serial(10)), Some(serial(1 << 60))));
     }
 }
 
@@ -113,16 +113,14 @@ fn each_reason_is_reached_and_told() {
     assert_eq!((large.0, large.1), (Err(HandshakeError::Remote(reason.clone())), Err(reason.into())));
 
     let future = Pair::new(plain(1), plain(2), false).run_with(|n, message| match n {
-        0 => [&[2], &message[1..]].concat().into(),
+        // Whatever else it says.
+        0 => [&[7], &message[1..9]].concat().into(),
         _ => message,
     });
-    assert_eq!(future.1, Err(RejectReason::WireVersion { ours: 1, theirs: 2 }.into()));
-    assert_eq!(future.0, Err(HandshakeError::Remote(RejectReason::WireVersion { ours: 2, theirs: 1 })));
-    let future = Pair::new(plain(1), plain(2), false).run_with(|n, message| match n {
-        0 => [&[1, 0, 2], &message[3..]].concat().into(),
-        _ => message,
-    });
-    assert_eq!(future.1, Err(RejectReason::WireVersion { ours: 1, theirs: 2 }.into()));
+    let (ours, theirs) = (crate::WIRE_VERSION.into(), 7);
+    assert_eq!(future.1, Err(RejectReason::WireVersion { ours, theirs }.into()));
+    let mirrored = RejectReason::WireVersion { ours: theirs, theirs: ours };
+    assert_eq!(future.0, Err(HandshakeError::Remote(mirrored)));
 }
 
 #[test]

@@ -83,8 +83,8 @@ fn strict_forms() {
         refused(&hello[..len]);
     }
     refused(&[&hello[..], &[0]].concat());
-    // The wire version 1 in two bytes.
-    refused(&[&hello[..2], &[0x81, 0x00], &hello[3..]].concat());
+    // The purpose 0 in two bytes.
+    refused(&[&hello[..2], &[0x80, 0x00], &hello[3..]].concat());
     let at = hello.windows(2).position(|window| window == b"/a").unwrap();
     for id in [b"/c", b"/b"] {
         let mut disordered = hello.to_vec();
@@ -93,14 +93,14 @@ fn strict_forms() {
     }
     for message in [
         &[][..],
-        &[1],
-        &[1, 0],
-        &[1, 1],
-        &[1, 1, 2],
-        &[1, 3],
-        &[1, 2],
-        &wire::accept(None),
-        &wire::accept(Some([1; 64])),
+        &[2],
+        &[2, 0],
+        &[2, 1],
+        &[2, 1, 2],
+        &[2, 3],
+        &[2, 2],
+        &wire::accept(Accept::Bare),
+        &wire::accept(Accept::Signed([1; 64])),
     ] {
         refused(message);
     }
@@ -112,7 +112,10 @@ fn out_of_turn_is_the_end() {
     let hello = pair.dialler.hello().unwrap();
     pair.listener.on_message(&hello).unwrap();
     assert!(pair.listener.on_message(&hello).is_err(), "before the decision");
-    assert!(pair.listener.accept().is_err() && pair.listener.on_message(&wire::accept(None)).is_err(), "it is over");
+    assert!(
+        pair.listener.accept().is_err() && pair.listener.on_message(&wire::accept(Accept::Bare)).is_err(),
+        "it is over"
+    );
     let mut pair = Pair::new(params(1, &[]), params(2, &[]), true);
     pair.listener.on_message(&hello).unwrap();
     pair.listener.accept().unwrap();

@@ -64,23 +64,26 @@ fn an_application_is_no_oracle() {
         let mut listener = Handshake::listen(params(2, &[]).into(), Channel::Plain, [2; 32]).unwrap();
         listener.on_message(&hello).unwrap();
         listener.accept().unwrap();
-        assert_eq!(listener.on_message(&wire::accept(Some(signed))).unwrap_err(), RejectReason::BadSignature.into());
+        assert_eq!(
+            listener.on_message(&wire::accept(Accept::Signed(signed))).unwrap_err(),
+            RejectReason::BadSignature.into()
+        );
     }
     // Nor is the victim's own signature in the other role.
     let as_listener = [b"p2p/1 handshake\0\x01", hash.as_ref()].concat();
     let mut again = Handshake::listen(params(2, &[]).into(), Channel::Plain, [2; 32]).unwrap();
     again.on_message(&hello).unwrap();
     again.accept().unwrap();
-    let wrong_role = wire::accept(Some(victim.sign_raw(&as_listener)));
+    let wrong_role = wire::accept(Accept::Signed(victim.sign_raw(&as_listener)));
     assert_eq!(again.on_message(&wrong_role).unwrap_err(), RejectReason::BadSignature.into());
     // With the domain's own signature it would have worked: the test signs the right bytes.
-    listener.on_message(&wire::accept(Some(victim.sign_raw(&honest)))).unwrap();
+    listener.on_message(&wire::accept(Accept::Signed(victim.sign_raw(&honest)))).unwrap();
 }
 
 #[test]
 fn proof_and_channel_must_fit() {
     for certified in [false, true] {
-        let wrong = wire::accept(certified.then_some([0; 64]));
+        let wrong = wire::accept(if certified { Accept::Signed([0; 64]) } else { Accept::Bare });
         let (a, ..) = Pair::new(params(1, &[]), params(2, &[]), certified).run_with(|n, message| match n {
             2 => wrong.clone(),
             _ => message,

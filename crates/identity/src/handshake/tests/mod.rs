@@ -2,6 +2,7 @@
 
 mod agreement;
 mod bounds;
+mod certified;
 mod hostile;
 mod random;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use p2p_core::PeerId;
 use proptest::prelude::*;
 
+use super::wire::Accept;
 use super::*;
 use crate::{Error, KeyPair, PeerRecord, ProtocolId, ProtocolKind, Version};
 

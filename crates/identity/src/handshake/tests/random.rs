@@ -72,7 +72,7 @@ proptest! {
 
     #[test]
     fn arbitrary_messages_are_no_panic(message in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..4) {
-        let message = [&[1, kind], &message[..]].concat();
+        let message = [&[crate::WIRE_VERSION, kind], &message[..]].concat();
         let mut listener = Handshake::listen(params(2, &[]).into(), Channel::Plain, [2; 32]).unwrap();
         prop_assert!(listener.on_message(&message).is_err());
     }

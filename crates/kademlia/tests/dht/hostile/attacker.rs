@@ -51,6 +51,7 @@ impl Attacker {
         let stream = connection.open_stream().await?;
         let channel = channel(&connection);
         let handshake = Handshake::dial(Arc::new(self.params.clone()), channel, None, purpose, self.nonce(), payload)?;
+        let handshake = handshake.with_certificates(connection.peer_certificates())?;
         self.shake(handshake, connection, stream).await
     }
 

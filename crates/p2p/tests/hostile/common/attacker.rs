@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use p2p::endpoint::Transport;
 use p2p::layers::identity::{KeyPair, TlsIdentity};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -26,6 +27,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> Io for T {}
 pub struct Attacker {
     pub carrier: Carrier,
     next: u32,
+    /// An accept that came in place of a hello, which the listener's certificate has said.
+    accept: Option<(u32, Vec<u8>)>,
 }
 
 pub enum Carrier {
@@ -42,6 +45,10 @@ pub struct Mux {
     streams: BTreeMap<u32, Inbound>,
     over: bool,
     closed: Closed,
+    /// It has asked for all that the remote has to send.
+    accepted: bool,
+    /// Answers to its pings.
+    pub pongs: u32,
 }
 
 #[derive(Default)]
@@ -113,11 +120,12 @@ pub fn ordinary_transport() -> quinn::TransportConfig {
 impl Attacker {
     pub fn over(io: impl Io + 'static) -> Self {
         let io = Box::new(io);
-        Self::new(Carrier::Mux(Mux { io, input: Vec::new(), streams: BTreeMap::new(), over: false, closed: None }), 1)
+        let (input, streams) = (Vec::new(), BTreeMap::new());
+        Self::new(Carrier::Mux(Mux { io, input, streams, over: false, closed: None, accepted: false, pongs: 0 }), 1)
     }
 
     fn new(carrier: Carrier, next: u32) -> Self {
-        Self { carrier, next }
+        Self { carrier, next, accept: None }
     }
 
     pub async fn dial(transport: Transport, to: SocketAddr, key: &Key) -> Self {
@@ -188,6 +196,17 @@ impl Attacker {
         }
     }
 
+    /// Over quic: writes as much as the remote takes right now, at most `wanted`.
+    pub fn cram(&mut self, stream: u32, wanted: usize) -> usize {
+        let Carrier::Quic(quic) = &mut self.carrier else { panic!("not quic") };
+        let (send, ..) = quic.streams.get_mut(&stream).unwrap();
+        let (block, mut written) = (vec![0; wanted], 0);
+        while let Some(taken) = send.write(&block[written..]).now_or_never() {
+            written += taken.unwrap();
+        }
+        written
+    }
+
     pub async fn send(&mut self, stream: u32, message: &[u8]) {
         self.write(stream, &wire::message(message)).await;
     }
@@ -218,6 +237,9 @@ impl Attacker {
 
     /// The next message on a stream; `None` once it has ended.
     pub async fn message(&mut self, stream: u32) -> Option<Vec<u8>> {
+        if let Some((_, accept)) = self.accept.take_if(|(of, _)| *of == stream) {
+            return Some(accept);
+        }
         in_time("a message", async {
             match &mut self.carrier {
                 Carrier::Mux(mux) => loop {
@@ -329,12 +351,19 @@ impl Attacker {
         matches!(&self.carrier, Carrier::Mux(mux) if !format!("{:?}", mux.io).starts_with("TlsStream"))
     }
 
-    /// Opens the control stream, says hello, and gives the remote's; its refusal is the error.
+    /// Opens the control stream, says hello, and gives the remote's, which is empty where its certificate has said it; its
+    /// refusal is the error.
     pub async fn hello(&mut self, hello: &Hello) -> Result<(u32, Vec<u8>), Vec<u8>> {
         let control = self.open().await;
         self.send(control, &hello.encode()).await;
         match self.message(control).await {
             Some(answer) if answer.get(1) == Some(&wire::HELLO) => Ok((control, answer)),
+            Some(accept) if accept.get(1) == Some(&wire::ACCEPT) && !self.is_plain() => {
+                // With two numbers, which are small in a test.
+                assert!(accept[2] == 2 && accept.len() >= 5, "{accept:?}");
+                self.accept = Some((control, accept));
+                Ok((control, Vec::new()))
+            }
             Some(refusal) => {
                 // The remote need not wait for us.
                 self.finish(control).await;
@@ -373,9 +402,31 @@ pub fn rand_nonce() -> u64 {
 
 impl Mux {
     pub async fn write(&mut self, bytes: &[u8]) {
+        let mut all = Vec::new();
+        if !std::mem::replace(&mut self.accepted, true) {
+            all.extend(wire::frame(wire::ACCEPTED, 0, &[]));
+        }
+        all.extend(bytes);
         // Whoever closed the connection finds out by reading.
-        let _ = self.io.write_all(bytes).await;
+        let _ = self.io.write_all(&all).await;
         let _ = self.io.flush().await;
+    }
+
+    /// Waits until the remote has taken all frames so far; `false` at the end of the connection.
+    pub async fn ping(&mut self) -> bool {
+        let before = self.pongs;
+        self.write(&wire::frame(wire::PING, 0, &[0; 4])).await;
+        while self.pongs == before {
+            if !super::in_time("an answer", self.pump()).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// How the remote's direction of a stream has ended, as far as that was read.
+    pub fn end(&self, stream: u32) -> Option<End> {
+        self.streams.get(&stream)?.end
     }
 
     /// Reads once and takes the frames apart; `false` at the end of the connection.
@@ -410,6 +461,7 @@ impl Mux {
                 }
                 wire::RESET => inbound.end = Some(End::Reset(number())),
                 wire::REFUSE => inbound.end = Some(End::Refused),
+                wire::PONG => self.pongs += 1,
                 wire::CLOSE => {
                     self.closed = Some((number().into(), String::from_utf8(payload[4..].to_vec()).unwrap()));
                 }
@@ -422,20 +474,28 @@ impl Mux {
 
 /// Listens as a hostile peer, and takes what dials.
 pub enum Trap {
-    Stream(TcpListener, Option<TlsIdentity>),
+    Stream(TcpListener, Option<Arc<rustls::ServerConfig>>),
     Quic(quinn::Endpoint, Arc<Socket>),
 }
 
 impl Trap {
     pub async fn new(transport: Transport, key: &Key, allow: quinn::TransportConfig) -> (Self, SocketAddr) {
+        Self::with_tls(transport, identity(key).server_config().clone(), allow).await
+    }
+
+    pub async fn with_tls(
+        transport: Transport,
+        tls: Arc<rustls::ServerConfig>,
+        allow: quinn::TransportConfig,
+    ) -> (Self, SocketAddr) {
         match transport {
             Transport::Tcp | Transport::Tls => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let addr = listener.local_addr().unwrap();
-                (Self::Stream(listener, (transport == Transport::Tls).then(|| identity(key))), addr)
+                (Self::Stream(listener, (transport == Transport::Tls).then_some(tls)), addr)
             }
             _ => {
-                let tls = QuicServerConfig::try_from(identity(key).server_config().clone()).unwrap();
+                let tls = QuicServerConfig::try_from(tls).unwrap();
                 let token = ring::hkdf::Salt::new(ring::hkdf::HKDF_SHA256, &[]).extract(&[0; 64]);
                 let mut server = quinn::ServerConfig::new(Arc::new(tls), Arc::new(token));
                 server.transport_config(Arc::new(allow));
@@ -455,7 +515,7 @@ impl Trap {
             Self::Stream(listener, tls) => {
                 let (stream, _) = listener.accept().await.unwrap();
                 let Some(tls) = tls else { return Attacker { next: 2, ..Attacker::over(stream) } };
-                let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config().clone());
+                let acceptor = tokio_rustls::TlsAcceptor::from(tls.clone());
                 return Attacker { next: 2, ..Attacker::over(acceptor.accept(stream).await.unwrap()) };
             }
             Self::Quic(endpoint, socket) => Carrier::Quic(Quic {

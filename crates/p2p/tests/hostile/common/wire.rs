@@ -10,9 +10,15 @@ pub const OPEN: u8 = 2;
 pub const RESET: u8 = 4;
 pub const REFUSE: u8 = 6;
 pub const CLOSE: u8 = 7;
+pub const PING: u8 = 8;
+pub const PONG: u8 = 9;
+pub const ACCEPTED: u8 = 10;
 
 /// The code with which a side closes that finds a violation of the multiplexer.
 pub const VIOLATION: u32 = 0xffff_ffff;
+
+/// The wire version: the first byte of each message of a handshake.
+pub const VERSION: u8 = 2;
 
 pub const HELLO: u8 = 0;
 pub const ACCEPT: u8 = 1;
@@ -110,7 +116,7 @@ impl Key {
 /// A hello, to be changed at will before it is sent.
 #[derive(Clone)]
 pub struct Hello {
-    pub wire_version: u64,
+    pub wire_version: u8,
     pub network: Vec<u8>,
     pub purpose: u64,
     pub peer_id: [u8; 32],
@@ -128,7 +134,7 @@ pub struct Hello {
 impl Hello {
     pub fn new(peer_id: [u8; 32], nonce: u64) -> Self {
         Self {
-            wire_version: 1,
+            wire_version: VERSION,
             network: super::NETWORK.into(),
             purpose: 0,
             peer_id,
@@ -144,13 +150,21 @@ impl Hello {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![1, HELLO];
-        bytes.extend(leb128(self.wire_version));
-        bytes.extend(text(&self.network));
+        let mut bytes = vec![self.wire_version, HELLO];
         bytes.extend(leb128(self.purpose));
         bytes.extend(self.peer_id);
-        bytes.extend(leb128(self.boot_nonce));
         bytes.extend(self.nonce);
+        bytes.extend(self.node());
+        bytes.extend(text(&self.payload));
+        bytes.extend(leb128(self.number));
+        bytes.extend(leb128(self.ended_below));
+        bytes
+    }
+
+    /// The part that a listener's certificate says, behind the wire version.
+    pub fn node(&self) -> Vec<u8> {
+        let mut bytes = text(&self.network);
+        bytes.extend(leb128(self.boot_nonce));
         bytes.extend(text(&self.version));
         bytes.extend(leb128(self.protocols.len() as u64));
         for (id, version, kind) in &self.protocols {
@@ -160,16 +174,13 @@ impl Hello {
             None => bytes.push(0),
             Some(record) => bytes.extend([vec![1], text(record)].concat()),
         }
-        bytes.extend(text(&self.payload));
-        bytes.extend(leb128(self.number));
-        bytes.extend(leb128(self.ended_below));
         bytes
     }
 }
 
 /// `Accept`, with a signature over plain tcp.
 pub fn accept(signature: Option<&[u8]>) -> Vec<u8> {
-    [&[1, ACCEPT, u8::from(signature.is_some())], signature.unwrap_or_default()].concat()
+    [&[VERSION, ACCEPT, u8::from(signature.is_some())], signature.unwrap_or_default()].concat()
 }
 
 /// What both sides sign over plain tcp: of both hellos, without the lengths in front of them.

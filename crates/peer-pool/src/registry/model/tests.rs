@@ -6,7 +6,9 @@ use super::{Step, World};
 
 /// Runs every interleaving; gives how many states there are.
 fn explore(diallers: &[usize], failures: usize) -> usize {
-    explore_from(World::new(diallers, failures, crate::clock::now()))
+    let now = crate::clock::now();
+    let worlds = [World::new, World::certified, World::blind].map(|world| world(diallers, failures, now));
+    worlds.into_iter().map(explore_from).sum()
 }
 
 fn explore_from(world: World) -> usize {
@@ -51,11 +53,13 @@ fn whatever_breaks_both_sides_end_up_agreeing() {
 /// sides hold is ever replaced, and late messages of what was lost change nothing.
 #[test]
 fn who_has_lost_a_connection_gets_another_at_once() {
-    let world = |diallers: &[usize]| World::new(diallers, 0, crate::clock::now()).losing(1);
-    for diallers in [&[0][..], &[1], &[0, 0], &[1, 1], &[0, 1]] {
-        explore_from(world(diallers));
+    for new in [World::new, World::certified, World::blind] {
+        let world = |diallers: &[usize]| new(diallers, 0, crate::clock::now()).losing(1);
+        for diallers in [&[0][..], &[1], &[0, 0], &[1, 1], &[0, 1]] {
+            explore_from(world(diallers));
+        }
+        explore_from(world(&[0, 1]).losing(2));
     }
-    explore_from(world(&[0, 1]).losing(2));
 }
 
 /// Over plain tcp a dial may not know who will answer. It claims nothing then, and so replaces nothing.
@@ -67,23 +71,50 @@ fn dials_to_nobody_in_particular_never_make_the_sides_disagree() {
     }
 }
 
-/// Dials that start at the same time, over links that all take one step: the arbiter's own stays.
-#[test]
-fn of_dials_that_cross_the_one_of_the_smaller_peer_stays() {
-    let mut world = World::new(&[1, 0], 0, crate::clock::now());
+/// Runs dials over links that all take one step, the second dial so many steps after the first.
+fn in_step(mut world: World, later: usize) -> World {
     world.apply(Step::Dial(0));
-    world.apply(Step::Dial(1));
-    loop {
+    for step in 0.. {
+        if step == later {
+            world.apply(Step::Dial(1));
+        }
         let under_way: Vec<_> = (0..2)
             .flat_map(|at| (0..2).map(move |side| (at, side)))
             .map(|(at, side)| (at, side, world.conns[at].towards[side].len()))
             .collect();
-        if under_way.iter().all(|(.., messages)| *messages == 0) {
+        if step > later && under_way.iter().all(|(.., messages)| *messages == 0) {
             break;
         }
         for (at, side, messages) in under_way {
-            (0..messages).for_each(|_| world.apply(Step::Deliver(at, side)));
+            for _ in 0..messages {
+                let deliver = Step::Deliver(at, side);
+                // What a side leaves for later comes in a later step.
+                if world.steps().contains(&deliver) {
+                    world.apply(deliver);
+                }
+            }
         }
     }
-    assert_eq!(world.live, [BTreeSet::from([1]), BTreeSet::from([1])]);
+    world
+}
+
+/// Dials that start at the same time: the arbiter's own stays.
+#[test]
+fn of_dials_that_cross_the_one_of_the_smaller_peer_stays() {
+    for world in [World::new, World::certified, World::blind] {
+        let world = in_step(world(&[1, 0], 0, crate::clock::now()), 0);
+        assert_eq!(world.live, [BTreeSet::from([1]), BTreeSet::from([1])]);
+    }
+}
+
+/// A dial that nothing crosses is spoken on early, whoever dials.
+#[test]
+fn a_dialer_does_not_wait_without_a_reason() {
+    for dialler in [0, 1] {
+        for later in [4, 10] {
+            let world = in_step(World::certified(&[dialler, 1 - dialler], 0, crate::clock::now()), later);
+            assert!(world.conns[0].sides[dialler].early, "{world:#?}");
+            assert_eq!(world.live, [BTreeSet::from([0]), BTreeSet::from([0])]);
+        }
+    }
 }
