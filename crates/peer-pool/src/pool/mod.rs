@@ -77,6 +77,7 @@ impl PeerPool {
         net.stream_window = limits.stream_window;
         net.connection_window = limits.connection_window;
         net.budget = budget.clone();
+        (net.upload, net.download) = (limits.upload, limits.download);
         net.dial_timeout = config.dial_timeout;
         net.accept_timeout = config.handshake_timeout;
         // Pings keep a connection, and decide when it is given up: quic itself must not do so before.

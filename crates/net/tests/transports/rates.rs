@@ -1,0 +1,195 @@
+//! A hub with a rate: the rate holds, each peer gets the same of it, and what is small and urgent does not wait. In virtual time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use p2p_core::{Runtime, TaskGroup};
+use p2p_net::{Connection, Endpoint, NetConfig, RecvStream, SendStream, Transport, Transports};
+use p2p_sim::{Link, Settings, Sim};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::common::{connect, stream, tls_configs};
+
+const PEERS: usize = 8;
+const RATE: u64 = 1_000_000;
+/// For the windows to fill, and then to measure in.
+const BEFORE: Duration = Duration::from_secs(4);
+const SPELL: Duration = Duration::from_secs(8);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Direction {
+    Upload,
+    Download,
+}
+
+/// What one peer has got, and how long its echoes took.
+#[derive(Default)]
+struct Seen {
+    bytes: AtomicU64,
+    echoes: AtomicU64,
+    slowest_micros: AtomicU64,
+}
+
+async fn bulk(mut send: SendStream, piece: usize) {
+    let piece = Bytes::from(vec![7; piece]);
+    while send.write_all_bytes(piece.clone()).await.is_ok() {}
+}
+
+async fn count(mut recv: RecvStream, seen: Arc<Seen>) {
+    while let Ok(Some(chunk)) = recv.read_chunk().await {
+        seen.bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    }
+}
+
+async fn ask(mut recv: RecvStream, mut send: SendStream, runtime: Arc<dyn Runtime>, seen: Arc<Seen>) {
+    loop {
+        let begin = runtime.now();
+        if send.write_all(&[1; 64]).await.is_err() || recv.read_exact(&mut [0; 64]).await.is_err() {
+            return;
+        }
+        let took = runtime.now() - begin;
+        seen.slowest_micros.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
+        seen.echoes.fetch_add(1, Ordering::Relaxed);
+        runtime.sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn answer(mut recv: RecvStream, mut send: SendStream) {
+    let mut ping = [0; 64];
+    while recv.read_exact(&mut ping).await.is_ok() && send.write_all(&ping).await.is_ok() {}
+}
+
+/// Starts what goes over one connection: bulk in one direction, beside it small messages and their answers.
+async fn talk(from: Connection, to: Connection, piece: usize, tasks: &TaskGroup, seen: &Arc<Seen>) {
+    let (near, far) = stream(&from, &to).await;
+    let (kept_near, send) = near.into_split();
+    let (recv, kept_far) = far.into_split();
+    let (near, far) = stream(&from, &to).await;
+    let (recv_answer, mut send_ask) = near.into_split();
+    let (recv_ask, mut send_answer) = far.into_split();
+    send_ask.set_priority(1);
+    send_answer.set_priority(1);
+    tasks.spawn("bulk", async move {
+        bulk(send, piece).await;
+        drop((kept_near, from));
+    });
+    tasks.spawn("count", {
+        let seen = seen.clone();
+        async move {
+            count(recv, seen).await;
+            drop((kept_far, to));
+        }
+    });
+    tasks.spawn("ask", ask(recv_answer, send_ask, tasks.runtime().clone(), seen.clone()));
+    tasks.spawn("answer", answer(recv_ask, send_answer));
+}
+
+fn config() -> NetConfig {
+    let mut config = NetConfig::default();
+    config.tls = Some(tls_configs());
+    config
+}
+
+/// What was seen in [`SPELL`].
+struct Measured {
+    bytes: Vec<u64>,
+    /// Of all peers, the fewest and the slowest since the beginning.
+    echoes: u64,
+    slowest: Duration,
+}
+
+fn measure(transport: Transport, direction: Direction, rate: Option<u64>, peers: usize) -> Measured {
+    let sim = Sim::with(3, Settings::default());
+    sim.network().set_default_link(Link { bandwidth: Some(80_000_000), ..Link::WAN });
+    sim.block_on(async {
+        let mut hub_config = config();
+        match direction {
+            Direction::Upload => hub_config.upload = rate,
+            Direction::Download => hub_config.download = rate,
+        }
+        let host = sim.host("hub");
+        let hub = Transports::new(host.runtime(), hub_config);
+        let endpoint = Endpoint::from_socket_addr(transport, (host.ipv4(), 9000).into());
+        let listener = hub.listen(&endpoint).await.unwrap();
+        let tasks = TaskGroup::new(sim.runtime());
+        let (mut nodes, mut all) = (Vec::new(), Vec::new());
+        for n in 0..peers {
+            let node = Transports::new(sim.host(format!("peer {n}")).runtime(), config());
+            let (peer_end, hub_end) = connect(&node, &listener).await;
+            // Some write much at once, some little.
+            let piece = if n % 2 == 0 { 64 << 10 } else { 2_000 };
+            let (from, to) = match direction {
+                Direction::Upload => (hub_end, peer_end),
+                Direction::Download => (peer_end, hub_end),
+            };
+            let seen = Arc::new(Seen::default());
+            talk(from, to, piece, &tasks, &seen).await;
+            all.push(seen);
+            nodes.push(node);
+        }
+        let bytes = || all.iter().map(|seen| seen.bytes.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        sim.sleep(BEFORE).await;
+        let before = bytes();
+        sim.sleep(SPELL).await;
+        let got = bytes().iter().zip(before).map(|(after, before)| after - before).collect();
+        let of_all = |figure: fn(&Seen) -> u64| all.iter().map(move |seen| figure(seen));
+        let echoes = of_all(|seen| seen.echoes.load(Ordering::Relaxed)).min().unwrap();
+        let slowest = of_all(|seen| seen.slowest_micros.load(Ordering::Relaxed)).max().unwrap();
+        hub.shutdown().await;
+        assert!(hub.tasks().is_empty());
+        tasks.shutdown().await;
+        Measured { bytes: got, echoes, slowest: Duration::from_micros(slowest) }
+    })
+}
+
+/// Jain's index: 1 where all have the same.
+fn jain(shares: &[u64]) -> f64 {
+    let sum: f64 = shares.iter().map(|&share| share as f64).sum();
+    sum * sum / (shares.len() as f64 * shares.iter().map(|&share| (share as f64).powi(2)).sum::<f64>())
+}
+
+fn check(transport: Transport, direction: Direction, rate: u64, peers: usize, patience: Duration) {
+    let Measured { bytes, echoes, slowest } = measure(transport, direction, Some(rate), peers);
+    let (total, jain) = (bytes.iter().sum::<u64>(), jain(&bytes));
+    println!("{transport} {direction:?} {rate}: {total} bytes, Jain {jain:.3}, {echoes} echoes, slowest {slowest:?}");
+    let whole = rate * SPELL.as_secs();
+    // What the bucket holds, and a frame for each.
+    let burst = rate / 20 + peers as u64 * (64 << 10);
+    assert!(total <= whole + burst, "{transport}: {total} bytes");
+    assert!(total >= whole * 17 / 20, "{transport}: {total} bytes");
+    assert!(jain >= 0.95, "{transport}: {bytes:?}");
+    assert!(slowest < patience, "{transport}: an answer took {slowest:?}");
+    // One each 200 ms, and the time it takes.
+    let least = (BEFORE + SPELL).as_millis() / (200 + patience.as_millis());
+    assert!(u128::from(echoes) >= least, "{transport}: {echoes} answers");
+}
+
+const ALL: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
+
+#[test]
+fn a_hub_sends_at_its_rate_and_each_peer_gets_the_same() {
+    ALL.into_iter().for_each(|transport| check(transport, Direction::Upload, RATE, PEERS, Duration::from_millis(200)));
+}
+
+#[test]
+fn a_hub_receives_at_its_rate_and_each_peer_sends_the_same() {
+    ALL.into_iter()
+        .for_each(|transport| check(transport, Direction::Download, RATE, PEERS, Duration::from_millis(600)));
+}
+
+#[test]
+fn a_thin_rate_for_many_peers_keeps_answers_quick() {
+    ALL.into_iter().for_each(|transport| check(transport, Direction::Upload, 250_000, 25, Duration::from_secs(1)));
+}
+
+#[test]
+fn without_a_rate_nothing_is_held_back() {
+    for (transport, direction) in ALL.into_iter().zip([Direction::Upload, Direction::Download, Direction::Upload]) {
+        let Measured { bytes, .. } = measure(transport, direction, None, 2);
+        // Nearly what their lines carry.
+        let total: u64 = bytes.iter().sum();
+        assert!(total > 2 * 9_000_000 * SPELL.as_secs(), "{transport}: {total} bytes");
+    }
+}
