@@ -84,6 +84,7 @@ impl Shaper {
     }
 
     /// What one turn allows, in bytes.
+    #[cfg(feature = "quic")]
     pub(crate) fn quantum(&self) -> usize {
         self.quantum
     }
