@@ -42,7 +42,7 @@ impl Shapers {
 pub(crate) struct Shaper {
     runtime: Arc<dyn Runtime>,
     state: Mutex<State>,
-    /// The first one waits.
+    /// There is a turn to come that the task does not know of.
     waiting: Notify,
     /// In bytes.
     quantum: usize,
@@ -106,6 +106,16 @@ impl Shaper {
         next
     }
 
+    /// Wakes the task if there is a turn to come that it does not know of.
+    fn see_to_next_turn(&self, mut state: MutexGuard<'_, State>) {
+        let unknown = !state.timed && state.shares.next_turn().is_some();
+        state.timed |= unknown;
+        drop(state);
+        if unknown {
+            self.waiting.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is valid after each statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -159,19 +169,14 @@ impl Share {
             woken = state.serve(self.shaper.runtime.now());
         }
         let credit = state.shares.credit(self.id);
-        let mut first = false;
         if credit == 0 {
             let wakers = state.wakers.entry(self.id).or_default();
             if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                 wakers.push(cx.waker().clone());
             }
-            first = !std::mem::replace(&mut state.timed, true);
         }
-        drop(state);
+        self.shaper.see_to_next_turn(state);
         woken.into_iter().for_each(Waker::wake);
-        if first {
-            self.shaper.waiting.notify_one();
-        }
         if credit == 0 { Poll::Pending } else { Poll::Ready(usize::try_from(credit).unwrap_or(usize::MAX)) }
     }
 
@@ -190,7 +195,9 @@ impl Share {
 
     /// So many bytes were moved.
     pub(crate) fn used(&self, bytes: usize) {
-        self.shaper.lock().shares.used(self.id, bytes as u64);
+        let mut state = self.shaper.lock();
+        state.shares.used(self.id, bytes as u64);
+        self.shaper.see_to_next_turn(state);
     }
 
     /// There is nothing to be moved now: others get what is left.

@@ -32,7 +32,7 @@ pub(crate) struct Shares {
     updated: Instant,
     members: BTreeMap<u64, Member>,
     next: u64,
-    /// Who waits, each once.
+    /// Who wants a turn, or owes one, each once.
     turns: VecDeque<u64>,
 }
 
@@ -42,7 +42,18 @@ struct Member {
     credit: i64,
     /// What may still go ahead of its turn.
     ahead: i64,
-    waits: bool,
+    /// It is among `turns`.
+    queued: bool,
+    /// It has more to move, and does not only owe.
+    wants: bool,
+}
+
+impl Member {
+    fn queue(&mut self, id: u64, turns: &mut VecDeque<u64>) {
+        if !std::mem::replace(&mut self.queued, true) {
+            turns.push_back(id);
+        }
+    }
 }
 
 impl Shares {
@@ -68,14 +79,14 @@ impl Shares {
     pub(crate) fn join(&mut self) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.members.insert(id, Member { credit: 0, ahead: self.most_ahead(), waits: false });
+        self.members.insert(id, Member { credit: 0, ahead: self.most_ahead(), queued: false, wants: false });
         id
     }
 
     /// A connection has ended. What it was granted and has not used goes to the others.
     pub(crate) fn leave(&mut self, id: u64) {
         self.give_back(id);
-        if self.members.remove(&id).is_some_and(|member| member.waits) {
+        if self.members.remove(&id).is_some_and(|member| member.queued) {
             self.turns.retain(|waiting| *waiting != id);
         }
     }
@@ -87,10 +98,9 @@ impl Shares {
 
     /// A connection without credit wants to go on: [`serve`](Self::serve) gives it its turn.
     pub(crate) fn ask(&mut self, id: u64) {
-        if let Some(member) = self.members.get_mut(&id)
-            && !std::mem::replace(&mut member.waits, true)
-        {
-            self.turns.push_back(id);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.wants = true;
+            member.queue(id, &mut self.turns);
         }
     }
 
@@ -110,6 +120,9 @@ impl Shares {
         let debt = member.credit.min(0);
         member.credit = member.credit.saturating_sub(bytes);
         self.level += i128::from(member.credit.min(0) - debt) * BYTE;
+        if member.credit < 0 {
+            member.queue(id, &mut self.turns);
+        }
     }
 
     /// A connection has nothing to move now. What it was granted goes to the others.
@@ -122,7 +135,7 @@ impl Shares {
         }
     }
 
-    /// Gives turns to those who wait, as far as there are bytes: who has credit now.
+    /// Gives turns, as far as there are bytes: who of those that asked has credit now.
     pub(crate) fn serve(&mut self, now: Instant) -> Vec<u64> {
         self.refill(now);
         let (quantum, most_ahead) = (self.quantum as i64, self.most_ahead());
@@ -133,11 +146,17 @@ impl Shares {
             let Some(member) = self.members.get_mut(&id) else { continue };
             member.ahead = most_ahead;
             member.credit += quantum;
+            if !member.wants {
+                // It keeps nothing for later.
+                member.credit = member.credit.min(0);
+            }
             // What made a debt was taken from the bucket then.
             self.level -= i128::from(member.credit.clamp(0, quantum)) * BYTE;
             if member.credit > 0 {
-                member.waits = false;
                 served.push(id);
+            }
+            if member.credit > 0 || (member.credit == 0 && !member.wants) {
+                (member.queued, member.wants) = (false, false);
             } else {
                 self.turns.push_back(id);
             }
@@ -145,7 +164,7 @@ impl Shares {
         served
     }
 
-    /// When the next one of those who wait has its turn; `None` when nobody waits.
+    /// When the next turn is; `None` when nobody wants or owes one.
     pub(crate) fn next_turn(&self) -> Option<Instant> {
         let short = (1 - self.level).max(0) as u128;
         let wait = Duration::from_nanos(u64::try_from(short.div_ceil(self.rate.max(1).into())).unwrap_or(u64::MAX));

@@ -176,6 +176,28 @@ fn what_cannot_wait_goes_ahead_by_a_little_and_is_made_up_for() {
     assert!(shares.goes_ahead(one));
 }
 
+#[test]
+fn who_was_idle_has_one_burst_and_no_more() {
+    let start = crate::mux::start();
+    let mut shares = Shares::new(1_000_000, start);
+    let id = shares.join();
+    for hour in 0..3 {
+        let now = start + Duration::from_secs(3_600 * hour);
+        shares.serve(now);
+        shares.give_back(id);
+        let mut used = 0;
+        loop {
+            shares.ask(id);
+            if shares.serve(now).is_empty() {
+                break;
+            }
+            used += shares.credit(id);
+            shares.used(id, shares.credit(id));
+        }
+        assert_eq!(used, 50_000, "a twentieth of a second's worth");
+    }
+}
+
 /// Counts how often it was woken.
 #[derive(Default)]
 struct Woken(std::sync::atomic::AtomicUsize);
