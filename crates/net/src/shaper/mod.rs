@@ -92,7 +92,8 @@ impl Shaper {
     /// So many bytes were moved by no connection.
     #[cfg(feature = "quic")]
     pub(crate) fn used_by_nobody(&self, bytes: usize) {
-        self.lock().shares.used(u64::MAX, bytes as u64);
+        let now = self.runtime.now();
+        self.lock().shares.used(u64::MAX, bytes as u64, now);
     }
 
     /// Wakes those whose turn it is; when the next turn is, if somebody waits.
@@ -195,8 +196,9 @@ impl Share {
 
     /// So many bytes were moved.
     pub(crate) fn used(&self, bytes: usize) {
+        let now = self.shaper.runtime.now();
         let mut state = self.shaper.lock();
-        state.shares.used(self.id, bytes as u64);
+        state.shares.used(self.id, bytes as u64, now);
         self.shaper.see_to_next_turn(state);
     }
 

@@ -110,7 +110,9 @@ impl Shares {
     }
 
     /// A connection has moved so many bytes.
-    pub(crate) fn used(&mut self, id: u64, bytes: u64) {
+    pub(crate) fn used(&mut self, id: u64, bytes: u64, now: Instant) {
+        // The time before this was not short of anything.
+        self.refill(now);
         // What nobody was granted is taken from all.
         let Some(member) = self.members.get_mut(&id) else { return self.level -= i128::from(bytes) * BYTE };
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);

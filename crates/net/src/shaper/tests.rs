@@ -43,7 +43,7 @@ impl World {
         for (id, hungry, used) in &mut self.all {
             let wants = |used: u64| hungry.most.is_none_or(|most| (used as f64) < most as f64 * passed);
             while wants(*used) && self.shares.credit(*id) > 0 {
-                self.shares.used(*id, hungry.piece);
+                self.shares.used(*id, hungry.piece, self.now);
                 *used += hungry.piece;
             }
             if wants(*used) { self.shares.ask(*id) } else { self.shares.give_back(*id) }
@@ -128,7 +128,7 @@ proptest! {
             match op {
                 0 | 1 => shares.ask(id),
                 2 if shares.credit(id) > 0 || shares.goes_ahead(id) => {
-                    shares.used(id, amount);
+                    shares.used(id, amount, now);
                     used += amount;
                 }
                 3 => shares.give_back(id),
@@ -160,10 +160,10 @@ fn what_cannot_wait_goes_ahead_by_a_little_and_is_made_up_for() {
     let mut shares = Shares::new(1_000_000, start);
     let (one, other) = (shares.join(), shares.join());
     // Somebody uses all there is.
-    shares.used(other, 100_000);
+    shares.used(other, 100_000, start);
     let mut ahead = 0;
     while shares.goes_ahead(one) {
-        shares.used(one, 100);
+        shares.used(one, 100, start);
         ahead += 100;
     }
     assert_eq!(ahead, 2 * shares.quantum());
@@ -177,14 +177,26 @@ fn what_cannot_wait_goes_ahead_by_a_little_and_is_made_up_for() {
 }
 
 #[test]
-fn who_was_idle_has_one_burst_and_no_more() {
+fn who_only_owes_pays_and_keeps_nothing_for_later() {
     let start = crate::mux::start();
     let mut shares = Shares::new(1_000_000, start);
     let id = shares.join();
+    shares.used(id, 50_000 + 2 * shares.quantum(), start);
+    assert!(!shares.goes_ahead(id));
+    // It did not ask, and needs 27 turns.
+    let next = shares.next_turn().unwrap();
+    assert!(shares.serve(next).is_empty());
+    assert_eq!((shares.next_turn(), shares.credit(id)), (None, 0));
+    assert!(shares.goes_ahead(id));
+}
+
+#[test]
+fn who_was_idle_has_one_burst_and_no_more() {
+    let start = crate::mux::start();
+    let mut shares = Shares::new(1_000_000, start);
     for hour in 0..3 {
         let now = start + Duration::from_secs(3_600 * hour);
-        shares.serve(now);
-        shares.give_back(id);
+        let id = shares.join();
         let mut used = 0;
         loop {
             shares.ask(id);
@@ -192,9 +204,10 @@ fn who_was_idle_has_one_burst_and_no_more() {
                 break;
             }
             used += shares.credit(id);
-            shares.used(id, shares.credit(id));
+            shares.used(id, shares.credit(id), now);
         }
         assert_eq!(used, 50_000, "a twentieth of a second's worth");
+        shares.leave(id);
     }
 }
 
@@ -226,6 +239,8 @@ fn who_waits_is_woken_at_its_turn_and_nothing_runs_when_nobody_does() {
     sim.block_on(async {
         let tasks = TaskGroup::new(host.runtime());
         let share = shaper(&tasks, 10_000).join();
+        // The task is asleep.
+        sim.sleep(Duration::from_secs(1)).await;
         share.used(20_000);
         let begin = sim.now();
         std::future::poll_fn(|cx| share.poll(cx)).await;
