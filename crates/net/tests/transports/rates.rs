@@ -116,7 +116,7 @@ struct Measured {
     quiet: Duration,
 }
 
-fn measure(transport: Transport, direction: Direction, rate: Option<u64>, peers: usize) -> Measured {
+fn measure(transport: Transport, direction: Direction, rate: Option<u64>, peers: usize, streams: usize) -> Measured {
     let sim = Sim::with(3, Settings::default());
     sim.network().set_default_link(Link { bandwidth: Some(80_000_000), ..Link::WAN });
     sim.block_on(async {
@@ -141,7 +141,9 @@ fn measure(transport: Transport, direction: Direction, rate: Option<u64>, peers:
                 Direction::Download => (peer_end, hub_end),
             };
             let seen = Arc::new(Seen::default());
-            talk(from, to, piece, &tasks, &seen).await;
+            for _ in 0..streams {
+                talk(from.clone(), to.clone(), piece, &tasks, &seen).await;
+            }
             all.push(seen);
             nodes.push(node);
         }
@@ -169,8 +171,9 @@ fn jain(shares: &[u64]) -> f64 {
     sum * sum / (shares.len() as f64 * shares.iter().map(|&share| (share as f64).powi(2)).sum::<f64>())
 }
 
-fn check(transport: Transport, direction: Direction, rate: u64, peers: usize, patience: Duration) {
-    let Measured { bytes, echoes, slowest, quiet } = measure(transport, direction, Some(rate), peers);
+/// Over each connection go so many streams of bulk, and as many of echoes, that take no longer than `patience`.
+fn check(transport: Transport, direction: Direction, rate: u64, peers: usize, streams: usize, patience: Duration) {
+    let Measured { bytes, echoes, slowest, quiet } = measure(transport, direction, Some(rate), peers, streams);
     let (total, jain) = (bytes.iter().sum::<u64>(), jain(&bytes));
     println!(
         "{transport} {direction:?} {rate}: {total} bytes, Jain {jain:.3}, {echoes} echoes, slowest {slowest:?}, {quiet:?}"
@@ -190,23 +193,37 @@ fn check(transport: Transport, direction: Direction, rate: u64, peers: usize, pa
 
 const ALL: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
 
+const QUICK: Duration = Duration::from_millis(150);
+
 #[test]
 fn a_hub_sends_at_its_rate_and_each_peer_gets_the_same() {
-    ALL.into_iter().for_each(|transport| check(transport, Direction::Upload, RATE, PEERS, Duration::from_millis(200)));
+    for transport in ALL {
+        check(transport, Direction::Upload, RATE, PEERS, 1, QUICK);
+    }
 }
 
 #[test]
 fn a_hub_receives_at_its_rate_and_each_peer_sends_the_same() {
-    ALL.into_iter()
-        .for_each(|transport| check(transport, Direction::Download, RATE, PEERS, Duration::from_millis(200)));
+    for transport in ALL {
+        check(transport, Direction::Download, RATE, PEERS, 1, QUICK);
+    }
+}
+
+#[test]
+fn many_streams_of_each_peer_keep_answers_quick() {
+    for transport in ALL {
+        // Over quic they fill the window of the connection too.
+        let patience = if transport == Transport::Quic { Duration::from_secs(1) } else { QUICK };
+        check(transport, Direction::Download, RATE, 4, 8, patience);
+    }
 }
 
 #[test]
 fn a_thin_rate_for_many_peers_keeps_answers_quick() {
     for transport in ALL {
         // Over quic a packet that was made waits for its turn, whatever comes behind it.
-        let patience = if transport == Transport::Quic { 500 } else { 100 };
-        check(transport, Direction::Upload, 250_000, 25, Duration::from_millis(patience));
+        let patience = if transport == Transport::Quic { Duration::from_millis(500) } else { QUICK };
+        check(transport, Direction::Upload, 250_000, 25, 1, patience);
     }
 }
 
@@ -242,7 +259,7 @@ fn a_connection_that_is_closed_says_so_at_once() {
 #[test]
 fn without_a_rate_nothing_is_held_back() {
     for (transport, direction) in ALL.into_iter().zip([Direction::Upload, Direction::Download, Direction::Upload]) {
-        let Measured { bytes, .. } = measure(transport, direction, None, 2);
+        let Measured { bytes, .. } = measure(transport, direction, None, 2, 1);
         // Nearly what their lines carry.
         let total: u64 = bytes.iter().sum();
         assert!(total > 2 * 9_000_000 * SPELL.as_secs(), "{transport}: {total} bytes");
