@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -80,7 +81,7 @@ impl Shaper {
 
     /// What one connection has of it, until that is dropped.
     pub(crate) fn join(self: &Arc<Self>) -> Share {
-        Share { id: self.lock().shares.join(), shaper: self.clone() }
+        Share { id: self.lock().shares.join(), shaper: self.clone(), at_once: AtomicBool::new(false) }
     }
 
     /// What one turn allows, in bytes.
@@ -154,6 +155,8 @@ impl Drop for Running {
 pub(crate) struct Share {
     shaper: Arc<Shaper>,
     id: u64,
+    /// Its last turn came without waiting.
+    at_once: AtomicBool,
 }
 
 impl Share {
@@ -165,7 +168,8 @@ impl Share {
             return Poll::Ready(usize::MAX);
         }
         let mut woken = Vec::new();
-        if state.shares.credit(self.id) == 0 {
+        let asked = state.shares.credit(self.id) == 0;
+        if asked {
             state.shares.ask(self.id);
             woken = state.serve(self.shaper.runtime.now());
         }
@@ -178,6 +182,11 @@ impl Share {
         }
         self.shaper.see_to_next_turn(state);
         woken.into_iter().for_each(Waker::wake);
+        // One turn after the other without waiting: others may have turns too, which their tasks have not come to use.
+        if asked && self.at_once.swap(credit > 0, Ordering::Relaxed) && credit > 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if credit == 0 { Poll::Pending } else { Poll::Ready(usize::try_from(credit).unwrap_or(usize::MAX)) }
     }
 

@@ -254,6 +254,27 @@ fn who_waits_is_woken_at_its_turn_and_nothing_runs_when_nobody_does() {
 }
 
 #[test]
+fn who_goes_on_and_on_lets_others_run_between_two_turns() {
+    let (sim, host) = world();
+    sim.block_on(async move {
+        let tasks = TaskGroup::new(host.runtime());
+        // Holds 50 kB, which are 25 turns.
+        let share = shaper(&tasks, 1_000_000).join();
+        let woken = Arc::new(Woken::default());
+        let waker: Waker = woken.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        for turn in 0..3 {
+            if turn > 0 {
+                assert!(share.poll(&mut cx).is_pending());
+            }
+            assert_eq!(woken.0.load(std::sync::atomic::Ordering::Relaxed), turn);
+            assert_eq!(share.poll(&mut cx), Poll::Ready(2_000));
+            share.used(2_000);
+        }
+    });
+}
+
+#[test]
 fn nobody_waits_once_its_task_is_gone() {
     let (sim, host) = world();
     sim.block_on(async move {
