@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use p2p_core::ByteBudget;
 
+use crate::shaper::Shapers;
+
 /// Settings and limits of all connections that one [`Transports`](crate::Transports) makes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -37,6 +39,16 @@ pub struct NetConfig {
     /// A quic connection on which nothing was sent for so long sends a packet, which keeps it from being idle; `None`
     /// where whoever uses the connections sends often enough.
     pub keep_alive: Option<Duration>,
+    /// Bytes per second that all connections together send, each the same share of it as far as it has something to send;
+    /// `None` for no bound. A twentieth of a second's worth may go at once. Counts what is given to the system: over tcp
+    /// and tls without the headers of IP and TCP and the encryption's, over quic whole datagrams without the headers of
+    /// IP and UDP.
+    pub upload: Option<u64>,
+    /// Bytes per second that are read from the streams of all connections together, shared in the same way; `None` for no bound.
+    /// Remotes are slowed by credit that comes later. So windows may fill faster than this, once, and what is given up
+    /// unread (a stream that is stopped) does not count.
+    pub download: Option<u64>,
+    pub(crate) shapers: Shapers,
     /// Closed connections that still say good-bye.
     pub(crate) lingering: Arc<AtomicUsize>,
 }
@@ -54,6 +66,9 @@ impl Default for NetConfig {
             accept_timeout: Duration::from_secs(4),
             idle_timeout: Duration::from_secs(60),
             keep_alive: Some(Duration::from_secs(20)),
+            upload: None,
+            download: None,
+            shapers: Shapers::default(),
             lingering: Arc::default(),
         }
     }

@@ -10,6 +10,7 @@ pub mod message;
 pub mod mux;
 #[cfg(feature = "quic")]
 mod quic;
+mod shaper;
 mod stream;
 mod transport;
 

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -12,6 +13,7 @@ use crate::Result;
 use crate::mux::{MuxRecv, MuxSend};
 #[cfg(feature = "quic")]
 use crate::quic::{QuicRecv, QuicSend};
+use crate::shaper::{Metered, Share};
 
 /// Both halves of a stream. Shutting the write half down ends the stream in that direction; dropping it unfinished
 /// resets it with code 0.
@@ -41,14 +43,19 @@ impl Stream {
 
 impl From<(MuxRecv, MuxSend)> for Stream {
     fn from((recv, send): (MuxRecv, MuxSend)) -> Self {
-        Self { recv: RecvStream::new(RecvInner::Mux(recv)), send: SendStream { inner: SendInner::Mux(send) } }
+        let download = recv.download().cloned();
+        Self { recv: RecvStream::new(RecvInner::Mux(recv), download), send: SendStream { inner: SendInner::Mux(send) } }
     }
 }
 
 #[cfg(feature = "quic")]
 impl From<(QuicRecv, QuicSend)> for Stream {
     fn from((recv, send): (QuicRecv, QuicSend)) -> Self {
-        Self { recv: RecvStream::new(RecvInner::Quic(recv)), send: SendStream { inner: SendInner::Quic(send) } }
+        let download = recv.download().cloned();
+        Self {
+            recv: RecvStream::new(RecvInner::Quic(recv), download),
+            send: SendStream { inner: SendInner::Quic(send) },
+        }
     }
 }
 
@@ -134,7 +141,7 @@ impl SendStream {
     }
 
     /// The part of the connection that flushes message queues in the background.
-    pub(crate) fn flusher(&self) -> &std::sync::Arc<crate::message::Flusher> {
+    pub(crate) fn flusher(&self) -> &Arc<crate::message::Flusher> {
         each!(SendInner, &self.inner, inner => inner.flusher())
     }
 }
@@ -166,6 +173,8 @@ pub struct RecvStream {
     inner: RecvInner,
     /// What is left of a chunk that a reader's buffer could not hold.
     rest: Bytes,
+    /// Reading at the node's download rate, if there is one.
+    download: Option<Box<Metered>>,
 }
 
 #[derive(Debug)]
@@ -176,8 +185,8 @@ enum RecvInner {
 }
 
 impl RecvStream {
-    fn new(inner: RecvInner) -> Self {
-        Self { inner, rest: Bytes::new() }
+    fn new(inner: RecvInner, download: Option<Arc<Share>>) -> Self {
+        Self { inner, rest: Bytes::new(), download: download.map(|share| Box::new(Metered::new(share))) }
     }
 
     /// The next bytes as they arrived, without a copy; `None` at the end of the stream. Cancel-safe.
@@ -193,7 +202,16 @@ impl RecvStream {
         if self.rest.has_remaining() {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.rest))));
         }
-        each!(RecvInner, &mut self.inner, inner => inner.poll_read_chunk(cx))
+        let Self { inner, download, .. } = self;
+        each!(RecvInner, inner, inner => match download {
+            None => inner.poll_read_chunk(cx),
+            Some(download) => {
+                ready!(download.poll_turn(cx));
+                let read = inner.poll_read_chunk(cx);
+                download.on_read(&read);
+                read
+            }
+        })
     }
 
     /// Makes `chunk` what is read next.
@@ -203,7 +221,7 @@ impl RecvStream {
     }
 
     /// The part of the connection that flushes message queues in the background.
-    pub(crate) fn flusher(&self) -> &std::sync::Arc<crate::message::Flusher> {
+    pub(crate) fn flusher(&self) -> &Arc<crate::message::Flusher> {
         each!(RecvInner, &self.inner, inner => inner.flusher())
     }
 

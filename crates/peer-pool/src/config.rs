@@ -52,6 +52,9 @@ pub struct PoolConfig {
     pub limits: Limits,
 }
 
+/// The least bytes per second of a node: with less, one full packet takes more than a second.
+const MIN_RATE: u64 = 1_500;
+
 /// Bounds of everything that a remote can make grow.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,6 +76,10 @@ pub struct Limits {
     pub connection_window: u32,
     /// Bytes that all connections together may hold.
     pub memory: usize,
+    /// Bytes per second that are sent to all peers together, who share them fairly; `None` for no bound. At least 1,500.
+    pub upload: Option<u64>,
+    /// Bytes per second that are read from all peers together, in the same way.
+    pub download: Option<u64>,
     /// Inbound handshakes at the same time.
     pub handshakes: usize,
     /// Inbound handshakes at the same time from an IPv4 /24 or IPv6 /48.
@@ -126,6 +133,8 @@ impl Default for Limits {
             stream_window: 64 << 10,
             connection_window: 16 << 20,
             memory: 512 << 20,
+            upload: None,
+            download: None,
             handshakes: 256,
             handshakes_per_prefix: 16,
             inbound_per_prefix: 8,
@@ -198,6 +207,10 @@ impl PoolConfig {
         }
         if limits.memory < limits.message {
             return Err(Error::config("limits.memory", "must hold at least one message of `limits.message` bytes"));
+        }
+        let rates = [("limits.upload", limits.upload), ("limits.download", limits.download)];
+        if let Some((field, _)) = rates.into_iter().find(|(_, rate)| rate.is_some_and(|rate| rate < MIN_RATE)) {
+            return Err(Error::config(field, "must be at least 1500 bytes per second, which is one packet"));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use super::driver::{Driven, Shared, run};
 use super::{MuxIo, Side};
 use crate::message::Flusher;
+use crate::shaper::{Shaper, Share};
 use crate::{CloseReason, Error, NetConfig, Result};
 
 /// A connection that gives streams over one byte stream.
@@ -28,6 +29,7 @@ struct Handle {
     shared: Arc<Shared>,
     certificates: Option<Arc<[CertificateDer<'static>]>>,
     socket: Option<TcpSocket>,
+    download: Option<Arc<Share>>,
     runtime: Arc<dyn Runtime>,
 }
 
@@ -66,7 +68,8 @@ impl MuxConnection {
         let unsent = socket.as_ref().map(|socket| socket.unsent.clone()).unwrap_or_default();
         let shared = Arc::new(Shared::new(io, side, config, unsent, tasks.runtime()));
         tasks.spawn("connection", run(Driven(shared.clone()), tasks.clone()));
-        Self { handle: Arc::new(Handle { shared, certificates, socket, runtime: tasks.runtime().clone() }) }
+        let download = config.shapers.download.as_ref().map(|download| Arc::new(Shaper::join(download)));
+        Self { handle: Arc::new(Handle { shared, certificates, socket, download, runtime: tasks.runtime().clone() }) }
     }
 
     pub(crate) async fn open_stream(&self) -> Result<(MuxRecv, MuxSend)> {
@@ -250,6 +253,11 @@ impl MuxRecv {
             self.reset = Some(*code);
         }
         read
+    }
+
+    /// What the connection has of the node's download rate, if there is one.
+    pub(crate) fn download(&self) -> Option<&Arc<Share>> {
+        self.handle.download.as_ref()
     }
 
     pub(crate) fn stop(&mut self, code: u32) {

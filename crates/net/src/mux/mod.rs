@@ -32,7 +32,7 @@ use std::fmt;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-#[cfg(all(test, feature = "quic"))]
+#[cfg(test)]
 pub(crate) use self::clock::tests::start;
 #[cfg(feature = "quic")]
 pub(crate) use self::frame::EARLY_BYTES;

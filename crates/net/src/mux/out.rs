@@ -96,6 +96,19 @@ impl Out {
         self.control.bytes + self.urgent.bytes + self.data.bytes == 0
     }
 
+    /// Whether frames wait that go ahead of data.
+    pub(super) fn has_urgent(&self) -> bool {
+        self.control.bytes + self.urgent.bytes > 0
+    }
+
+    /// Moves the frames that go ahead of data to the end of `batch`, and gives their length.
+    pub(super) fn take_urgent(&mut self, batch: &mut VecDeque<Bytes>) -> usize {
+        let bytes = self.control.bytes + self.urgent.bytes;
+        self.control.take(batch);
+        self.urgent.take(batch);
+        bytes
+    }
+
     /// How often everything was taken.
     pub(super) fn round(&self) -> u64 {
         self.round

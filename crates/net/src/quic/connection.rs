@@ -1,7 +1,10 @@
 //! One QUIC connection.
 
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
@@ -12,6 +15,7 @@ use super::send_window::{Excess, SendWindow};
 use super::stream::{QuicRecv, QuicSend};
 use super::window::Credit;
 use crate::message::{Driving, Flusher};
+use crate::shaper::{Shaper, Share};
 use crate::{CloseReason, Error, Result};
 
 /// How long an open waits for the remote to allow another stream before it counts as refused.
@@ -33,6 +37,8 @@ pub(super) struct Shared {
     flusher: Arc<Flusher>,
     credit: Arc<Credit>,
     send_window: SendWindow,
+    /// What it has of the node's download rate, if there is one.
+    download: Option<Arc<Share>>,
     /// What this side closed with; quinn does not keep it.
     asked: Mutex<Option<(u32, String)>>,
     /// How it ended, the same for everybody who asks.
@@ -50,16 +56,21 @@ impl QuicConnection {
             let (credit, runtime) = (credit.clone(), setup.runtime().clone());
             async move {
                 let closed = async {
-                    tokio::select! {
-                        biased;
-                        _ = connection.closed() => {}
-                        () = credit.watch(&connection, &*runtime) => {}
-                    }
+                    let mut closed = pin!(connection.closed());
+                    let mut watch = pin!(credit.watch(&connection, &*runtime));
+                    poll_fn(|cx| match closed.as_mut().poll(cx) {
+                        Poll::Ready(_) => Poll::Ready(()),
+                        // It never ends by itself.
+                        Poll::Pending => watch.as_mut().poll(cx),
+                    })
+                    .await;
                 };
                 crate::message::drive(flusher, closed).await;
                 credit.end();
             }
         });
+        let upload = setup.config().upload;
+        let download = setup.config().shapers.download.as_ref().map(Shaper::join);
         let bound = endpoint.local_addr();
         // What one of many addresses it is shows in what was received.
         let ip = connection.local_ip().filter(|_| bound.ip().is_unspecified());
@@ -69,7 +80,8 @@ impl QuicConnection {
             certificates: certificates.map(|chain| Arc::from(*chain)),
             flusher,
             credit,
-            send_window: SendWindow::new(),
+            send_window: SendWindow::new(upload),
+            download: download.map(Arc::new),
             asked: Mutex::new(None),
             reason: OnceLock::new(),
             connection,
@@ -163,6 +175,10 @@ impl Shared {
 
     pub(super) fn credit(&self) -> &Credit {
         &self.credit
+    }
+
+    pub(super) fn download(&self) -> Option<&Arc<Share>> {
+        self.download.as_ref()
     }
 
     /// So many bytes were read from a stream.

@@ -74,7 +74,7 @@ impl QuicEndpoint {
     /// # Errors
     /// What the system says.
     pub(crate) fn bind(setup: &Arc<Setup>, addr: SocketAddr, listen: bool) -> io::Result<Self> {
-        let socket = Socket::bind(setup.runtime(), addr)?;
+        let socket = Socket::bind(setup.runtime(), addr, setup.config().shapers.upload.clone())?;
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
             setup.endpoint(socket.addr()),
             listen.then(|| setup.listening()),

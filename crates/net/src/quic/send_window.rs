@@ -18,6 +18,10 @@ pub(super) const LEAST: u64 = 512 << 10;
 /// The most: 640 Mbit/s at a round-trip time of 50 ms.
 const MOST: u64 = 8 << 20;
 
+/// Where the node has an upload rate, the window holds what that carries in two round trips, or in so long: nothing is lost by
+/// sending less than the line takes, so the congestion window grows without end.
+const SOON: Duration = Duration::from_millis(125);
+
 /// How often the congestion window is looked at, in parts of a round trip, and the least time between two looks.
 const LOOKS: u32 = 4;
 const LEAST_TIME: Duration = Duration::from_millis(1);
@@ -51,7 +55,11 @@ impl Excess {
 
 /// The window of one connection.
 #[derive(Debug)]
-pub(super) struct SendWindow(Mutex<State>);
+pub(super) struct SendWindow {
+    state: Mutex<State>,
+    /// The node's, in bytes per second.
+    upload: Option<u64>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -60,21 +68,21 @@ struct State {
 }
 
 impl SendWindow {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(State { size: LEAST, next: None }))
+    pub(super) fn new(upload: Option<u64>) -> Self {
+        Self { state: Mutex::new(State { size: LEAST, next: None }), upload }
     }
 
     /// A stream takes nothing more now, which may be because of this window.
     pub(super) fn on_full(&self, connection: &quinn::Connection, runtime: &dyn Runtime) {
         let now = runtime.now();
         // The state is valid after each statement.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.next.is_some_and(|next| now < next) {
             return;
         }
         let path = connection.stats().path;
         state.next = Some(now + (path.rtt / LOOKS).max(LEAST_TIME));
-        let size = wanted(path.cwnd);
+        let size = wanted(path.cwnd, self.upload.map(|rate| in_time(rate, SOON.max(2 * path.rtt))));
         if size > state.size || size < state.size / 2 {
             state.size = size;
             drop(state);
@@ -93,7 +101,7 @@ impl SendWindow {
     ) {
         let left = excess.left(runtime.now(), connection.rtt().max(EXCESS_TIME));
         if left > 0 {
-            let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             connection.set_send_window(2 * MOST);
             excess.left -= write(left).min(left);
             connection.set_send_window(state.size);
@@ -101,8 +109,13 @@ impl SendWindow {
     }
 }
 
-fn wanted(congestion_window: u64) -> u64 {
-    congestion_window.saturating_mul(2).saturating_add(LEAST / 4).clamp(LEAST, MOST)
+fn wanted(congestion_window: u64, shaped: Option<u64>) -> u64 {
+    let wanted = congestion_window.saturating_mul(2).saturating_add(LEAST / 4);
+    wanted.min(shaped.unwrap_or(MOST)).clamp(LEAST, MOST)
+}
+
+fn in_time(rate: u64, time: Duration) -> u64 {
+    u64::try_from(u128::from(rate) * time.as_nanos() / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -122,8 +135,12 @@ mod tests {
 
     #[test]
     fn it_holds_what_is_under_way_and_as_much_again() {
-        assert_eq!(wanted(12_000), LEAST);
-        assert_eq!(wanted(1 << 20), (2 << 20) + LEAST / 4);
-        assert_eq!(wanted(u64::MAX), MOST);
+        assert_eq!(wanted(12_000, None), LEAST);
+        assert_eq!(wanted(1 << 20, None), (2 << 20) + LEAST / 4);
+        assert_eq!(wanted(u64::MAX, None), MOST);
+        // And no more than what the node's rate carries.
+        assert_eq!(wanted(u64::MAX, Some(1 << 20)), 1 << 20);
+        assert_eq!(wanted(u64::MAX, Some(1)), LEAST);
+        assert_eq!(in_time(1_000_000, SOON), 125_000);
     }
 }

@@ -14,11 +14,22 @@ use p2p_core::runtime::{BoxFuture, Datagrams, RecvMeta, SteadyUdp, UdpSocket};
 use quinn::udp::{self, EcnCodepoint, Transmit};
 
 use super::unanswered::Unanswered;
+use crate::shaper::{Shaper, Share};
 
 thread_local! {
     /// What the socket says of a batch: to make it anew would cost something in each call.
     static METAS: RefCell<[RecvMeta; udp::BATCH_SIZE]> = RefCell::new([RecvMeta::default(); udp::BATCH_SIZE]);
+
+    /// Whose send comes next: quinn asks a connection's poller and then sends, on the same thread with nothing in between,
+    /// and does not say for whom it sends. Nobody's is what no connection sends, such as a stateless reset.
+    static SENDER: RefCell<Option<Arc<Sender>>> = const { RefCell::new(None) };
 }
+
+/// A datagram up to this long does not wait for its connection's turn: acknowledgements, credit, pings.
+const SMALL: usize = 256;
+
+/// The longest datagram: on Ethernet, without the headers of IPv6 and UDP.
+const DATAGRAM: usize = 1452;
 
 /// Outlives what its connections and the system do to it: see [`SteadyUdp`]. quinn would give the endpoint up at the
 /// first error of receiving.
@@ -28,14 +39,27 @@ pub(super) struct Socket {
     /// The last send found the system's buffer full. Spares asking for writability before every send.
     full: AtomicBool,
     unanswered: Unanswered,
+    upload: Option<Arc<Shaper>>,
+}
+
+/// A connection that sends at the node's rate.
+#[derive(Debug)]
+struct Sender {
+    share: Share,
+    /// Its last datagrams have to wait for their turn.
+    waits: AtomicBool,
 }
 
 impl Socket {
     /// # Errors
     /// What the system says.
-    pub(super) fn bind(runtime: &Arc<dyn Runtime>, addr: SocketAddr) -> io::Result<Arc<Self>> {
+    pub(super) fn bind(
+        runtime: &Arc<dyn Runtime>,
+        addr: SocketAddr,
+        upload: Option<Arc<Shaper>>,
+    ) -> io::Result<Arc<Self>> {
         let udp = SteadyUdp::bind(runtime.clone(), addr)?;
-        Ok(Arc::new(Self { udp, full: AtomicBool::new(false), unanswered: Unanswered::default() }))
+        Ok(Arc::new(Self { udp, full: AtomicBool::new(false), unanswered: Unanswered::default(), upload }))
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
@@ -54,10 +78,18 @@ impl Socket {
 
 impl quinn::AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn quinn::UdpPoller>> {
-        Box::pin(Poller { socket: self, waiting: Mutex::new(None) })
+        let join = |upload| Arc::new(Sender { share: Shaper::join(upload), waits: AtomicBool::new(false) });
+        let sender = self.upload.as_ref().map(join);
+        Box::pin(Poller { socket: self, sender, waiting: Mutex::new(None) })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let sender = self.upload.as_ref().and_then(|_| SENDER.take());
+        if let Some(sender) = &sender
+            && !sender.may_send(transmit.contents.len())
+        {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let sent = self.udp.try_send(&Datagrams {
             destination: transmit.destination,
             ecn: transmit.ecn.map(|ecn| ecn as u8),
@@ -69,6 +101,11 @@ impl quinn::AsyncUdpSocket for Socket {
             Ok(()) => {
                 if self.full.load(Ordering::Relaxed) {
                     self.full.store(false, Ordering::Relaxed);
+                }
+                match (&self.upload, sender) {
+                    (None, _) => {}
+                    (Some(upload), None) => upload.used_by_nobody(transmit.contents.len()),
+                    (_, Some(sender)) => sender.share.used(transmit.contents.len()),
                 }
                 Ok(())
             }
@@ -113,7 +150,9 @@ impl quinn::AsyncUdpSocket for Socket {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.udp.max_send_segments()
+        let most = self.udp.max_send_segments();
+        // No more than a turn's worth at once.
+        self.upload.as_ref().map_or(most, |upload| most.min((upload.quantum() / DATAGRAM).max(1)))
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -125,9 +164,18 @@ impl quinn::AsyncUdpSocket for Socket {
     }
 }
 
-/// Waits for one connection until the socket takes datagrams again.
+impl Sender {
+    fn may_send(&self, bytes: usize) -> bool {
+        let may = self.share.has_credit() || (bytes <= SMALL && self.share.goes_ahead());
+        self.waits.store(!may, Ordering::Relaxed);
+        may
+    }
+}
+
+/// Waits for one connection until it may send, and the socket takes datagrams.
 struct Poller {
     socket: Arc<Socket>,
+    sender: Option<Arc<Sender>>,
     /// Behind a lock only because quinn wants the poller `Sync`; never contended.
     waiting: Mutex<Option<BoxFuture<io::Result<()>>>>,
 }
@@ -135,14 +183,30 @@ struct Poller {
 impl quinn::UdpPoller for Poller {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let waiting = this.waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = &this.sender
+            && sender.waits.load(Ordering::Relaxed)
+        {
+            let _ = ready!(sender.share.poll(cx));
+            sender.waits.store(false, Ordering::Relaxed);
+        }
+        ready!(this.poll_socket(cx))?;
+        if let Some(sender) = &this.sender {
+            SENDER.set(Some(sender.clone()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Poller {
+    fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Another connection may have found room since: then a send will tell.
-        if !this.socket.full.load(Ordering::Relaxed) {
+        if !self.socket.full.load(Ordering::Relaxed) {
             *waiting = None;
             return Poll::Ready(Ok(()));
         }
         if waiting.is_none() {
-            *waiting = Some(this.socket.udp.clone().writable());
+            *waiting = Some(self.socket.udp.clone().writable());
         }
         let Some(writable) = waiting else { return Poll::Ready(Ok(())) };
         let done = ready!(writable.as_mut().poll(cx));

@@ -11,6 +11,7 @@ use quinn::{ReadError, VarInt, WriteError};
 use super::connection::Shared;
 use super::send_window::Excess;
 use crate::message::Flusher;
+use crate::shaper::Share;
 use crate::{Error, Result};
 
 /// The sending half. Dropping it unfinished resets the stream with code 0.
@@ -183,6 +184,11 @@ impl QuicRecv {
                 Poll::Ready(Ok(None))
             }
         }
+    }
+
+    /// What the connection has of the node's download rate, if there is one.
+    pub(crate) fn download(&self) -> Option<&Arc<Share>> {
+        self.connection.download()
     }
 
     fn set_behind(&mut self, behind: bool) {

@@ -31,6 +31,10 @@ const STALLED_STREAMS: u32 = 8;
 /// the number of connections.
 const GUARANTEED_STREAMS: u32 = 16;
 
+/// Where the node has a download rate, a stream's window holds what that carries in this part of a second: what is sent
+/// before anything is read does not wait for the rate, and streams that wait for it must leave room to others.
+const SOON: u64 = 4;
+
 /// A window is wide enough when it holds what is delivered in so many round trips: the sender never waits for credit then,
 /// not even while its transport doubles what it sends from one round trip to the next.
 const ROUND_TRIPS: u32 = 4;
@@ -49,7 +53,8 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// The window of each stream.
 pub(super) fn stream_window(config: &NetConfig) -> VarInt {
-    VarInt::from_u32((lent(config) / STALLED_STREAMS).max(config.stream_window))
+    let soon = config.download.map_or(u32::MAX, |rate| u32::try_from(rate / SOON).unwrap_or(u32::MAX));
+    VarInt::from_u32((lent(config) / STALLED_STREAMS).min(soon).max(config.stream_window))
 }
 
 /// The window that a connection begins with.

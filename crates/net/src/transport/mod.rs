@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::listen::{Incoming, Listener};
 use self::narrow::Narrow;
+use crate::shaper::Shapers;
 use crate::{AcceptTls, CloseReason, Connection, Endpoint, Error, NetConfig, Result};
 
 /// Dials and listens, and owns every task and socket that takes. Clones are handles to the same.
@@ -71,8 +72,9 @@ impl std::fmt::Debug for Accepting {
 
 impl Transports {
     /// Nothing is opened before it is needed.
-    pub fn new(runtime: Arc<dyn Runtime>, config: NetConfig) -> Self {
+    pub fn new(runtime: Arc<dyn Runtime>, mut config: NetConfig) -> Self {
         let tasks = Arc::new(TaskGroup::new(runtime));
+        config.shapers = Shapers::start(config.upload, config.download, &tasks);
         Self(Arc::new(Inner {
             #[cfg(feature = "quic")]
             quic: quic_registry(&config, &tasks),

@@ -16,6 +16,8 @@ mod listening;
 mod messages;
 mod names;
 mod quic_socket;
+#[cfg(feature = "quic")]
+mod rates;
 mod shutdown;
 mod silent_clients;
 mod stream_end;

@@ -174,6 +174,8 @@ mod tests {
             ("limits.queue_messages", Box::new(|c: &mut Config| c.limits.queue_messages = 0)),
             ("limits.queue_bytes", Box::new(|c: &mut Config| c.limits.queue_bytes = 0)),
             ("limits.memory", Box::new(|c: &mut Config| c.limits.memory = 1)),
+            ("limits.upload", Box::new(|c: &mut Config| c.limits.upload = Some(1_499))),
+            ("limits.download", Box::new(|c: &mut Config| c.limits.download = Some(0))),
             ("limits.handshakes", Box::new(|c: &mut Config| c.limits.handshakes = 0)),
             ("limits.handshakes_per_prefix", Box::new(|c: &mut Config| c.limits.handshakes_per_prefix = 0)),
             ("limits.inbound_per_prefix", Box::new(|c: &mut Config| c.limits.inbound_per_prefix = 0)),

@@ -81,6 +81,7 @@ impl PeerPool {
         let early_streams = EarlyStreams::new(1);
         net.early_streams = Some(early_streams.clone());
         net.budget = budget.clone();
+        (net.upload, net.download) = (limits.upload, limits.download);
         net.dial_timeout = config.dial_timeout;
         net.accept_timeout = config.handshake_timeout;
         // Pings keep a connection. Quic knows best when a packet last came.

@@ -1,6 +1,7 @@
 //! Moves bytes between the core and the socket.
 
 mod run;
+mod upload;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use super::frame::{INITIAL_CREDIT, Violation};
 use super::pace::Pace;
 use super::{MuxIo, Side};
 use crate::message::Flusher;
+use crate::shaper::{Shaper, Share};
 use crate::{CloseReason, EarlyStreams, NetConfig};
 
 /// Reads in one turn of the driver, so that one connection does not keep a thread to itself.
@@ -87,6 +89,10 @@ struct Io {
     blocked: Option<Blocked>,
     pace: Pace,
     unsent: UnsentLimit,
+    /// What the connection has of the node's upload rate, if there is one.
+    upload: Option<Share>,
+    /// Bytes at the beginning of `batch` that do not wait for their turn.
+    urgent: usize,
     decoder: Decoder,
     reserved: Option<Reservation>,
 }
@@ -120,12 +126,17 @@ impl Shared {
             blocked: None,
             pace: Pace::new(unsent.get()),
             unsent,
+            upload: config.shapers.upload.as_ref().map(Shaper::join),
+            urgent: 0,
             decoder: Decoder::new(),
             reserved: None,
         };
         let mut core = Core::new(side, limits, Clock::Runtime(runtime.clone()));
         if early.is_none() {
             core.accepted();
+        }
+        if let Some(upload) = &io.upload {
+            core.out.set_limit(upload.quantum());
         }
         Self {
             core: Mutex::new(core),
@@ -224,13 +235,14 @@ impl Shared {
         if done.is_pending() && io.pace.on_full(self.runtime.now()) {
             let ahead = io.pace.ahead();
             io.unsent.set(ahead);
-            self.with_core(|core| core.out.set_limit(ahead as usize));
+            let limit = io.upload.as_ref().map_or(usize::MAX, Share::quantum).min(ahead as usize);
+            self.with_core(|core| core.out.set_limit(limit));
         }
         done
     }
 
     fn poll_write_all(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Io { stream, batch, made_room, needs_flush, blocked, pace, .. } = io;
+        let Io { stream, batch, made_room, needs_flush, blocked, pace, upload, urgent, .. } = io;
         let Some(stream) = stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let mut stream = Pin::new(stream);
         loop {
@@ -245,11 +257,24 @@ impl Shared {
                 *needs_flush = false;
                 self.unblocked(blocked, Blocked::Flush);
             }
-            if batch.is_empty() && !self.with_core(|core| take_output(core, batch, made_room)) {
+            if batch.is_empty() && !self.with_core(|core| take_output(core, batch, made_room, upload, urgent)) {
                 pace.on_empty();
+                upload.iter().for_each(Share::rest);
                 return Poll::Ready(Ok(()));
             }
+            let most = match upload {
+                None => usize::MAX,
+                Some(upload) => match self.poll_turn_to_write(upload, *urgent, cx) {
+                    Poll::Ready(most) => most,
+                    Poll::Pending => {
+                        // How fast the socket sends does not show now.
+                        pace.on_empty();
+                        return Poll::Pending;
+                    }
+                },
+            };
             let written = match batch.make_contiguous() {
+                [first, ..] if first.len() > most => stream.as_mut().poll_write(cx, &first[..most]),
                 [one] => stream.as_mut().poll_write(cx, one),
                 many if stream.is_write_vectored() => {
                     let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
@@ -257,6 +282,7 @@ impl Shared {
                     for (slice, chunk) in slices.iter_mut().zip(many.iter()) {
                         *slice = IoSlice::new(chunk);
                     }
+                    let count = if most == usize::MAX { count } else { upload::within(&slices[..count], most) };
                     stream.as_mut().poll_write_vectored(cx, &slices[..count])
                 }
                 many => stream.as_mut().poll_write(cx, &many[0]),
@@ -271,6 +297,10 @@ impl Shared {
             }
             self.unblocked(blocked, Blocked::Write);
             pace.on_written(written);
+            if let Some(upload) = upload {
+                upload.used(written);
+                *urgent = urgent.saturating_sub(written);
+            }
             *needs_flush = true;
             while let Some(chunk) = batch.front_mut() {
                 if chunk.len() > written {
@@ -422,11 +452,21 @@ impl Shared {
 type Freed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Takes what the core has to send; `false` when that is nothing.
-fn take_output(core: &mut Core, batch: &mut VecDeque<Bytes>, made_room: &mut bool) -> bool {
+fn take_output(
+    core: &mut Core,
+    batch: &mut VecDeque<Bytes>,
+    made_room: &mut bool,
+    upload: &Option<Share>,
+    urgent: &mut usize,
+) -> bool {
     if core.out.is_empty() {
         return false;
     }
-    core.out.take(batch);
+    if upload.is_some() && core.out.has_urgent() {
+        *urgent = core.out.take_urgent(batch);
+    } else {
+        core.out.take(batch);
+    }
     *made_room |= core.on_room();
     true
 }

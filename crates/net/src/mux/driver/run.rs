@@ -67,6 +67,7 @@ impl Drop for Driven {
             let _ = shared.poll_write(&mut io, &mut Context::from_waker(Waker::noop()));
             shared.may_read(&mut io);
             io.stream = None;
+            io.upload = None;
             io.batch = VecDeque::new();
             io.decoder = Decoder::new();
         }
