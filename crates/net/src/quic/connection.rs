@@ -190,7 +190,7 @@ impl Shared {
     pub(super) fn on_full(&self, excess: &mut Excess, write: impl FnOnce(usize) -> usize) {
         let runtime = &**self.endpoint.setup().runtime();
         self.send_window.on_full(&self.connection, runtime);
-        self.send_window.exceed(&self.connection, runtime, excess, write);
+        self.send_window.exceed(&self.connection, excess, write);
     }
 
     pub(super) fn close_reason(&self) -> Option<CloseReason> {

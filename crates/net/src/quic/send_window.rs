@@ -5,7 +5,8 @@
 //! is under way and as much again, and the line never waits for us.
 //!
 //! A stream that has little to send must not wait either while another keeps the window full, which may take as long as a
-//! lost packet takes to be sent again: each stream may exceed it by a little in each round trip ([`Excess`]).
+//! lost packet takes to be sent again: each stream may exceed it by a little ([`Excess`]), and not again before it could
+//! write within it. So what exceeds it is bounded, however long the window stays full.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,30 +27,24 @@ const SOON: Duration = Duration::from_millis(125);
 const LOOKS: u32 = 4;
 const LEAST_TIME: Duration = Duration::from_millis(1);
 
-/// What a stream may write in a round trip while the window is full.
+/// What a stream may write beyond the window, before it has to wait until it could write within it again.
 const EXCESS: usize = 16 << 10;
-
-/// A round trip that is shorter counts as so long.
-const EXCESS_TIME: Duration = Duration::from_millis(5);
 
 /// What is left to a stream of [`EXCESS`].
 #[derive(Debug)]
 pub(super) struct Excess {
     left: usize,
-    since: Option<Instant>,
 }
 
 impl Excess {
     pub(super) fn new() -> Self {
-        Self { left: EXCESS, since: None }
+        Self { left: EXCESS }
     }
 
-    /// The bytes that may be written now.
-    fn left(&mut self, now: Instant, rtt: Duration) -> usize {
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= rtt) {
-            *self = Self { left: EXCESS, since: Some(now) };
-        }
-        self.left
+    /// The stream has written within the window.
+    #[inline]
+    pub(super) fn on_written(&mut self) {
+        self.left = EXCESS;
     }
 }
 
@@ -95,11 +90,10 @@ impl SendWindow {
     pub(super) fn exceed(
         &self,
         connection: &quinn::Connection,
-        runtime: &dyn Runtime,
         excess: &mut Excess,
         write: impl FnOnce(usize) -> usize,
     ) {
-        let left = excess.left(runtime.now(), connection.rtt().max(EXCESS_TIME));
+        let left = excess.left;
         if left > 0 {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             connection.set_send_window(2 * MOST);
@@ -121,17 +115,6 @@ fn in_time(rate: u64, time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stream_exceeds_it_by_a_little_in_each_round_trip() {
-        let start = crate::mux::start();
-        let rtt = Duration::from_millis(100);
-        let mut excess = Excess::new();
-        assert_eq!(excess.left(start, rtt), EXCESS);
-        excess.left = 10;
-        assert_eq!(excess.left(start + rtt / 2, rtt), 10);
-        assert_eq!(excess.left(start + rtt, rtt), EXCESS);
-    }
 
     #[test]
     fn it_holds_what_is_under_way_and_as_much_again() {

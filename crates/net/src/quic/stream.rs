@@ -40,6 +40,7 @@ impl QuicSend {
             return Poll::Ready(Ok(written));
         }
         let written = ready!(written);
+        self.excess.on_written();
         Poll::Ready(written.map(|written| written.bytes).map_err(|error| self.error(error)))
     }
 
@@ -49,6 +50,7 @@ impl QuicSend {
             return self.exceed(cx, buf).map(Ok);
         }
         let written = ready!(written);
+        self.excess.on_written();
         Poll::Ready(written.map_err(|error| self.error(error)))
     }
 

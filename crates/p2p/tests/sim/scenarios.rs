@@ -54,7 +54,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "slow-uplink",
         about: "a hub whose lines are full: nobody is lost and pings are prompt",
-        every: 2,
+        every: 5,
         play: lines::slow_uplink,
     },
     Scenario {
