@@ -352,7 +352,7 @@ async fn a_recorded_handshake_is_worth_nothing() {
     }
     for part in [proof, said.len()] {
         let mut hostile = Attacker::dial(Transport::Tcp, target.addr(Transport::Tcp), &key(1)).await;
-        hostile.mux().write(&said[..part]).await;
+        hostile.mux().replay(&said[..part]).await;
         hostile.closed().await;
         let (who, error) = target.failure().await;
         assert_eq!(who, None);

@@ -412,6 +412,12 @@ impl Mux {
         let _ = self.io.flush().await;
     }
 
+    /// Says word for word what another one said from its beginning on.
+    pub async fn replay(&mut self, bytes: &[u8]) {
+        self.accepted = true;
+        self.write(bytes).await;
+    }
+
     /// Waits until the remote has taken all frames so far; `false` at the end of the connection.
     pub async fn ping(&mut self) -> bool {
         let before = self.pongs;
