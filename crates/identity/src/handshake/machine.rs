@@ -18,7 +18,7 @@ const DOMAIN: Domain = Domain::new("p2p/1 handshake");
 
 /// One handshake of one side. Messages and decisions go in, messages and the [`RemotePeer`] come out.
 ///
-/// The dialer sends [`hello`](Self::hello) first, unless it knows the listener's: see [`certified`](Self::certified). Each received message goes to
+/// The dialer sends [`hello`](Self::hello) first, unless it knows the listener's: see [`on_certificate`](Self::on_certificate). Each received message goes to
 /// [`on_message`](Self::on_message); on [`Step::Decide`] the caller looks at the [`candidate`](Self::candidate) and
 /// either [`accept`](Self::accept)s or tells the remote its own [reason](super::reject_message). After an error of
 /// [`HandshakeError::Refused`] the remote should be told the reason too. [`run`](super::run) does all of this.

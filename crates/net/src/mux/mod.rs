@@ -9,7 +9,7 @@
 //! than half of what is left of it; one that has become slow gives back. The round-trip time is measured while data flows,
 //! by small frames that the remote returns.
 //!
-//! Until a side has accepted the remote, that may open few streams and send [`frame::EARLY_BYTES`] in all.
+//! Until a side has accepted the remote, that may open few streams and send 16 KiB in all.
 
 mod clock;
 mod core;
