@@ -155,6 +155,8 @@ pub(super) struct Credit {
     enough: AtomicU64,
     /// Streams whose reader has not found them empty.
     behind: AtomicUsize,
+    /// Whoever watches wants to know of the next one that falls behind.
+    watching: AtomicBool,
     fell_behind: Notify,
     /// The remote has what a connection begins with, and no more.
     early: AtomicBool,
@@ -170,6 +172,7 @@ impl Credit {
             enough: AtomicU64::new(window.size / 4),
             window: Mutex::new(window),
             behind: AtomicUsize::new(0),
+            watching: AtomicBool::new(false),
             fell_behind: Notify::new(),
             early: AtomicBool::new(config.early_streams.is_some()),
             max_streams: VarInt::from_u32(config.max_inbound_streams),
@@ -230,7 +233,10 @@ impl Credit {
     /// A stream holds data that its reader has not taken, as far as is known.
     pub(super) fn behind(&self) {
         self.behind.fetch_add(1, Ordering::Relaxed);
-        self.fell_behind.notify_one();
+        // Not for each message of a stream that is read as it comes.
+        if self.watching.load(Ordering::Relaxed) && self.watching.swap(false, Ordering::Relaxed) {
+            self.fell_behind.notify_one();
+        }
     }
 
     /// Its reader has found it empty, or it is over.
@@ -241,23 +247,31 @@ impl Credit {
     /// Sees to it, for as long as it is polled, that streams which nobody reads do not stop the others.
     pub(super) async fn watch(&self, connection: &quinn::Connection, runtime: &dyn Runtime) {
         let mut seen = 0;
+        let mut wait = FIRST_LOOK;
         loop {
-            self.fell_behind.notified().await;
-            let mut wait = FIRST_LOOK;
-            while self.behind.load(Ordering::Relaxed) > 0 {
-                let fell_behind = std::pin::pin!(self.fell_behind.notified());
-                match runtime.timeout(wait, fell_behind).await {
-                    Ok(()) => wait = FIRST_LOOK,
-                    Err(_) => {
-                        wait = (2 * wait).min(LAST_LOOK);
-                        let blocked = connection.stats().frame_rx.data_blocked;
-                        if std::mem::replace(&mut seen, blocked) != blocked && !self.early.load(Ordering::Relaxed) {
-                            let size = self.window().on_blocked(self.stream_window);
-                            self.apply(connection, size);
-                            wait = FIRST_LOOK;
-                        }
-                    }
+            if self.behind.load(Ordering::Relaxed) == 0 {
+                self.watching.store(true, Ordering::Relaxed);
+                // One may have fallen behind in between.
+                if self.behind.load(Ordering::Relaxed) == 0 {
+                    self.fell_behind.notified().await;
                 }
+                wait = FIRST_LOOK;
+            }
+            if wait > FIRST_LOOK {
+                self.watching.store(true, Ordering::Relaxed);
+                if runtime.timeout(wait, self.fell_behind.notified()).await.is_ok() {
+                    wait = FIRST_LOOK;
+                    continue;
+                }
+            } else {
+                runtime.sleep(wait).await;
+            }
+            wait = (2 * wait).min(LAST_LOOK);
+            let blocked = connection.stats().frame_rx.data_blocked;
+            if std::mem::replace(&mut seen, blocked) != blocked && !self.early.load(Ordering::Relaxed) {
+                let size = self.window().on_blocked(self.stream_window);
+                self.apply(connection, size);
+                wait = FIRST_LOOK;
             }
         }
     }

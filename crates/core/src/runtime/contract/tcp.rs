@@ -45,7 +45,7 @@ pub async fn tcp(runtime: &Arc<dyn Runtime>) {
     let whole = vec![7; 100_000];
     let mut read = vec![0; whole.len()];
     let (written, got) = within(runtime, "bytes go in small segments", async {
-        tokio::join!(small.write_all(&whole), accepted.read_exact(&mut read))
+        futures_util::future::join(small.write_all(&whole), accepted.read_exact(&mut read)).await
     })
     .await;
     assert!(written.is_ok() && got.is_ok() && read == whole, "all of it arrives");
