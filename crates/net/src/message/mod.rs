@@ -13,6 +13,7 @@ mod length;
 mod queue;
 mod receiver;
 mod sender;
+mod turn;
 
 #[cfg(feature = "quic")]
 pub(crate) use flusher::{Driving, drive};

@@ -11,6 +11,7 @@ use p2p_core::ByteBudget;
 
 use super::Flusher;
 use super::assembler::Assembler;
+use super::turn::{self, Turn};
 use crate::{Error, RecvStream, Result};
 
 /// Receives the messages of a stream. All methods take `&self`; of several callers each message goes to one.
@@ -21,6 +22,7 @@ pub struct MessageReceiver {
     callers: Arc<Callers>,
     /// Wakes the callers. What `state` waits for has room for one waker, and there may be several callers.
     waker: Waker,
+    turn: Turn,
 }
 
 /// The calls of `recv` that wait. Nothing else is locked while the list is.
@@ -49,7 +51,12 @@ impl MessageReceiver {
         let assembler = Assembler::new(max_message, budget.clone());
         let callers = Arc::<Callers>::default();
         let waker = callers.clone().into();
-        Self { state: Mutex::new(State { stream, flusher, assembler, waited: false, end: None }), callers, waker }
+        Self {
+            state: Mutex::new(State { stream, flusher, assembler, waited: false, end: None }),
+            callers,
+            waker,
+            turn: Turn::default(),
+        }
     }
 
     /// The next message; `None` when the remote has finished the stream. Cancel-safe: a message is returned whole or
@@ -60,6 +67,9 @@ impl MessageReceiver {
     /// again at later calls.
     #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>> {
+        if self.turn.is_over() {
+            turn::pass().await;
+        }
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 

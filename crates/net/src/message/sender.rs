@@ -11,6 +11,7 @@ use p2p_core::{ByteBudget, Reservation};
 use tokio::sync::Notify;
 
 use super::queue::{SendQueue, SharedMessage};
+use super::turn::{self, Turn};
 use super::{Flush, Flushed, Flusher};
 use crate::{CloseReason, Error, Result, SendStream};
 
@@ -49,6 +50,7 @@ struct Shared {
     state: Mutex<State>,
     /// Notified when messages have left the queue, or never will.
     moved: Notify,
+    turn: Turn,
 }
 
 struct State {
@@ -92,6 +94,7 @@ impl MessageSender {
                 error: None,
             }),
             moved: Notify::new(),
+            turn: Turn::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -103,6 +106,9 @@ impl MessageSender {
     #[inline]
     pub async fn send(&self, message: impl Into<Bytes>) -> Result<()> {
         let message = message.into();
+        if self.shared.turn.is_over() {
+            Box::pin(turn::pass()).await;
+        }
         match self.shared.push_one(&message) {
             Ok(()) => Ok(()),
             Err(TrySendError::Failed(error)) => Err(error),
