@@ -409,8 +409,7 @@ impl Flush for Shared {
             Ok(state) => self.flush(state, cx),
             Err(TryLockError::Poisoned(state)) => self.flush(state.into_inner(), cx),
             Err(TryLockError::WouldBlock) => {
-                // A sender in a tight loop holds it most of the time. Waiting here would put a whole thread of the
-                // runtime to sleep; coming back is cheaper.
+                // A sender in a tight loop holds it most of the time: coming back is cheaper than a thread that sleeps.
                 cx.waker().wake_by_ref();
                 Flushed { blocked: true, ..Flushed::default() }
             }
