@@ -20,7 +20,7 @@ Usage: cargo xtask sim [--seeds N] [--first S] [--scenario NAME] [--seed X] [--t
   --threads T       worlds at the same time (as many as there are processors)
   --memory          one run at a time; those that last show what memory they take
   --list            the scenarios
-  --hash            print the trace's hash and nothing else
+  --hash            print the trace's hash and nothing else; with --trace, the lines before it
 ";
 
 /// Seeds of each scenario unless told otherwise; an unoptimized build, as among all other tests, has time for few.

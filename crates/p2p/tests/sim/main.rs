@@ -18,9 +18,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use p2p_sim::Difference;
+
 use self::args::{Action, Args};
 use self::report::{Failure, Progress, Summary};
 use self::scenarios::{SCENARIOS, Scenario};
+
+/// Lines of the trace that are compared to find where two runs part.
+const COMPARED_LINES: usize = 1 << 20;
+
+/// Runs that are made to find where two of them part.
+const ATTEMPTS: usize = 8;
 
 /// One run of one scenario.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +52,9 @@ fn main() -> ExitCode {
         Action::List => SCENARIOS.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.about)),
         Action::Hash => {
             for job in args.jobs() {
-                println!("{:016x}", job.scenario.run(job.seed, args.trace).hash);
+                let (outcome, lines) = job.scenario.run_traced(job.seed, args.trace);
+                lines.iter().for_each(|line| println!("{line}"));
+                println!("{:016x}", outcome.hash);
             }
         }
         Action::Run => return run(&args),
@@ -90,10 +100,22 @@ fn perform(job: Job, trace: usize) -> town::Outcome {
     let outcome = job.scenario.run(job.seed, trace);
     if job.twice {
         let again = job.scenario.run(job.seed, trace);
-        assert_eq!(again.hash, outcome.hash, "the same seed took another course: {again:?}, then {outcome:?}");
+        if again.hash != outcome.hash {
+            panic!("the same seed took another course: {again:?}, then {outcome:?}\n{}", parting(job));
+        }
         assert_eq!(elsewhere(job), format!("{:016x}", outcome.hash), "another process took another course");
     }
     outcome
+}
+
+/// Runs a seed that does not repeat itself until two runs differ, and says where.
+fn parting(job: Job) -> String {
+    let (_, first) = job.scenario.run_traced(job.seed, COMPARED_LINES);
+    let others = (0..ATTEMPTS).map(|_| job.scenario.run_traced(job.seed, COMPARED_LINES).1);
+    match others.filter_map(|other| Difference::between(&first, &other)).next() {
+        Some(difference) => difference.to_string(),
+        None => format!("{ATTEMPTS} more runs were alike"),
+    }
 }
 
 /// The hash of the same run in a process of its own.

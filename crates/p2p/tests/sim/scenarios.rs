@@ -12,7 +12,7 @@ mod sockets;
 
 use std::time::Duration;
 
-use p2p_sim::{Settings, Sim};
+use p2p_sim::{Line, Settings, Sim};
 
 use crate::town::{Outcome, Town};
 
@@ -180,9 +180,14 @@ impl Scenario {
     /// # Panics
     /// With the rule that was broken, and the end of the trace if that is wanted.
     pub(crate) fn run(&'static self, seed: u64, trace: usize) -> Outcome {
+        self.run_traced(seed, trace).0
+    }
+
+    /// As [`run`](Self::run), with the last `trace` lines of the trace.
+    pub(crate) fn run_traced(&'static self, seed: u64, trace: usize) -> (Outcome, Vec<Line>) {
         let sim = Sim::with(seed, Settings { trace_lines: trace, time_limit: LONGEST, ..Settings::default() });
         let _dump = Dump((trace > 0).then(|| sim.clone()));
-        (self.play)(sim)
+        ((self.play)(sim.clone()), sim.trace_lines())
     }
 }
 
