@@ -5,6 +5,8 @@
 //! in `CertificateVerify`. So of X.509 only one fixed form is used and accepted: see [`InvalidCertificate`].
 
 mod certificate;
+#[cfg(feature = "testing")]
+mod entropy;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -209,7 +211,12 @@ fn crypto_provider() -> CryptoProvider {
     let chacha = provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
     CryptoProvider {
         cipher_suites: if has_aes() { vec![aes, chacha] } else { vec![chacha, aes] },
+        #[cfg(not(feature = "testing"))]
         kx_groups: vec![provider::kx_group::X25519],
+        #[cfg(feature = "testing")]
+        kx_groups: vec![&entropy::X25519],
+        #[cfg(feature = "testing")]
+        secure_random: &entropy::Ambient,
         ..provider::default_provider()
     }
 }
