@@ -125,7 +125,7 @@ impl fmt::Display for Line {
 pub struct Report {
     /// The seed.
     pub seed: u64,
-    /// Chained over every packet's time, link, length, kind and fate, and over all that was traced; over no payload.
+    /// Chained over every packet's time, link, length, kind, fate and bytes, and over all that was traced.
     pub hash: u64,
     /// Polls of tasks, timers and packets: a measure of work.
     pub events: u64,
@@ -213,15 +213,20 @@ impl Trace {
         self.keep(at, || What::Packet { from, to, kind, len, fate });
     }
 
+    /// What a packet carries.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(8) {
+            let mut padded = [0; 8];
+            padded[..word.len()].copy_from_slice(word);
+            self.fold(u64::from_le_bytes(padded));
+        }
+    }
+
     pub(crate) fn text(&mut self, at: Nanos, host: Option<HostId>, text: &str) {
         self.fold(at);
         self.fold(host.map_or(u64::MAX, |host| u64::from(host.0)));
         self.fold(text.len() as u64);
-        for word in text.as_bytes().chunks(8) {
-            let mut bytes = [0; 8];
-            bytes[..word.len()].copy_from_slice(word);
-            self.fold(u64::from_le_bytes(bytes));
-        }
+        self.bytes(text.as_bytes());
         self.keep(at, || What::Text { host, text: text.to_owned() });
     }
 

@@ -60,7 +60,7 @@ impl ActiveKeyExchange for KeyExchange {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "smol"))]
 mod tests {
     use rustls::crypto::ring::kx_group;
 

@@ -167,5 +167,8 @@ impl World {
 
     pub(crate) fn note(&mut self, packet: &Packet, fate: Fate) {
         self.trace.packet(self.now, packet.from, packet.to, packet.kind, packet.len, fate);
+        if let (Fate::Sent, Body::Datagram(bytes) | Body::Segment { data: bytes, .. }) = (fate, &packet.body) {
+            self.trace.bytes(bytes);
+        }
     }
 }
