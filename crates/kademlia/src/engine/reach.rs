@@ -23,6 +23,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// What was asked a moment ago.
 pub(super) struct Reach {
     due: Instant,
+    /// Contacts that are still to be asked this time.
+    left: usize,
     bucket: TokenBucket,
     recent: Recent,
     /// Trials that are left until then.
@@ -34,6 +36,7 @@ impl Reach {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             due: now,
+            left: WIDTH,
             bucket: TokenBucket::new(4, 1, now),
             recent: Recent::new(AGAIN),
             trials: WIDTH,
@@ -71,7 +74,7 @@ impl Engine {
 
     /// It is time to ask.
     pub(super) fn ask_soon(&mut self, now: Instant) {
-        self.reach.due = now;
+        (self.reach.due, self.reach.left) = (now, WIDTH);
     }
 
     /// Everybody may be asked again, from now on.
@@ -85,13 +88,19 @@ impl Engine {
         if self.reach_due().is_none_or(|due| now < due) {
             return;
         }
-        self.reach.due = now + INTERVAL;
-        let contacts: Vec<Peer> = self.table.iter().cloned().collect();
-        for _ in 0..WIDTH.min(contacts.len()) {
-            let contact = &contacts[self.random_below(contacts.len())];
-            self.ask_to_be_reached(now, contact.target());
-            self.ask_where(now, Some(contact.clone()));
+        let mut contacts: Vec<Peer> = self.table.iter().cloned().collect();
+        while self.reach.left > 0 && !contacts.is_empty() {
+            let wait = self.reach.bucket.ready_in(now);
+            if !wait.is_zero() {
+                // What was asked a moment ago, before the answer changed the question, must not cost a whole interval.
+                self.reach.due = now + wait;
+                return;
+            }
+            let contact = contacts.swap_remove(self.random_below(contacts.len()));
+            let asked = self.ask_to_be_reached(now, contact.target()) || self.ask_where(now, Some(contact));
+            self.reach.left -= usize::from(asked);
         }
+        (self.reach.due, self.reach.left) = (now + INTERVAL, WIDTH);
     }
 
     /// A contact got a place in the table.
@@ -99,27 +108,28 @@ impl Engine {
         self.ask_to_be_reached(now, peer.target());
     }
 
-    /// In client mode, asks somebody whether it reaches us at an address of our record.
-    pub(super) fn ask_to_be_reached(&mut self, now: Instant, target: Target) {
+    /// In client mode, asks somebody whether it reaches us at an address of our record. Whether it was asked.
+    pub(super) fn ask_to_be_reached(&mut self, now: Instant, target: Target) -> bool {
         let Some(record) = self.local.candidate().filter(|_| self.local.mode() == Mode::Client).cloned() else {
-            return;
+            return false;
         };
         let ip = target.endpoints.first().and_then(|endpoint| endpoint.addr().ip());
-        if ip.is_none_or(|ip| is_of_use(&record, ip)) && self.reach.admit(now, &target) {
+        let asks = ip.is_none_or(|ip| is_of_use(&record, ip)) && self.reach.admit(now, &target);
+        if asks {
             let about = About::Reachable { at: None, came: false, arrived: None };
             self.ask(about, None, target, Request::DialBack { record });
         }
+        asks
     }
 
-    /// Listening on all addresses, and known at none of them: asks where a contact sees us.
-    pub(super) fn ask_where(&mut self, now: Instant, contact: Option<Peer>) {
-        if let Some(contact) = contact
-            && self.local.is_nowhere()
-            && self.reach.bucket.take(now)
-        {
-            let (target, request) = (contact.target(), Request::FindNode { target: self.key() });
-            self.ask(About::Where, Some(contact), target, request);
-        }
+    /// Listening on all addresses, and known at none of them: asks where a contact sees us. Whether it was asked.
+    pub(super) fn ask_where(&mut self, now: Instant, contact: Option<Peer>) -> bool {
+        let Some(contact) = contact.filter(|_| self.local.is_nowhere() && self.reach.bucket.take(now)) else {
+            return false;
+        };
+        let (target, request) = (contact.target(), Request::FindNode { target: self.key() });
+        self.ask(About::Where, Some(contact), target, request);
+        true
     }
 
     /// Asks somebody who answered at `responder`, and saw us at `observed`, whether it reaches us there.

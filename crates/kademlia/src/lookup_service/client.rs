@@ -97,7 +97,7 @@ impl LookupClient {
         loop {
             let mut dialled = pin!(inner.dialled.notified());
             dialled.as_mut().enable();
-            let taken = inner.lock().take(inner.runtime.now(), peer_id);
+            let taken = inner.lock().take(inner.runtime.now(), peer_id, &target.endpoints);
             match taken {
                 // It has moved: what leads to its former address is of no use, except to those who ask there already.
                 Take::Ready(warm, lease) if !target.may_be_at(warm.connection.remote_endpoint()) => {
@@ -120,7 +120,11 @@ impl LookupClient {
                         Err(error) => return Err(error),
                     }
                 }
-                Take::Dialling => {
+                // Nor does anybody wait for a dial there.
+                Take::Dialling(at) if !at.iter().any(|at| target.may_be_at(at)) => {
+                    return inner.dial_and_ask(target, request, None, &connected).await;
+                }
+                Take::Dialling(_) => {
                     dialled.await;
                     waited = true;
                 }

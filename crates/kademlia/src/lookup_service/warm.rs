@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use p2p_core::PeerId;
+use p2p_net::Endpoint;
 
 /// Connections by peer, at most one each.
 #[derive(Debug)]
@@ -23,8 +24,13 @@ struct Entry<T> {
 
 #[derive(Debug)]
 enum State<T> {
-    Dialling,
-    Ready { connection: T, users: usize, used: Instant },
+    /// One of these.
+    Dialling(Vec<Endpoint>),
+    Ready {
+        connection: T,
+        users: usize,
+        used: Instant,
+    },
 }
 
 /// One use of an entry, to be given back.
@@ -39,8 +45,8 @@ pub(super) struct Lease {
 pub(super) enum Take<T> {
     /// A connection. Give the lease back with [`WarmPool::release`] or [`WarmPool::discard`].
     Ready(T, Lease),
-    /// Somebody dials.
-    Dialling,
+    /// Somebody dials one of these.
+    Dialling(Vec<Endpoint>),
     /// Nothing: the caller dials, and says how that went with [`WarmPool::ready`] or [`WarmPool::discard`].
     Dial(Lease),
 }
@@ -50,10 +56,11 @@ impl<T: Clone> WarmPool<T> {
         Self { max, idle_timeout, entries: BTreeMap::new(), next: 0 }
     }
 
-    pub(super) fn take(&mut self, now: Instant, peer_id: PeerId) -> Take<T> {
+    /// What there is for a peer, which the caller would dial at `endpoints`.
+    pub(super) fn take(&mut self, now: Instant, peer_id: PeerId, endpoints: &[Endpoint]) -> Take<T> {
         if let Some(entry) = self.entries.get_mut(&peer_id) {
             return match &mut entry.state {
-                State::Dialling => Take::Dialling,
+                State::Dialling(at) => Take::Dialling(at.clone()),
                 State::Ready { connection, users, used } => {
                     (*users, *used) = (*users + 1, now);
                     Take::Ready(connection.clone(), Lease { peer_id, number: entry.number })
@@ -61,7 +68,7 @@ impl<T: Clone> WarmPool<T> {
             };
         }
         let number = self.number();
-        self.entries.insert(peer_id, Entry { number, state: State::Dialling });
+        self.entries.insert(peer_id, Entry { number, state: State::Dialling(endpoints.to_vec()) });
         Take::Dial(Lease { peer_id, number })
     }
 
@@ -105,7 +112,7 @@ impl<T: Clone> WarmPool<T> {
             return None;
         }
         match self.entries.remove(&lease.peer_id)?.state {
-            State::Dialling => None,
+            State::Dialling(_) => None,
             State::Ready { connection, .. } => Some(connection),
         }
     }
@@ -154,7 +161,7 @@ impl<T: Clone> WarmPool<T> {
 
     fn remove(&mut self, peer_id: &PeerId) -> Option<T> {
         match self.entries.remove(peer_id)?.state {
-            State::Dialling => None,
+            State::Dialling(_) => None,
             State::Ready { connection, .. } => Some(connection),
         }
     }
@@ -167,7 +174,10 @@ impl<T: Clone> WarmPool<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use p2p_identity::KeyPair;
+    use p2p_net::Transport;
 
     use super::*;
 
@@ -176,8 +186,9 @@ mod tests {
     }
 
     fn dial(pool: &mut WarmPool<u8>, now: Instant, n: u8) -> (Lease, Vec<u8>) {
-        let Take::Dial(lease) = pool.take(now, peer(n)) else { panic!("{n} is there") };
-        assert_eq!(pool.take(now, peer(n)), Take::Dialling);
+        let at = [Endpoint::new(Transport::Tcp, IpAddr::from([9, 9, 9, n]), 1)];
+        let Take::Dial(lease) = pool.take(now, peer(n), &at) else { panic!("{n} is there") };
+        assert_eq!(pool.take(now, peer(n), &[]), Take::Dialling(at.to_vec()));
         (lease, pool.ready(now, lease, n))
     }
 
@@ -193,7 +204,7 @@ mod tests {
         pool.release(second(4), other);
         let (third, closed) = dial(&mut pool, second(6), 3);
         assert_eq!(closed, [2], "idle since 4 s");
-        let Take::Ready(1, again) = pool.take(second(7), peer(1)) else { panic!() };
+        let Take::Ready(1, again) = pool.take(second(7), peer(1), &[]) else { panic!() };
         let (_, closed) = dial(&mut pool, second(8), 4);
         assert!(closed.is_empty() && pool.len() == 3, "all are in use");
 
