@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
 /// Messages of one turn.
-const MESSAGES: u32 = 256;
+const MESSAGES: u32 = 4096;
 
 /// Counts messages.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -246,18 +246,13 @@ impl Shared {
         let Some(stream) = stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let mut stream = Pin::new(stream);
         loop {
-            // Before more is written: a stream that holds written bytes back (TLS) would take them although its socket
-            // is full, and nothing could overtake them there.
-            if *needs_flush {
-                let Poll::Ready(flushed) = stream.as_mut().poll_flush(cx) else {
-                    *blocked = Some(Blocked::Flush);
-                    return Poll::Pending;
-                };
-                flushed?;
-                *needs_flush = false;
-                self.unblocked(blocked, Blocked::Flush);
+            // On a slow line before more is written: a stream that holds written bytes back (TLS) would take them although
+            // its socket is full, and nothing could overtake them there. Elsewhere it writes more at once.
+            if pace.is_slow() {
+                ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
             }
             if batch.is_empty() && !self.with_core(|core| take_output(core, batch, made_room, upload, urgent)) {
+                ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
                 pace.on_empty();
                 upload.iter().for_each(Share::rest);
                 return Poll::Ready(Ok(()));
@@ -317,6 +312,26 @@ impl Shared {
         }
     }
 
+    /// Has what was written leave the stream's own buffers.
+    fn poll_flush(
+        &self,
+        stream: Pin<&mut Box<dyn MuxIo>>,
+        needs_flush: &mut bool,
+        blocked: &mut Option<Blocked>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if *needs_flush {
+            let Poll::Ready(flushed) = stream.poll_flush(cx) else {
+                *blocked = Some(Blocked::Flush);
+                return Poll::Pending;
+            };
+            flushed?;
+            *needs_flush = false;
+            self.unblocked(blocked, Blocked::Flush);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads once and gives the core what came. Ready with `Ok(false)` at the end of the byte stream.
     fn poll_read(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<bool, CloseReason>> {
         let Some(stream) = &mut io.stream else { return Poll::Ready(Ok(false)) };
@@ -333,7 +348,7 @@ impl Shared {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
-            std::task::ready!(stream.as_mut().poll_read(cx, &mut buf)).map_err(lost)?;
+            ready!(stream.as_mut().poll_read(cx, &mut buf)).map_err(lost)?;
             self.received.fetch_add(buf.filled().len() as u64, Ordering::Relaxed);
             let decoder = &mut io.decoder;
             Poll::Ready(self.decode(buf.filled().len(), |core| decoder.decode(core, buf.filled())))
