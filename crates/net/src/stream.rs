@@ -199,15 +199,21 @@ impl RecvStream {
 
     /// As [`read_chunk`](Self::read_chunk), for hand-written futures.
     pub fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        self.poll_read_at_most(cx, usize::MAX)
+    }
+
+    /// As [`poll_read_chunk`](Self::poll_read_chunk). Over tcp and tls no more than `most` bytes are taken out of the stream,
+    /// and give the remote credit for as many others.
+    pub(crate) fn poll_read_at_most(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<Option<Bytes>>> {
         if self.rest.has_remaining() {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.rest))));
         }
         let Self { inner, download, .. } = self;
         each!(RecvInner, inner, inner => match download {
-            None => inner.poll_read_chunk(cx),
+            None => inner.poll_read_chunk(cx, most),
             Some(download) => {
                 ready!(download.poll_turn(cx));
-                let read = inner.poll_read_chunk(cx);
+                let read = inner.poll_read_chunk(cx, most);
                 download.on_read(&read);
                 read
             }

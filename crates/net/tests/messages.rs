@@ -9,8 +9,8 @@ use bytes::Bytes;
 use p2p_core::{ByteBudget, Runtime, TaskGroup, TokioRuntime};
 use p2p_net::mux::Side;
 use p2p_net::{
-    CloseReason, Connection, Endpoint, Error, MessageReceiver, MessageSender, NetConfig, SendLimits, SharedMessage,
-    Stream, TrySendError,
+    CloseReason, Connection, EarlyStreams, Endpoint, Error, MessageReceiver, MessageSender, NetConfig, SendLimits,
+    SharedMessage, Stream, TrySendError,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -29,9 +29,12 @@ struct World {
 impl World {
     /// Two ends of a pipe that holds `pipe` bytes.
     fn new(pipe: usize) -> Self {
+        Self::with(pipe, NetConfig::default())
+    }
+
+    fn with(pipe: usize, config: NetConfig) -> Self {
         let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().unwrap());
         let tasks = Arc::new(TaskGroup::new(runtime));
-        let config = NetConfig::default();
         let (a, b) = tokio::io::duplex(pipe);
         let nowhere: Endpoint = "tcp://127.0.0.1:1".parse().unwrap();
         let dialer = Connection::over(Box::new(a), Side::Dialer, nowhere.clone(), &config, &tasks);
@@ -389,4 +392,23 @@ async fn a_claim_alone_takes_nothing_from_the_budget() {
     })
     .await;
     assert_eq!(budget.used(), 3 * (64 << 10), "as much as the first piece of each may take");
+}
+
+/// What is handed over needs no part of the credit that other streams take after it, though nothing is written yet.
+#[tokio::test]
+async fn what_was_handed_over_is_ahead_of_a_stream_that_takes_all_credit() {
+    let mut config = NetConfig::default();
+    config.early_streams = Some(EarlyStreams::new(2));
+    let world = World::with(1 << 20, config);
+    let (first, heard, _first_halves) = world.messages(SendLimits::default()).await;
+    let (flood, _unheard, _flood_halves) = world.messages(SendLimits::default()).await;
+    let cork = first.cork();
+    first.send(vec![1; 1000]).await.unwrap();
+    first.hand_over().await.unwrap();
+    assert_eq!(first.queued(), 0);
+    // The queue, and behind it all that may be sent before the remote has accepted.
+    while flood.try_send(vec![2; 1000]).is_ok() {}
+    drop(cork);
+    let message = tokio::time::timeout(DEADLINE, heard.recv()).await.expect("no credit was left").unwrap().unwrap();
+    assert_eq!(message, vec![1; 1000]);
 }

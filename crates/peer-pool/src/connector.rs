@@ -327,12 +327,23 @@ fn is_temporary(error: &Error) -> bool {
     match error {
         Error::Net(p2p_net::Error::Unsupported { .. } | p2p_net::Error::Endpoint(_)) => false,
         Error::Net(p2p_net::Error::Dial { reason: DialError::Io(error), .. }) => !is_without_route(error),
+        Error::Net(p2p_net::Error::Closed(CloseReason::Remote { code, .. })) => !is_refusal(*code),
         Error::Net(_) | Error::Handshake(HandshakeError::Closed) => true,
         Error::Handshake(error) => {
             matches!(error.reason(), Some(RejectReason::AlreadyConnected | RejectReason::Timeout))
         }
         _ => false,
     }
+}
+
+/// Whether a remote that closes the connection with `code` would do the same to the next one. A remote may accept and then
+/// close, and the end may overtake the accept: what comes of a dial must not depend on that.
+fn is_refusal(code: u32) -> bool {
+    use close_code as c;
+    matches!(
+        code,
+        c::SHUTDOWN | c::PROTOCOL_VIOLATION | c::PROTOCOL_FAILED | c::PROTOCOL_PANICKED | c::DENIED | c::BANNED
+    )
 }
 
 /// Whether the system has no way to the address, which a wait of seconds does not change.

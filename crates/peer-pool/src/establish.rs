@@ -173,6 +173,8 @@ impl Attempt<'_> {
         let cork = control.sender.cork();
         let known = cork.wait(exchange.open(self.decider(guard.id, may_speak, seen, &mut accepted))).await?;
         if let (Some(remote), Some(Accepted { early: true, .. })) = (&known, &accepted) {
+            // All streams share what may be sent before the remote accepts, and without the handshake it never does.
+            control.sender.hand_over().await?;
             let Collected { messages, .. } = self.streams(remote, &cork).await?;
             let (peer, protocols) = self.peer(guard.id, remote, control.sender.clone(), messages, &attached, true)?;
             *early = Some(EarlyPeer::start(shared, peer, protocols));

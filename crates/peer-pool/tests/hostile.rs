@@ -8,6 +8,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -325,4 +326,50 @@ async fn protocols_know_nothing_of_each_other() {
         Err(Error::DuplicateProtocol(_))
     ));
     node.pool.shutdown().await;
+}
+
+/// A listener that always closes with `code`; counts those that it has done that to.
+async fn closing(
+    runtime: &Arc<dyn Runtime>,
+    transport: Transport,
+    code: u32,
+) -> (Transports, Endpoint, Arc<AtomicUsize>) {
+    let mut net = NetConfig::default();
+    net.tls = Some(TlsIdentity::new(&common::key(2)).unwrap().configs());
+    let transports = Transports::new(runtime.clone(), net);
+    let listen = Endpoint::new(transport, std::net::IpAddr::from([127, 0, 0, 1]), 0);
+    let listener = transports.listen(&listen).await.unwrap();
+    let (endpoint, closed) = (listener.local_endpoint(), Arc::new(AtomicUsize::new(0)));
+    let count = closed.clone();
+    tokio::spawn(async move {
+        while let Ok(incoming) = listener.accept().await {
+            let connection = incoming.accept().await.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            connection.close(code, "no");
+        }
+    });
+    (transports, endpoint, closed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remote_that_has_decided_against_us_is_not_dialed_again_by_the_same_call() {
+    use close_code as c;
+    let decided = [c::SHUTDOWN, c::PROTOCOL_VIOLATION, c::PROTOCOL_FAILED, c::PROTOCOL_PANICKED, c::DENIED, c::BANNED];
+    let tries = decided.map(|code| (code, 1)).into_iter().chain([(c::LOST, 2), (c::HANDSHAKE, 2)]);
+    everywhere(|runtime, transport| {
+        let tries = tries.clone();
+        async move {
+            let node = node(&runtime, transport, PoolConfig { max_connect_retries: 1, ..config() }).await;
+            for (code, tries) in tries {
+                let (transports, endpoint, closed) = closing(&runtime, transport, code).await;
+                let error = node.pool.connect(&endpoint).await.unwrap_err();
+                let told = matches!(&error, Error::Net(p2p_net::Error::Closed(CloseReason::Remote { code: c, .. })) if *c == code);
+                assert!(told, "{code:#x}: {error:?}");
+                assert_eq!(closed.load(Ordering::SeqCst), tries, "{code:#x}");
+                transports.shutdown().await;
+            }
+            node.pool.shutdown().await;
+        }
+    })
+    .await;
 }

@@ -15,7 +15,7 @@ use common::{Node, Pair, config, everywhere, id, in_time};
 use p2p_identity::access::AllowAll;
 use p2p_identity::{DisconnectReason, Error, ProtocolKind};
 use p2p_net::Transport;
-use p2p_peer_pool::PoolConfig;
+use p2p_peer_pool::{PeerConn, PoolConfig, Protocol};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broadcast_names_who_is_stalled_and_reaches_all_others() {
@@ -62,6 +62,36 @@ async fn a_broadcast_names_who_is_stalled_and_reaches_all_others() {
             peer.pool.shutdown().await;
         }
         hub.pool.shutdown().await;
+    })
+    .await;
+}
+
+/// Over tls and quic a dialer's protocols speak before the listener has accepted, and all streams share the little credit
+/// that there is until then: the handshake has its part of it first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_protocol_that_says_much_at_once_does_not_delay_the_handshake() {
+    everywhere(|runtime, transport| async move {
+        let (a, b) = (Node::new(&runtime, transport, 1).await, Node::new(&runtime, transport, 2).await);
+        let mut heard = b.hold("/x", ProtocolKind::Optional);
+        let (made, said) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let counts = (made.clone(), said.clone());
+        // More than the queue holds: what exceeds it goes to the transport at once.
+        let constructor = move |conn: PeerConn| {
+            counts.0.fetch_add(1, Ordering::SeqCst);
+            while conn.try_send(vec![1; 1000]).is_ok() {
+                counts.1.fetch_add(1, Ordering::SeqCst);
+            }
+            Arc::new(common::Run(conn, |_| std::future::pending())) as Arc<dyn Protocol>
+        };
+        a.pool.attach_dyn(common::info("/x", ProtocolKind::Optional), constructor).unwrap();
+        a.pool.connect(&b.endpoint).await.unwrap();
+        assert_eq!(made.load(Ordering::SeqCst), 1, "the first try has succeeded");
+        let conn = heard.recv().await.unwrap();
+        for _ in 0..said.load(Ordering::SeqCst) {
+            assert_eq!(conn.recv().await.unwrap().len(), 1000);
+        }
+        a.pool.shutdown().await;
+        b.pool.shutdown().await;
     })
     .await;
 }

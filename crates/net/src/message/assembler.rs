@@ -37,6 +37,10 @@ impl Assembler {
         Self { max_message, budget, chunk: Bytes::new(), partial: None }
     }
 
+    pub(super) fn max_message(&self) -> usize {
+        self.max_message
+    }
+
     /// The limit for messages whose length has not been read yet.
     pub(super) fn set_max_message(&mut self, max_message: usize) {
         self.max_message = max_message;

@@ -5,6 +5,7 @@
 //! delivered, without a copy where a message lies in one chunk.
 
 mod assembler;
+mod cork;
 mod flusher;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -15,10 +16,11 @@ mod receiver;
 mod sender;
 mod turn;
 
+pub use cork::Cork;
 #[cfg(feature = "quic")]
 pub(crate) use flusher::{Driving, drive};
 pub(crate) use flusher::{Flush, Flushed, Flusher};
 pub(crate) use length::MAX_LEN as MAX_LENGTH_BYTES;
 pub use queue::SharedMessage;
 pub use receiver::MessageReceiver;
-pub use sender::{Cork, MessageSender, SendLimits, TrySendError};
+pub use sender::{MessageSender, SendLimits, TrySendError};

@@ -37,6 +37,8 @@ struct State {
     stream: RecvStream,
     flusher: Arc<Flusher>,
     assembler: Assembler,
+    /// Bytes that are taken out of the stream at a time.
+    most: usize,
     /// The stream had nothing when it was last asked.
     waited: bool,
     /// Set once nothing more can come.
@@ -52,11 +54,20 @@ impl MessageReceiver {
         let callers = Arc::<Callers>::default();
         let waker = callers.clone().into();
         Self {
-            state: Mutex::new(State { stream, flusher, assembler, waited: false, end: None }),
+            state: Mutex::new(State { stream, flusher, assembler, most: usize::MAX, waited: false, end: None }),
             callers,
             waker,
             turn: Turn::default(),
         }
+    }
+
+    /// Takes about one message at a time out of the stream, instead of all that has arrived. What is behind the messages that
+    /// are asked for is then not read, and the remote gets no credit for it.
+    #[must_use]
+    pub fn sparing(mut self) -> Self {
+        let state = self.state_mut();
+        state.most = state.assembler.max_message().saturating_add(super::MAX_LENGTH_BYTES);
+        self
     }
 
     /// The next message; `None` when the remote has finished the stream. Cancel-safe: a message is returned whole or
@@ -176,7 +187,7 @@ impl State {
             if let Some(end) = &self.end {
                 return Poll::Ready(end.clone().map(|()| None));
             }
-            match self.stream.poll_read_chunk(cx) {
+            match self.stream.poll_read_at_most(cx, self.most) {
                 Poll::Pending => {
                     self.waited = true;
                     return Poll::Pending;

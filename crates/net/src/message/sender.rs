@@ -1,7 +1,6 @@
 //! [`MessageSender`].
 
 use std::fmt;
-use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
@@ -12,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::queue::{SendQueue, SharedMessage};
 use super::turn::{self, Turn};
-use super::{Flush, Flushed, Flusher};
+use super::{Cork, Flush, Flushed, Flusher};
 use crate::{CloseReason, Error, Result, SendStream};
 
 /// Bounds of a message queue.
@@ -43,10 +42,10 @@ pub struct MessageSender {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     limits: SendLimits,
     budget: ByteBudget,
-    flusher: Arc<Flusher>,
+    pub(super) flusher: Arc<Flusher>,
     state: Mutex<State>,
     /// Notified when messages have left the queue, or never will.
     moved: Notify,
@@ -184,6 +183,16 @@ impl MessageSender {
         }
     }
 
+    /// Waits until every queued message was handed to the transport, as [`flush`](Self::flush) does, but leaves what a cork
+    /// holds back unwritten where the transport takes it all at once. What is sent on other streams from then on takes no
+    /// credit of the connection that these messages need. Cancel-safe.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn hand_over(&self) -> Result<()> {
+        if self.shared.hand_over() { Ok(()) } else { self.flush().await }
+    }
+
     /// Gathers what is sent on the *connection*, on any of its streams, until the cork is dropped: it then goes out together.
     /// Whoever waits for an answer to what was sent does so with [`Cork::wait`]. A full queue, and
     /// [`flush`](Self::flush), wait for no cork.
@@ -191,7 +200,7 @@ impl MessageSender {
     /// It is a hint: what goes out together is in the same order, and something may go out earlier.
     pub fn cork(&self) -> Cork {
         self.shared.flusher.cork();
-        Cork { shared: self.shared.clone() }
+        Cork::new(self.shared.clone())
     }
 
     /// Ends the stream after the queued messages; later sends fail. Idempotent.
@@ -221,41 +230,6 @@ impl MessageSender {
     /// Messages that were not handed to the transport yet.
     pub fn queued(&self) -> usize {
         self.shared.lock().queue.messages()
-    }
-}
-
-/// Holds back what is sent on a connection: see [`MessageSender::cork`].
-#[must_use = "dropping it writes what was held back"]
-pub struct Cork {
-    shared: Arc<Shared>,
-}
-
-impl Cork {
-    /// Runs a future; each time that it has to wait, what has gathered is written before.
-    pub async fn wait<F: Future>(&self, future: F) -> F::Output {
-        let mut future = pin!(future);
-        std::future::poll_fn(|cx| {
-            let polled = future.as_mut().poll(cx);
-            if polled.is_pending() {
-                self.shared.flush_held();
-            }
-            polled
-        })
-        .await
-    }
-}
-
-impl Drop for Cork {
-    fn drop(&mut self) {
-        if self.shared.flusher.uncork() {
-            self.shared.flush_connection();
-        }
-    }
-}
-
-impl fmt::Debug for Cork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cork").finish_non_exhaustive()
     }
 }
 
@@ -303,14 +277,14 @@ impl Shared {
     }
 
     /// Writes what a cork holds back.
-    fn flush_held(&self) {
+    pub(super) fn flush_held(&self) {
         if self.flusher.take_held() {
             self.flush_connection();
         }
     }
 
     /// Does what the driver would do next, in its place.
-    fn flush_connection(&self) {
+    pub(super) fn flush_connection(&self) {
         // Without a driver there will be one, which begins with this; or there was one, and nothing can be written.
         let Some(waker) = self.flusher.driver_waker() else { return };
         self.flusher.turn_for_driver(&waker);
@@ -318,6 +292,21 @@ impl Shared {
             Some(stream) => stream.write_now(),
             None => waker.wake(),
         }
+    }
+
+    /// Gives the transport what it takes now; whether that is everything.
+    fn hand_over(&self) -> bool {
+        let driver = self.flusher.driver_waker();
+        let mut state = self.lock();
+        // A driver that has yet to begin finds the queue among those that wait for it.
+        let waker = driver.as_ref().unwrap_or(Waker::noop());
+        let flushed = state.flush(&mut Context::from_waker(waker));
+        let all = !flushed.blocked && state.error.is_none();
+        drop(state);
+        if flushed.messages > 0 {
+            self.moved.notify_waiters();
+        }
+        all
     }
 
     /// The queue is full and the driver has not come yet: gathers a larger batch, or gives the transport what it takes.

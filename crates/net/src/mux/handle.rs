@@ -237,13 +237,14 @@ pub(crate) struct MuxRecv {
 }
 
 impl MuxRecv {
-    pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+    /// At most `most` bytes.
+    pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<Option<Bytes>>> {
         if let Some(code) = self.reset {
             return Poll::Ready(Err(Error::Reset(code)));
         }
         let shared = &self.handle.shared;
         let (read, driver_wanted) = shared.with_core(|core| {
-            let read = core.read(cx, self.id);
+            let read = core.read(cx, self.id, most);
             (read, !core.out.is_empty())
         });
         if driver_wanted || (read.is_ready() && shared.is_paused()) {

@@ -31,13 +31,17 @@ impl Inbox {
         self.chunks.push_back(chunk);
     }
 
-    /// Takes the oldest piece.
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let chunk = match self.chunks.pop_front() {
+    /// Takes the oldest piece, or the first `most` bytes of it.
+    pub(super) fn pop(&mut self, most: usize) -> Option<Bytes> {
+        let mut chunk = match self.chunks.pop_front() {
             Some(chunk) => chunk,
             None if self.tail.is_empty() => return None,
             None => std::mem::take(&mut self.tail).freeze(),
         };
+        if chunk.len() > most {
+            let rest = chunk.split_off(most);
+            self.chunks.push_front(rest);
+        }
         self.bytes -= chunk.len();
         Some(chunk)
     }

@@ -312,7 +312,7 @@ impl World {
         if seen.stopped || seen.end.is_some() || seen.refused {
             return false;
         }
-        let Some(result) = seen.reader.poll(|cx| core.read(cx, id)) else { return false };
+        let Some(result) = seen.reader.poll(|cx| core.read(cx, id, usize::MAX)) else { return false };
         match result {
             Poll::Ready(Ok(Some(chunk))) => {
                 for piece in chunk.chunks(MAX_WRITE) {

@@ -271,7 +271,9 @@ fn a_large_frame_is_delivered_in_one_piece() {
         peer.arrive(10_000).unwrap();
     }
     for _ in 0..2 {
-        let Poll::Ready(Ok(Some(chunk))) = peer.core.read(&mut cx(), 1) else { panic!("a frame is missing") };
+        let Poll::Ready(Ok(Some(chunk))) = peer.core.read(&mut cx(), 1, usize::MAX) else {
+            panic!("a frame is missing")
+        };
         assert_eq!(chunk.len(), MAX_DATA);
     }
 }
@@ -416,14 +418,34 @@ fn a_remote_that_is_not_accepted_gets_few_streams_and_little_data() {
     };
     data(&mut peer, EARLY_BYTES as usize).unwrap();
     // Reading makes no room for more: only being accepted does.
-    let _ = peer.core.read(&mut cx(), 1);
+    let _ = peer.core.read(&mut cx(), 1, usize::MAX);
     let mut other = Peer::new(Side::Listener, EARLY);
     other.incoming.extend_from_slice(&open(1));
     data(&mut other, EARLY_BYTES as usize).unwrap();
-    let _ = other.core.read(&mut cx(), 1);
+    let _ = other.core.read(&mut cx(), 1, usize::MAX);
     assert!(data(&mut other, 1).is_err());
     peer.core.accepted();
     data(&mut peer, 1).unwrap();
+}
+
+/// Who reads the beginning of a stream gives the remote no credit for the rest, however much of that is there already.
+#[test]
+fn who_reads_little_grants_little() {
+    let mut peer = Peer::new(Side::Listener, LARGE);
+    let frame = |kind, len: u32| [&Header { kind, len, stream: 1 }.encode()[..], &vec![5; len as usize]].concat();
+    peer.incoming.extend_from_slice(&frame(Kind::Open, 0));
+    peer.incoming.extend_from_slice(&frame(Kind::Data, LARGE.stream_window));
+    peer.arrive(usize::MAX).unwrap();
+    let mut read = Vec::new();
+    for most in [1, 60, 3] {
+        let Poll::Ready(Ok(Some(chunk))) = peer.core.read(&mut cx(), 1, most) else { panic!("a chunk is missing") };
+        assert_eq!(chunk.len(), most);
+        read.extend(chunk);
+    }
+    assert_eq!(read, [5; 64]);
+    peer.core.check();
+    peer.incoming.extend_from_slice(&frame(Kind::Data, 1));
+    assert!(peer.arrive(usize::MAX).is_err());
 }
 
 #[test]

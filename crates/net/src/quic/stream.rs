@@ -146,7 +146,8 @@ impl QuicRecv {
         Self { stream, reset: None, taken: Vec::new().into_iter(), many: false, behind: true, connection }
     }
 
-    pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+    /// A chunk is what one packet carried, whatever `most` is.
+    pub(crate) fn poll_read_chunk(&mut self, cx: &mut Context<'_>, _most: usize) -> Poll<Result<Option<Bytes>>> {
         if let Some(chunk) = self.taken.next() {
             return Poll::Ready(Ok(Some(chunk)));
         }

@@ -4,7 +4,7 @@ use p2p::endpoint::Transport;
 use p2p::{DisconnectReason, Error, HandshakeError, RejectReason};
 
 use crate::common::attacker::{Attacker, End};
-use crate::common::wire::{self, VIOLATION, frame_claiming, varint};
+use crate::common::wire::{self, VIOLATION, frame, frame_claiming, varint};
 use crate::common::{Companion, ECHO, STREAMS, TRANSPORTS, Target, alone, key, peer_id, resident, together};
 
 /// Memory that nothing here needs: an allocation of what is claimed would show.
@@ -118,20 +118,35 @@ async fn more_data_than_was_granted_ends_the_connection() {
     let mut target = Target::new(|_| ()).await;
     for transport in STREAMS {
         let companion = Companion::beside(&target, transport).await;
-        let id = key(1);
-        let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
-        hostile.join(&id).await.unwrap();
-        target.added(peer_id(id.id())).await;
-        // Nobody takes it, so what is behind its header is not read.
-        let unread = hostile.open().await;
-        hostile.send(unread, &wire::header(ECHO, true)).await;
-        hostile.write(unread, &[0; 65_536]).await;
-        hostile.write(unread, &[0; 40]).await;
-        let (code, reason) = hostile.closed().await.expect("closed with a reason");
-        assert_eq!((code, reason.as_str()), (u64::from(VIOLATION), "more data than was granted"), "{transport}");
-        match target.removed(peer_id(id.id())).await {
-            DisconnectReason::ProtocolViolation(why) => assert!(why.contains("granted"), "{transport}: {why}"),
-            other => panic!("{transport}: {other}"),
+        // Nobody takes the stream, so what is behind its header is not read: neither what comes after the header nor what is
+        // there already when that is read.
+        let header = wire::message(&wire::header(ECHO, true));
+        let rest = vec![0; 65_536 - header.len()];
+        let frames = |parts: &[&[u8]]| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>();
+        let ways = [frames(&[&header, &rest]), frames(&[&[&header[..], &rest].concat()])];
+        for (n, granted) in ways.into_iter().enumerate() {
+            let id = key(1 + n as u32);
+            let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
+            hostile.join(&id).await.unwrap();
+            target.added(peer_id(id.id())).await;
+            let unread = hostile.open().await;
+            for bytes in &granted {
+                hostile.mux().write(&frame(wire::DATA, unread, bytes)).await;
+            }
+            assert!(hostile.mux().ping().await, "{transport} {n}: that much was granted");
+            // What reads the header has had every chance to grant more.
+            companion.goes_on().await;
+            hostile.mux().write(&frame(wire::DATA, unread, &[0])).await;
+            let (code, reason) = hostile.closed().await.expect("closed with a reason");
+            assert_eq!(
+                (code, reason.as_str()),
+                (u64::from(VIOLATION), "more data than was granted"),
+                "{transport} {n}"
+            );
+            match target.removed(peer_id(id.id())).await {
+                DisconnectReason::ProtocolViolation(why) => assert!(why.contains("granted"), "{transport} {n}: {why}"),
+                other => panic!("{transport} {n}: {other}"),
+            }
         }
         companion.shutdown().await;
     }

@@ -174,31 +174,6 @@ fn ten_thousand_dial_peers_at_once_delay_nobody() {
     });
 }
 
-#[test]
-fn a_dial_peer_is_kept_connected() {
-    everywhere(|world| async move {
-        let mut kept = world.host().await;
-        // What is tried while the other is away must end soon; a handshake may take its time.
-        let handshake_timeout = world.config().handshake_timeout;
-        let config = Config { dial_peers: vec![kept.endpoint()], handshake_timeout, ..quick(&world) };
-        let host = world.build(&new_key(), config);
-        host.run().await.unwrap();
-        for _ in 0..3 {
-            assert_eq!(kept.added().await.peer_id, host.peer_id());
-            kept.disconnect(&host.peer_id(), 0, "come back").await;
-            kept.removed().await;
-        }
-        kept.added().await;
-        // It may be away for a while, too.
-        let (endpoint, key) = (kept.endpoint(), kept.key_pair().clone());
-        shutdown([kept]).await;
-        let mut back = world.build(&key, Config { listen_endpoints: vec![endpoint], ..world.config() });
-        back.run().await.unwrap();
-        assert_eq!(back.added().await.peer_id, host.peer_id());
-        shutdown([host, back]).await;
-    });
-}
-
 /// Finds these, in this order, and keeps what it is told of those that failed.
 struct Finds {
     runtime: Arc<dyn Runtime>,

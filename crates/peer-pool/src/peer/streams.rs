@@ -75,7 +75,8 @@ pub(crate) async fn read_header(
     budget: ByteBudget,
 ) -> Option<Headed> {
     let (recv, send) = stream.into_split();
-    let receiver = MessageReceiver::new(recv, MAX_HEADER, &budget);
+    // What is behind the header is for whoever takes the stream, and until then the remote gets no credit for it.
+    let receiver = MessageReceiver::new(recv, MAX_HEADER, &budget).sparing();
     let message = runtime.timeout(timeout, receiver.recv()).await;
     let stream = Stream::from_split(receiver.into_inner(), send);
     match message {

@@ -184,10 +184,10 @@ impl Core {
         }
     }
 
-    /// The next bytes of a stream, `None` at its end. Gives the remote new credit.
-    pub(super) fn read(&mut self, cx: &mut Context<'_>, id: u32) -> Poll<Result<Option<Bytes>>> {
+    /// The next bytes of a stream, at most `most`; `None` at its end. Gives the remote new credit.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, id: u32, most: usize) -> Poll<Result<Option<Bytes>>> {
         let Some(State { recv, .. }) = self.streams.get_mut(&id) else { return Poll::Ready(Ok(None)) };
-        if let Some(chunk) = recv.inbox.pop() {
+        if let Some(chunk) = recv.inbox.pop(most) {
             self.unread -= chunk.len();
             if recv.on_read(chunk.len()) && self.end.is_none() {
                 let now = self.clock.now();

@@ -42,7 +42,7 @@ impl Lone {
             }
             Op::Read { stream } => {
                 if let Some(id) = nth(stream) {
-                    let _ = core.read(cx, id);
+                    let _ = core.read(cx, id, usize::MAX);
                 }
             }
             Op::Finish { stream } => {
