@@ -11,6 +11,7 @@ pub mod mux;
 #[cfg(feature = "quic")]
 mod quic;
 mod shaper;
+mod shortest;
 mod stream;
 mod transport;
 

@@ -11,6 +11,7 @@ mod flusher;
 #[doc(hidden)]
 pub mod fuzzing;
 mod length;
+mod limits;
 mod queue;
 mod receiver;
 mod sender;
@@ -21,6 +22,7 @@ pub use cork::Cork;
 pub(crate) use flusher::{Driving, drive};
 pub(crate) use flusher::{Flush, Flushed, Flusher};
 pub(crate) use length::MAX_LEN as MAX_LENGTH_BYTES;
+pub use limits::SendLimits;
 pub use queue::SharedMessage;
 pub use receiver::MessageReceiver;
-pub use sender::{MessageSender, SendLimits, TrySendError};
+pub use sender::{MessageSender, TrySendError};

@@ -11,7 +11,7 @@ use p2p_core::ByteBudget;
 
 use super::Flusher;
 use super::assembler::Assembler;
-use super::turn::{self, Turn};
+use super::turn::Turn;
 use crate::{Error, RecvStream, Result};
 
 /// Receives the messages of a stream. All methods take `&self`; of several callers each message goes to one.
@@ -22,7 +22,6 @@ pub struct MessageReceiver {
     callers: Arc<Callers>,
     /// Wakes the callers. What `state` waits for has room for one waker, and there may be several callers.
     waker: Waker,
-    turn: Turn,
 }
 
 /// The calls of `recv` that wait. Nothing else is locked while the list is.
@@ -39,6 +38,9 @@ struct State {
     assembler: Assembler,
     /// Bytes that are taken out of the stream at a time.
     most: usize,
+    turn: Turn,
+    /// There may be more, but others go first.
+    passes: bool,
     /// The stream had nothing when it was last asked.
     waited: bool,
     /// Set once nothing more can come.
@@ -54,10 +56,18 @@ impl MessageReceiver {
         let callers = Arc::<Callers>::default();
         let waker = callers.clone().into();
         Self {
-            state: Mutex::new(State { stream, flusher, assembler, most: usize::MAX, waited: false, end: None }),
+            state: Mutex::new(State {
+                stream,
+                flusher,
+                assembler,
+                most: usize::MAX,
+                turn: Turn::default(),
+                passes: false,
+                waited: false,
+                end: None,
+            }),
             callers,
             waker,
-            turn: Turn::default(),
         }
     }
 
@@ -78,9 +88,6 @@ impl MessageReceiver {
     /// again at later calls.
     #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>> {
-        if self.turn.is_over() {
-            turn::pass().await;
-        }
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
@@ -90,8 +97,15 @@ impl MessageReceiver {
         loop {
             self.callers.look();
             let message = state.poll_recv(&mut Context::from_waker(&self.waker));
-            if message.is_ready() || self.callers.register(cx.waker()) {
+            if message.is_ready() {
                 return message;
+            }
+            if std::mem::take(&mut state.passes) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.callers.register(cx.waker()) {
+                return Poll::Pending;
             }
         }
     }
@@ -187,6 +201,9 @@ impl State {
             if let Some(end) = &self.end {
                 return Poll::Ready(end.clone().map(|()| None));
             }
+            if self.passes {
+                return Poll::Pending;
+            }
             match self.stream.poll_read_at_most(cx, self.most) {
                 Poll::Pending => {
                     self.waited = true;
@@ -196,6 +213,7 @@ impl State {
                     if std::mem::take(&mut self.waited) {
                         self.flusher.set_idle();
                     }
+                    self.passes = self.turn.is_over(chunk.len());
                     self.assembler.push(chunk);
                 }
                 Poll::Ready(Ok(None)) if self.assembler.is_partial() => self.end = Some(Err(Error::Truncated)),

@@ -9,28 +9,11 @@ use bytes::Bytes;
 use p2p_core::{ByteBudget, Reservation};
 use tokio::sync::Notify;
 
+use super::limits::SendLimits;
 use super::queue::{SendQueue, SharedMessage};
 use super::turn::{self, Turn};
 use super::{Cork, Flush, Flushed, Flusher};
 use crate::{CloseReason, Error, Result, SendStream};
-
-/// Bounds of a message queue.
-#[derive(Debug, Clone, Copy)]
-pub struct SendLimits {
-    /// Bytes of the longest message, at most 2^31.
-    pub max_message: usize,
-    /// Messages that may wait.
-    pub queue_messages: usize,
-    /// Bytes that may wait. A message that finds the queue empty may always be queued.
-    pub queue_bytes: usize,
-}
-
-impl Default for SendLimits {
-    /// Messages of 1 MiB; 128 messages and 4 MiB waiting.
-    fn default() -> Self {
-        Self { max_message: 1 << 20, queue_messages: 128, queue_bytes: 4 << 20 }
-    }
-}
 
 /// The step in which queues reserve memory from the budget, and what an empty one keeps while there is plenty.
 const RESERVE_STEP: usize = 16 << 10;
@@ -49,7 +32,6 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Notified when messages have left the queue, or never will.
     moved: Notify,
-    turn: Turn,
 }
 
 struct State {
@@ -62,6 +44,9 @@ struct State {
     moved: bool,
     finishing: bool,
     error: Option<Error>,
+    turn: Turn,
+    /// There may be room, but others go first.
+    passes: bool,
 }
 
 /// Why a message was not queued.
@@ -91,9 +76,10 @@ impl MessageSender {
                 moved: false,
                 finishing: false,
                 error: None,
+                turn: Turn::default(),
+                passes: false,
             }),
             moved: Notify::new(),
-            turn: Turn::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -105,10 +91,7 @@ impl MessageSender {
     #[inline]
     pub async fn send(&self, message: impl Into<Bytes>) -> Result<()> {
         let message = message.into();
-        if self.shared.turn.is_over() {
-            Box::pin(turn::pass()).await;
-        }
-        match self.shared.push_one(&message) {
+        match self.shared.push(message.len(), true, |queue| queue.push(&message)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Failed(error)) => Err(error),
             // On the heap, so that the future of a call that need not wait, which is most, is a few words long.
@@ -116,9 +99,13 @@ impl MessageSender {
         }
     }
 
-    /// Waits for room.
+    /// Waits for room, or until others had their turn.
     #[cold]
     async fn send_later(&self, message: Bytes) -> Result<()> {
+        let passes = std::mem::take(&mut self.shared.lock().passes);
+        if passes {
+            turn::pass().await;
+        }
         loop {
             self.shared.flush_held();
             let mut moved = pin!(self.shared.moved.notified());
@@ -158,7 +145,7 @@ impl MessageSender {
     /// # Errors
     /// As [`try_send`](Self::try_send).
     pub fn try_send_shared(&self, message: &SharedMessage) -> Result<(), TrySendError> {
-        self.shared.push(message.len(), |queue| queue.push_shared(message))
+        self.shared.push(message.len(), false, |queue| queue.push_shared(message))
     }
 
     /// Waits until every queued message was handed to the transport. Cancel-safe.
@@ -329,12 +316,18 @@ impl Shared {
 
     #[inline]
     fn push_one(self: &Arc<Self>, message: &Bytes) -> Result<(), TrySendError> {
-        self.push(message.len(), |queue| queue.push(message))
+        self.push(message.len(), false, |queue| queue.push(message))
     }
 
-    /// Queues a message of `len` bytes, and writes it at once where the connection is idle.
+    /// Queues a message of `len` bytes, and writes it at once where the connection is idle. Who sends in turns is refused
+    /// when a turn is over.
     #[inline]
-    fn push(self: &Arc<Self>, len: usize, add: impl FnOnce(&mut SendQueue)) -> Result<(), TrySendError> {
+    fn push(
+        self: &Arc<Self>,
+        len: usize,
+        in_turns: bool,
+        add: impl FnOnce(&mut SendQueue),
+    ) -> Result<(), TrySendError> {
         let limits = &self.limits;
         if len > limits.max_message {
             return Err(Error::MessageTooLarge { len: len as u64, max: limits.max_message }.into());
@@ -347,6 +340,9 @@ impl Shared {
             return Err(Error::Finished.into());
         }
         if !state.has_room(len, limits) {
+            if in_turns && state.is_over() {
+                return Err(TrySendError::Busy);
+            }
             self.make_room(&mut state);
             if let Some(error) = &state.error {
                 return Err(error.clone().into());
@@ -433,6 +429,14 @@ impl Flush for Shared {
 }
 
 impl State {
+    /// The queue is full: whether it was filled so often that it is time to let others go first.
+    #[cold]
+    #[inline(never)]
+    fn is_over(&mut self) -> bool {
+        self.passes = self.turn.is_over(self.queue.waiting());
+        self.passes
+    }
+
     /// Whether one more message may wait.
     #[inline]
     fn has_room(&self, len: usize, limits: &SendLimits) -> bool {

@@ -1,33 +1,32 @@
 //! Who never has to wait lets others go first from time to time.
 //!
 //! A task that sends, or receives, in a loop may find room, or a message, each time. Its executor cannot interrupt it: as
-//! many such tasks as there are threads would keep all others from running, among them those of the other direction.
+//! many such tasks as there are threads would keep all others from running, among them those of the other direction. So it
+//! passes after a turn, the end of which is looked for where a queue is full or a chunk is read out: not for each message.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
-/// Messages of one turn.
-const MESSAGES: u32 = 4096;
+/// Bytes of one turn: 16,000 small messages, or 16 of 64 KiB.
+const BYTES: usize = 1 << 20;
 
-/// Counts messages.
+/// Counts what was queued, or read.
 #[derive(Debug, Default)]
-pub(super) struct Turn(AtomicU32);
+pub(super) struct Turn(usize);
 
 impl Turn {
-    /// One message more: whether it is time to [`pass`].
-    #[inline]
-    pub(super) fn is_over(&self) -> bool {
-        // Where several tasks count at once they may count wrong, which does no harm.
-        let count = self.0.load(Ordering::Relaxed) + 1;
-        let over = count >= MESSAGES;
-        self.0.store(if over { 0 } else { count }, Ordering::Relaxed);
+    /// So many bytes more. Whether the turn is over, and the next begins: it is time to let others go first.
+    pub(super) fn is_over(&mut self, bytes: usize) -> bool {
+        self.0 += bytes;
+        let over = self.0 >= BYTES;
+        if over {
+            self.0 = 0;
+        }
         over
     }
 }
 
 /// Lets the other tasks of the executor run once. Cancel-safe.
-#[cold]
 pub(super) async fn pass() {
     let mut passed = false;
     poll_fn(|cx| {
@@ -45,9 +44,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_ends_after_so_many_messages() {
-        let turn = Turn::default();
-        let over: Vec<_> = (1..=3 * MESSAGES).filter(|_| turn.is_over()).collect();
-        assert_eq!(over, [MESSAGES, 2 * MESSAGES, 3 * MESSAGES]);
+    fn a_turn_ends_after_so_many_bytes() {
+        let mut turn = Turn::default();
+        let over: Vec<_> = (1..=3 * BYTES / 1024).filter(|_| turn.is_over(1024)).collect();
+        assert_eq!(over, [BYTES / 1024, 2 * BYTES / 1024, 3 * BYTES / 1024]);
+        assert!(turn.is_over(BYTES) && !turn.is_over(BYTES - 1));
     }
 }

@@ -2,15 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::shortest::Shortest;
+
 /// A measurement is begun no sooner than this after the last one, but for the first few.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The first measurements follow each other at once: a new connection has not yet filled any queue, so they are the best.
 const FIRST: u32 = 4;
-
-/// The shortest time of so long counts. What lies in queues ahead of a frame makes single ones longer; and a path that
-/// has become longer must not be forgotten for ever.
-const WINDOW: Duration = Duration::from_secs(10);
 
 /// Measures when it is asked to.
 #[derive(Debug, Default)]
@@ -19,9 +17,7 @@ pub(super) struct Rtt {
     /// The number of a frame that is under way, and when it was queued.
     pending: Option<(u32, Instant)>,
     last: Option<Instant>,
-    /// The shortest of this window, and of the one before.
-    now: Option<(Duration, Instant)>,
-    before: Option<Duration>,
+    shortest: Shortest,
 }
 
 impl Rtt {
@@ -40,21 +36,13 @@ impl Rtt {
     /// The frame has come back; `false` if it was not under way.
     pub(super) fn end(&mut self, now: Instant, number: u32) -> bool {
         let Some((_, begun)) = self.pending.take_if(|(pending, _)| *pending == number) else { return false };
-        let sample = now.saturating_duration_since(begun);
-        self.now = Some(match self.now {
-            Some((shortest, since)) if now.saturating_duration_since(since) < WINDOW => (shortest.min(sample), since),
-            ended => {
-                self.before = ended.map(|(shortest, _)| shortest);
-                (sample, now)
-            }
-        });
+        self.shortest.measured(now, now.saturating_duration_since(begun));
         true
     }
 
     /// The shortest time that was measured lately.
     pub(super) fn shortest(&self) -> Option<Duration> {
-        let (now, _) = self.now?;
-        Some(self.before.map_or(now, |before| before.min(now)))
+        self.shortest.get()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::frame::MAX_DATA;
 use super::inbox::Inbox;
 use super::out::Out;
+use crate::shortest::NEAR;
 use crate::{Error, Result};
 
 /// A window in which both sides are always busy: while the reader works on half of it, the other half is on its way.
@@ -14,10 +15,6 @@ const FRAMES_UNDER_WAY: u32 = 8 * MAX_DATA as u32;
 /// A window is wide enough when half of it takes longer than so many round trips to deliver: the sender never waits for
 /// credit then, not even while its transport doubles what it sends from one round trip to the next.
 const ROUND_TRIPS: u32 = 2;
-
-/// With a shorter round trip [`FRAMES_UNDER_WAY`] are enough for 4 Gbit/s, and more than the processor's caches hold would
-/// make a transfer slower.
-const NEAR: Duration = Duration::from_millis(1);
 
 /// A stream that takes longer than this, and than [`SLOW_ROUND_TRIPS`], to deliver half of its window gives back half of
 /// what it has borrowed.
@@ -141,7 +138,8 @@ impl Recv {
     }
 
     fn limits_speed(&self, took: Option<Duration>, rtt: Option<Duration>) -> bool {
-        // The remote had used most of it, or it is less than what keeps a few frames under way.
+        // The remote had used most of it, or it is less than what keeps a few frames under way. Where the remote is near,
+        // those are enough for 4 Gbit/s.
         self.credit < self.window / 4
             || self.window < FRAMES_UNDER_WAY
             || rtt.is_some_and(|rtt| rtt >= NEAR && took.is_none_or(|took| took < ROUND_TRIPS * rtt))

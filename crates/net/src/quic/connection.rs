@@ -50,7 +50,7 @@ impl QuicConnection {
     pub(super) fn start(connection: quinn::Connection, endpoint: QuicEndpoint) -> Self {
         let flusher = Flusher::new();
         let setup = endpoint.setup();
-        let credit = Arc::new(Credit::new(setup.config(), setup.runtime().now()));
+        let credit = Arc::new(Credit::new(setup.config(), setup.runtime().now(), connection.rtt()));
         setup.tasks.spawn("quic messages", {
             let (connection, flusher) = (connection.clone(), Driving(flusher.clone()));
             let (credit, runtime) = (credit.clone(), setup.runtime().clone());
@@ -175,6 +175,10 @@ impl Shared {
 
     pub(super) fn credit(&self) -> &Credit {
         &self.credit
+    }
+
+    pub(super) fn send_window(&self) -> &SendWindow {
+        &self.send_window
     }
 
     pub(super) fn download(&self) -> Option<&Arc<Share>> {

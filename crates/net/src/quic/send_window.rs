@@ -6,8 +6,10 @@
 //!
 //! A stream that has little to send must not wait either while another keeps the window full, which may take as long as a
 //! lost packet takes to be sent again: each stream may exceed it by a little ([`Excess`]), and not again before it could
-//! write within it. So what exceeds it is bounded, however long the window stays full.
+//! write within it. So what exceeds it is bounded, however long the window stays full. The stream that fills the window waits as
+//! it should: where there is one stream only, nothing exceeds it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,21 +32,32 @@ const LEAST_TIME: Duration = Duration::from_millis(1);
 /// What a stream may write beyond the window, before it has to wait until it could write within it again.
 const EXCESS: usize = 16 << 10;
 
-/// What is left to a stream of [`EXCESS`].
+/// Of how much that was written last it counts who has written it, at most.
+const LATELY: u64 = 1 << 20;
+
+/// What is left to a stream of [`EXCESS`], and its part in filling the window.
 #[derive(Debug)]
 pub(super) struct Excess {
     left: usize,
+    /// Bytes that the stream has written lately, and where in those of all streams that began.
+    written: u64,
+    since: u64,
 }
 
 impl Excess {
-    pub(super) fn new() -> Self {
-        Self { left: EXCESS }
+    pub(super) fn new(window: &SendWindow) -> Self {
+        Self { left: EXCESS, written: 0, since: window.written.load(Ordering::Relaxed) }
     }
 
-    /// The stream has written within the window.
-    #[inline]
-    pub(super) fn on_written(&mut self) {
-        self.left = EXCESS;
+    /// Whether the stream has written more lately than all others.
+    fn fills(&mut self, all: u64) -> bool {
+        let lately = all.saturating_sub(self.since);
+        let fills = 2 * self.written > lately;
+        if lately > LATELY {
+            self.since = all - lately / 2;
+            self.written /= 2;
+        }
+        fills
     }
 }
 
@@ -52,6 +65,8 @@ impl Excess {
 #[derive(Debug)]
 pub(super) struct SendWindow {
     state: Mutex<State>,
+    /// Bytes that all streams have written.
+    written: AtomicU64,
     /// The node's, in bytes per second.
     upload: Option<u64>,
 }
@@ -64,7 +79,15 @@ struct State {
 
 impl SendWindow {
     pub(super) fn new(upload: Option<u64>) -> Self {
-        Self { state: Mutex::new(State { size: LEAST, next: None }), upload }
+        Self { state: Mutex::new(State { size: LEAST, next: None }), written: AtomicU64::new(0), upload }
+    }
+
+    /// A stream has written within the window.
+    #[inline]
+    pub(super) fn on_written(&self, excess: &mut Excess, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        excess.written += bytes as u64;
+        excess.left = EXCESS;
     }
 
     /// A stream takes nothing more now, which may be because of this window.
@@ -85,8 +108,8 @@ impl SendWindow {
         }
     }
 
-    /// Lets a stream write, while the window is full, what is left of its `excess`: `write` gets the most it may write, and
-    /// gives what it has written.
+    /// Lets a stream that does not fill the window write, while it is full, what is left of its `excess`: `write` gets the
+    /// most it may write, and gives what it has written.
     pub(super) fn exceed(
         &self,
         connection: &quinn::Connection,
@@ -94,7 +117,7 @@ impl SendWindow {
         write: impl FnOnce(usize) -> usize,
     ) {
         let left = excess.left;
-        if left > 0 {
+        if left > 0 && !excess.fills(self.written.load(Ordering::Relaxed)) {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             connection.set_send_window(2 * MOST);
             excess.left -= write(left).min(left);
@@ -125,5 +148,22 @@ mod tests {
         assert_eq!(wanted(u64::MAX, Some(1 << 20)), 1 << 20);
         assert_eq!(wanted(u64::MAX, Some(1)), LEAST);
         assert_eq!(in_time(1_000_000, SOON), 125_000);
+    }
+
+    #[test]
+    fn who_writes_most_fills_the_window() {
+        let window = SendWindow::new(None);
+        let (mut bulk, mut little) = (Excess::new(&window), Excess::new(&window));
+        let all = || window.written.load(Ordering::Relaxed);
+        for _ in 0..1_000 {
+            window.on_written(&mut bulk, 10_000);
+            window.on_written(&mut little, 64);
+            assert!(bulk.fills(all()) && !little.fills(all()));
+        }
+        // It stops, and is no longer in the way.
+        for _ in 0..100_000 {
+            window.on_written(&mut little, 64);
+        }
+        assert!(!bulk.fills(all()) || !bulk.fills(all()) || !bulk.fills(all()));
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct QuicSend {
 
 impl QuicSend {
     pub(super) fn new(stream: quinn::SendStream, connection: Arc<Shared>) -> Self {
-        Self { stream, ended: false, excess: Excess::new(), connection }
+        Self { stream, ended: false, excess: Excess::new(connection.send_window()), connection }
     }
 
     pub(crate) fn poll_write_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
@@ -39,9 +39,9 @@ impl QuicSend {
             first.advance(written);
             return Poll::Ready(Ok(written));
         }
-        let written = ready!(written);
-        self.excess.on_written();
-        Poll::Ready(written.map(|written| written.bytes).map_err(|error| self.error(error)))
+        let written = ready!(written).map(|written| written.bytes);
+        self.on_written(written.as_ref().map_or(0, |written| *written));
+        Poll::Ready(written.map_err(|error| self.error(error)))
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
@@ -50,7 +50,7 @@ impl QuicSend {
             return self.exceed(cx, buf).map(Ok);
         }
         let written = ready!(written);
-        self.excess.on_written();
+        self.on_written(written.as_ref().map_or(0, |written| *written));
         Poll::Ready(written.map_err(|error| self.error(error)))
     }
 
@@ -83,6 +83,10 @@ impl QuicSend {
 
     pub(crate) fn flusher(&self) -> &Arc<Flusher> {
         self.connection.flusher()
+    }
+
+    fn on_written(&mut self, bytes: usize) {
+        self.connection.send_window().on_written(&mut self.excess, bytes);
     }
 
     /// The stream takes nothing more now: what it may write all the same, if that is why. An error shows with the next write.

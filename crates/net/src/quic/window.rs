@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::NetConfig;
 use crate::mux::EARLY_BYTES;
+use crate::shortest::{NEAR, Shortest};
 
 /// Streams that may each hold their whole window unread without stopping the others. With the default limits a stream has
 /// a window of 2.9 MiB: 110 Mbit/s at a round-trip time of 200 ms.
@@ -45,6 +46,9 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// One step of growth takes at most this part of what is left of quic's half of the byte budget.
 const SHARE: usize = 8;
+
+/// So many windows are read between two looks where no stream stops the others.
+const OFTEN: u64 = 16;
 
 /// How long after a reader fell behind it is first looked whether the remote is blocked, and the longest time between
 /// two looks.
@@ -82,6 +86,9 @@ pub(super) struct Window {
     /// Of what was given back, what the remote may still use.
     owed: u64,
     looked: Instant,
+    rtt: Shortest,
+    /// Bytes read in all, as far as was looked.
+    delivered: u64,
     budget: ByteBudget,
     reserved: Option<Reservation>,
 }
@@ -94,6 +101,8 @@ impl Window {
             size: guaranteed(config).into(),
             owed: 0,
             looked: now,
+            rtt: Shortest::default(),
+            delivered: 0,
             budget: config.budget.clone(),
             reserved: None,
         }
@@ -104,9 +113,14 @@ impl Window {
         let took = now.saturating_duration_since(self.looked).max(Duration::from_nanos(1));
         self.looked = now;
         self.owed = self.owed.saturating_sub(bytes);
+        self.delivered += bytes;
+        self.rtt.measured(now, rtt);
+        let is_near = self.rtt.get().is_some_and(|rtt| rtt < NEAR);
         let in_time = |time: Duration| (u128::from(bytes) * time.as_nanos() / took.as_nanos()) as u64;
         if in_time(ROUND_TRIPS * rtt) > self.size {
-            self.grow(self.size);
+            if !is_near {
+                self.grow(self.size);
+            }
         } else if in_time((SLOW_ROUND_TRIPS * rtt).max(SLOW)) < self.size {
             let given_back = (self.size - self.guaranteed) / 2;
             self.size -= given_back;
@@ -114,6 +128,18 @@ impl Window {
         }
         self.settle();
         self.size
+    }
+
+    /// The first measurement, of the handshake, for which nothing waited in a queue.
+    pub(super) fn begins(&mut self, now: Instant, rtt: Duration) {
+        self.rtt.measured(now, rtt);
+    }
+
+    /// Whether the window was read out again and again since so much was `delivered`, which is brought up to date: what
+    /// blocks the remote is its own haste then, and no stream that nobody reads.
+    pub(super) fn is_read_since(&self, delivered: &mut u64) -> bool {
+        let read = self.delivered - std::mem::replace(delivered, self.delivered);
+        read >= OFTEN * self.size
     }
 
     /// The remote is blocked while data lies here that nobody reads.
@@ -164,8 +190,10 @@ pub(super) struct Credit {
 }
 
 impl Credit {
-    pub(super) fn new(config: &NetConfig, now: Instant) -> Self {
-        let window = Window::new(config, now);
+    /// For a connection with this round-trip time.
+    pub(super) fn new(config: &NetConfig, now: Instant, rtt: Duration) -> Self {
+        let mut window = Window::new(config, now);
+        window.begins(now, rtt);
         Self {
             stream_window: stream_window(config).into_inner(),
             read: AtomicU64::new(0),
@@ -246,7 +274,7 @@ impl Credit {
 
     /// Sees to it, for as long as it is polled, that streams which nobody reads do not stop the others.
     pub(super) async fn watch(&self, connection: &quinn::Connection, runtime: &dyn Runtime) {
-        let mut seen = 0;
+        let (mut seen, mut delivered) = (0, 0);
         let mut wait = FIRST_LOOK;
         loop {
             if self.behind.load(Ordering::Relaxed) == 0 {
@@ -268,9 +296,14 @@ impl Credit {
             }
             wait = (2 * wait).min(LAST_LOOK);
             let blocked = connection.stats().frame_rx.data_blocked;
+            let mut window = self.window();
+            let is_read = window.is_read_since(&mut delivered);
             if std::mem::replace(&mut seen, blocked) != blocked && !self.early.load(Ordering::Relaxed) {
-                let size = self.window().on_blocked(self.stream_window);
-                self.apply(connection, size);
+                if !is_read {
+                    let size = window.on_blocked(self.stream_window);
+                    drop(window);
+                    self.apply(connection, size);
+                }
                 wait = FIRST_LOOK;
             }
         }
@@ -313,6 +346,22 @@ mod tests {
             assert!(window.size >= needed.min(most), "{mbit} Mbit/s at {ms} ms: {} of {needed}", window.size);
             assert!(window.size <= (8 * needed).max(window.guaranteed));
         }
+    }
+
+    #[test]
+    fn a_window_to_a_near_remote_does_not_outgrow_the_caches() {
+        let config = NetConfig::default();
+        let mut now = start();
+        let mut window = Window::new(&config, now);
+        window.begins(now, NEAR / 4);
+        let mut delivered = 0;
+        // Full queues make the round trips longer.
+        run(&mut window, &mut now, 500_000, 4 * NEAR, Duration::from_secs(5));
+        assert_eq!(window.size, window.guaranteed);
+        assert!(window.is_read_since(&mut delivered) && !window.is_read_since(&mut delivered));
+        // The path has become longer for good.
+        run(&mut window, &mut now, 500_000, 4 * NEAR, Duration::from_secs(20));
+        assert!(window.size > window.guaranteed);
     }
 
     #[test]
