@@ -42,9 +42,9 @@ pub struct KademliaConfig {
     pub refresh_interval: Duration,
     /// How long a bucket may go without a lookup through it.
     pub bucket_refresh: Duration,
-    /// How often the node looks for its own neighbours.
+    /// How often the node looks for its own neighbors.
     pub seeding_interval: Duration,
-    /// How long dialling a node may take, handshake included.
+    /// How long dialing a node may take, handshake included.
     pub dial_timeout: Duration,
     /// How long a node may take to answer once there is a connection.
     pub request_timeout: Duration,
@@ -249,7 +249,7 @@ impl KademliaConfig {
                 return wrong("bootstrap_peers", format!("{endpoint}: use quic://, tls:// or tcp://"));
             }
             if endpoint.port() == 0 || endpoint.addr().ip().is_some_and(|ip| ip.is_unspecified()) {
-                return wrong("bootstrap_peers", format!("{endpoint} cannot be dialled"));
+                return wrong("bootstrap_peers", format!("{endpoint} cannot be dialed"));
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ struct Reached {
 }
 
 impl ReachedAddresses {
-    /// Somebody who saw this node at `ip` has dialled it there, and came in at `arrived`, where that is known. Whether
+    /// Somebody who saw this node at `ip` has dialed it there, and came in at `arrived`, where that is known. Whether
     /// that counts.
     pub fn reached(&mut self, now: Instant, ip: IpAddr, arrived: Option<IpAddr>, others: &ObservedAddresses) -> bool {
         let ip = ip.to_canonical();

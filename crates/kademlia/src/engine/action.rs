@@ -193,7 +193,7 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KademliaEvent {
-    /// The search for the node's own neighbours begins: at the start, and from time to time.
+    /// The search for the node's own neighbors begins: at the start, and from time to time.
     SeedingStarted,
     /// It ended, and the table has so many contacts; none means that it failed.
     SeedingEnded {

@@ -49,7 +49,7 @@ pub(super) enum Purpose {
         tally: Tally,
         renewal: bool,
     },
-    /// For our own neighbours.
+    /// For our own neighbors.
     Seed,
     /// For a bucket that had no lookup for long.
     Refresh(Key),

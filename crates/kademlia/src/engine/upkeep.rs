@@ -1,4 +1,4 @@
-//! What the engine does by itself: joining, looking for its neighbours, checking who lives, refreshing, republishing.
+//! What the engine does by itself: joining, looking for its neighbors, checking who lives, refreshing, republishing.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -118,7 +118,7 @@ impl Engine {
         self.keep_up(now);
     }
 
-    /// Looks for neighbours now, and not only when it is time: somebody needs contacts.
+    /// Looks for neighbors now, and not only when it is time: somebody needs contacts.
     pub fn seed_now(&mut self, now: Instant) {
         if self.upkeep.next_seeding.is_some() && self.upkeep.seeding == 0 && self.upkeep.bootstraps == 0 {
             self.upkeep.next_seeding = Some(now);
@@ -169,7 +169,7 @@ impl Engine {
         self.keep_asking(now);
     }
 
-    /// Looks for our own neighbours, and for anybody at all while there is nobody.
+    /// Looks for our own neighbors, and for anybody at all while there is nobody.
     fn seed(&mut self, now: Instant) {
         let alone = self.table.is_empty();
         let wait = if alone { self.upkeep.join_again } else { self.upkeep.seeding_interval };
@@ -184,7 +184,7 @@ impl Engine {
         }
         let remembered = if alone { self.upkeep.remembered.clone() } else { Vec::new() };
         if !alone && self.upkeep.refreshes < MAX_REFRESHES {
-            // What others near us have learned reaches us by the search for our neighbours; what is learned elsewhere,
+            // What others near us have learned reaches us by the search for our neighbors; what is learned elsewhere,
             // by this one.
             let target = self.anywhere();
             self.upkeep.refreshes += 1;
@@ -238,7 +238,7 @@ impl Engine {
         self.begin_with(now, Purpose::Seed, seeds);
     }
 
-    /// A search for our neighbours has ended.
+    /// A search for our neighbors has ended.
     pub(super) fn seeded(&mut self, now: Instant) {
         self.upkeep.seeding = self.upkeep.seeding.saturating_sub(1);
         self.emit(KademliaEvent::SeedingEnded { contacts: self.table.len() });

@@ -11,7 +11,7 @@ use crate::net::{Net, joined};
 fn two_hundred_nodes_become_one_network() {
     let mut net = joined(200, 1, |_| ());
     assert_eq!(net.component(), 200);
-    assert!(net.nodes.values().all(|node| node.engine.mode() == Mode::Server), "each was dialled back");
+    assert!(net.nodes.values().all(|node| node.engine.mode() == Mode::Server), "each was dialed back");
     let mut recall = 0.0;
     for n in 0..40 {
         recall += net.recall(n * 5, Key::of_value(&[n as u8]), 20) / 40.0;
@@ -43,7 +43,7 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 #[test]
-fn who_cannot_be_dialled_stays_a_client_and_in_nobodys_table() {
+fn who_cannot_be_dialed_stays_a_client_and_in_nobodys_table() {
     let mut net = Net::new(2);
     net.add(0, &[], |_| ());
     net.unreachable.insert(5);

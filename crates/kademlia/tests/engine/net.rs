@@ -47,7 +47,7 @@ pub(crate) struct Net {
     pub(crate) translated: BTreeSet<usize>,
     /// Nodes that tell others that they see them there, and that they reach them.
     pub(crate) liars: BTreeMap<usize, IpAddr>,
-    /// Who asked to be dialled back, and what it told of itself.
+    /// Who asked to be dialed back, and what it told of itself.
     pub(crate) tried: Vec<(usize, PeerRecord)>,
     /// Messages delivered.
     pub(crate) messages: u64,

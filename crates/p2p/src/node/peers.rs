@@ -28,7 +28,7 @@ impl Node {
     }
 
     /// Connects to a peer at whichever of its known addresses answers first; `Ok` when it is connected already. Known
-    /// are the addresses that were configured, dialled, or found by a discovery; where there are none, or none of them
+    /// are the addresses that were configured, dialed, or found by a discovery; where there are none, or none of them
     /// answers, the peer is looked up in the DHT, if there is one. Cancel-safe: a dropped call gives up.
     ///
     /// # Errors
@@ -82,12 +82,12 @@ impl Node {
         self.pool.peer(peer_id)
     }
 
-    /// Peers that dialled us, and from where.
+    /// Peers that dialed us, and from where.
     pub fn inbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
         self.pool.inbound_peers()
     }
 
-    /// Peers that we dialled, and where.
+    /// Peers that we dialed, and where.
     pub fn outbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
         self.pool.outbound_peers()
     }

@@ -37,7 +37,7 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// is forgotten within two of these periods, as it is by default.
 const LIVENESS: Duration = Duration::from_secs(120);
 
-/// How often a node looks for its neighbours, about.
+/// How often a node looks for its neighbors, about.
 const SEEDING: Duration = Duration::from_secs(30);
 
 /// Contacts of a bucket, and of an answer: less than there are nodes, so that finding one takes more than a look at a table.
