@@ -74,7 +74,8 @@ impl Connection {
         each!(&self.inner, inner => Ok(inner.accept_stream().await?.into()))
     }
 
-    /// Closes the connection at once: what is queued may be lost, all streams end. `code` and the first
+    /// Closes the connection at once: what is queued may be lost, all streams end. Wait for [`delivered`](Self::delivered)
+    /// before where that matters. `code` and the first
     /// [`MAX_REASON_LEN`](crate::error::MAX_REASON_LEN) bytes of `reason` are told to the remote. Idempotent.
     pub fn close(&self, code: u32, reason: &str) {
         let reason = crate::error::clip_reason(reason);
@@ -89,6 +90,12 @@ impl Connection {
     /// How it ended, if it has.
     pub fn close_reason(&self) -> Option<CloseReason> {
         each!(&self.inner, inner => inner.close_reason())
+    }
+
+    /// Waits until the remote has read to the end, or given up, each stream that was finished or shut down here. What is
+    /// finished meanwhile counts too. Ready at once when the connection has ended. Cancel-safe.
+    pub async fn delivered(&self) {
+        each!(&self.inner, inner => inner.delivered().await);
     }
 
     /// The other side: what was dialed with the address that answered, or where an accepted connection came from.

@@ -10,6 +10,7 @@ pub mod message;
 pub mod mux;
 #[cfg(feature = "quic")]
 mod quic;
+mod receipt;
 mod shaper;
 mod shortest;
 mod stream;

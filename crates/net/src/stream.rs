@@ -9,14 +9,15 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::Result;
 use crate::mux::{MuxRecv, MuxSend};
 #[cfg(feature = "quic")]
 use crate::quic::{QuicRecv, QuicSend};
 use crate::shaper::{Metered, Share};
+use crate::{Error, Result};
 
-/// Both halves of a stream. Shutting the write half down ends the stream in that direction; dropping it unfinished
-/// resets it with code 0.
+/// Both halves of a stream. Shutting the write half down queues the end of the stream in that direction and waits for
+/// nothing; [`finish`](Self::finish) waits until the remote has read to the end. Dropping it unfinished resets it with
+/// code 0.
 #[derive(Debug)]
 pub struct Stream {
     recv: RecvStream,
@@ -32,6 +33,14 @@ impl Stream {
     /// Joins two halves again.
     pub fn from_split(recv: RecvStream, send: SendStream) -> Self {
         Self { recv, send }
+    }
+
+    /// Ends the sending direction and waits until the remote has read to the end: see [`SendStream::finish`].
+    ///
+    /// # Errors
+    /// As [`SendStream::finish`].
+    pub async fn finish(&mut self) -> Result<()> {
+        self.send.finish().await
     }
 
     /// Gives the stream up in both directions; the remote sees `code`.
@@ -88,8 +97,7 @@ impl SendStream {
     /// the latest when the transport takes no more; flushing the stream (`AsyncWrite`) sends them now.
     ///
     /// # Errors
-    /// [`Error::Stopped`](crate::Error::Stopped), [`Error::Closed`](crate::Error::Closed),
-    /// [`Error::Refused`](crate::Error::Refused), [`Error::Finished`](crate::Error::Finished).
+    /// [`Error::Stopped`], [`Error::Closed`], [`Error::Refused`], [`Error::Finished`].
     pub fn poll_write_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
         let taken = each!(SendInner, &mut self.inner, inner => inner.poll_write_chunks(cx, chunks));
         if taken.is_pending() {
@@ -112,12 +120,36 @@ impl SendStream {
         Ok(())
     }
 
-    /// Ends the stream: the remote reads what was written, then the end. Idempotent.
+    /// Ends the stream and waits until the remote has read it to the end. `Ok` says that the remote's program has taken every
+    /// byte out of the stream, on every transport; what it does with them is for the protocol to say. Has no time-out of its
+    /// own. Cancel-safe: the end stays queued, and another call goes on waiting.
     ///
     /// # Errors
-    /// As [`poll_write_chunks`](Self::poll_write_chunks).
-    pub fn finish(&mut self) -> Result<()> {
+    /// [`Error::Stopped`] when the remote stopped reading, or dropped the stream, before the end; [`Error::Refused`] when it
+    /// never took the stream; [`Error::Closed`] when the connection ended before it was known;
+    /// [`Error::Finished`] after a reset on this side.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.end()?;
+        poll_fn(|cx| match each!(SendInner, &self.inner, inner => inner.receipt()) {
+            Some(receipt) => receipt.poll(cx),
+            None => Poll::Ready(Err(Error::Finished)),
+        })
+        .await
+    }
+
+    /// Queues the end of the stream: the remote reads what was written, then the end. Does not wait, as
+    /// [`finish`](Self::finish) does. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Refused`], and [`Error::Stopped`] with another code than 0: a remote that reads no further
+    /// because it has what it needs has stopped with 0.
+    pub fn end(&mut self) -> Result<()> {
         each!(SendInner, &mut self.inner, inner => inner.finish())
+    }
+
+    /// As [`end`](Self::end), where nobody waits for what becomes of it.
+    pub(crate) fn end_silently(&mut self) -> Result<()> {
+        each!(SendInner, &mut self.inner, inner => inner.finish_silently())
     }
 
     /// Gives the stream up; the remote's reads fail with `code`.
@@ -162,17 +194,20 @@ impl AsyncWrite for SendStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.finish()?;
+        self.end()?;
         Poll::Ready(Ok(()))
     }
 }
 
-/// The receiving half of a stream. Dropping it tells the remote to stop, with code 0.
+/// The receiving half of a stream. Dropping it tells the remote to stop, with code 0, unless everything has been read and
+/// the end is there.
 #[derive(Debug)]
 pub struct RecvStream {
     inner: RecvInner,
     /// What is left of a chunk that a reader's buffer could not hold.
     rest: Bytes,
+    /// Who reads may hold bytes that it has not used.
+    in_use: bool,
     /// Reading at the node's download rate, if there is one.
     download: Option<Box<Metered>>,
 }
@@ -186,13 +221,13 @@ enum RecvInner {
 
 impl RecvStream {
     fn new(inner: RecvInner, download: Option<Arc<Share>>) -> Self {
-        Self { inner, rest: Bytes::new(), download: download.map(|share| Box::new(Metered::new(share))) }
+        Self { inner, rest: Bytes::new(), in_use: false, download: download.map(|share| Box::new(Metered::new(share))) }
     }
 
     /// The next bytes as they arrived, without a copy; `None` at the end of the stream. Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Reset`](crate::Error::Reset), [`Error::Closed`](crate::Error::Closed).
+    /// [`Error::Reset`], [`Error::Closed`].
     pub async fn read_chunk(&mut self) -> Result<Option<Bytes>> {
         poll_fn(|cx| self.poll_read_chunk(cx)).await
     }
@@ -220,9 +255,15 @@ impl RecvStream {
         })
     }
 
-    /// Makes `chunk` what is read next.
+    /// What is taken out from now on counts as read with the end only.
+    pub(crate) fn set_in_use(&mut self) {
+        self.in_use = true;
+    }
+
+    /// Makes `chunk`, which is all that was taken out and not used, what is read next.
     pub(crate) fn put_back(&mut self, chunk: Bytes) {
         debug_assert!(self.rest.is_empty(), "only what was read last can be put back");
+        self.in_use = false;
         self.rest = chunk;
     }
 
@@ -231,9 +272,25 @@ impl RecvStream {
         each!(RecvInner, &self.inner, inner => inner.flusher())
     }
 
-    /// Reads no more; the remote's writes fail with `code`.
+    /// The remote is not told that the end was read, nor that what has arrived was dropped: nobody waits to hear it there.
+    pub(crate) fn set_silent(&mut self) {
+        each!(RecvInner, &mut self.inner, inner => inner.set_silent());
+    }
+
+    /// Reads no more; the remote's writes, and its [`finish`](SendStream::finish), fail with `code`.
     pub fn stop(mut self, code: u32) {
-        each!(RecvInner, &mut self.inner, inner => inner.stop(code));
+        self.give_up(code);
+    }
+
+    fn give_up(&mut self, code: u32) {
+        let consumed = self.rest.is_empty() && !self.in_use;
+        each!(RecvInner, &mut self.inner, inner => inner.stop(code, consumed));
+    }
+}
+
+impl Drop for RecvStream {
+    fn drop(&mut self) {
+        self.give_up(0);
     }
 }
 

@@ -338,7 +338,7 @@ impl Attempt<'_> {
         send.set_priority(CONTROL_PRIORITY);
         Ok(ControlStream {
             sender: Arc::new(MessageSender::new(send, CONTROL_LIMITS, &shared.budget)),
-            receiver: MessageReceiver::new(recv, MAX_MESSAGE_LEN, &shared.budget),
+            receiver: MessageReceiver::new(recv, MAX_MESSAGE_LEN, &shared.budget).silent(),
         })
     }
 

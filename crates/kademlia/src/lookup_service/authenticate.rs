@@ -137,7 +137,7 @@ impl Authenticator {
         };
         let (recv, send) = stream.into_split();
         let sender = MessageSender::new(send, MESSAGE_LIMITS, &self.budget);
-        let mut receiver = MessageReceiver::new(recv, MAX_MESSAGE_LEN, &self.budget);
+        let mut receiver = MessageReceiver::new(recv, MAX_MESSAGE_LEN, &self.budget).silent();
         let decide = |remote: &RemotePeer| {
             let who = Candidate::new(remote.peer_id, connection.remote_endpoint()).with_record(remote.record.as_ref());
             if !self.allows(&Subject::Peer(who), direction) {

@@ -311,7 +311,7 @@ async fn exchange(connection: &Connection, request: Bytes, authenticator: &Authe
     let sender = MessageSender::new(send, MESSAGE_LIMITS, authenticator.budget());
     sender.send(request).await?;
     sender.finish();
-    let receiver = MessageReceiver::new(recv, MAX_RESPONSE_LEN, authenticator.budget());
+    let receiver = MessageReceiver::new(recv, MAX_RESPONSE_LEN, authenticator.budget()).silent();
     let answer = receiver.recv().await?;
     Ok(answer.ok_or(p2p_net::Error::Truncated)?)
 }

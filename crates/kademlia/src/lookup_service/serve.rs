@@ -166,7 +166,7 @@ impl Inner {
     async fn answer_stream(&self, connection: &Connection, stream: Stream, asker: &Asker) {
         let (recv, send) = stream.into_split();
         let sender = MessageSender::new(send, MESSAGE_LIMITS, self.authenticator.budget());
-        let receiver = MessageReceiver::new(recv, MAX_REQUEST_LEN, self.authenticator.budget());
+        let receiver = MessageReceiver::new(recv, MAX_REQUEST_LEN, self.authenticator.budget()).silent();
         let response = match self.runtime.timeout(self.request_timeout, receiver.recv()).await {
             Ok(Ok(Some(request))) => self.answer(asker, &request).await,
             Ok(Err(Error::MessageTooLarge { .. } | Error::LengthEncoding | Error::Truncated)) => {

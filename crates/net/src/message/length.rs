@@ -21,7 +21,7 @@ pub(super) fn encoded_len(value: u64) -> usize {
 }
 
 /// Appends `value`, which is at most 2^62 − 1 (a length in memory always is).
-pub(super) fn encode(value: u64, out: &mut BytesMut) {
+pub(crate) fn encode(value: u64, out: &mut BytesMut) {
     debug_assert!(value <= MAX_VALUE);
     match encoded_len(value) {
         1 => out.put_u8(value as u8),
@@ -36,7 +36,7 @@ pub(super) fn encode(value: u64, out: &mut BytesMut) {
 /// # Errors
 /// [`Error::LengthEncoding`] when it is not the shortest encoding.
 #[inline]
-pub(super) fn decode(bytes: &[u8]) -> Result<Option<(u64, usize)>> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(u64, usize)>> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let len = 1usize << (first >> 6);
     let Some(encoded) = bytes.get(..len) else { return Ok(None) };

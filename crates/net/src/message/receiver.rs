@@ -50,8 +50,9 @@ struct State {
 impl MessageReceiver {
     /// Receives from `stream`. A message longer than `max_message` bytes ends it; one that must be assembled from
     /// several chunks is charged to `budget` meanwhile.
-    pub fn new(stream: RecvStream, max_message: usize, budget: &ByteBudget) -> Self {
+    pub fn new(mut stream: RecvStream, max_message: usize, budget: &ByteBudget) -> Self {
         let flusher = stream.flusher().clone();
+        stream.set_in_use();
         let assembler = Assembler::new(max_message, budget.clone());
         let callers = Arc::<Callers>::default();
         let waker = callers.clone().into();
@@ -77,6 +78,14 @@ impl MessageReceiver {
     pub fn sparing(mut self) -> Self {
         let state = self.state_mut();
         state.most = state.assembler.max_message().saturating_add(super::MAX_LENGTH_BYTES);
+        self
+    }
+
+    /// The remote is not told that the end was read: for streams on which both sides know that nobody waits for it with
+    /// [`SendStream::finish`](crate::SendStream::finish), such as those that a [`MessageSender`](crate::MessageSender) ends.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.state_mut().stream.set_silent();
         self
     }
 

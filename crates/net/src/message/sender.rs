@@ -479,7 +479,7 @@ impl State {
             return None;
         }
         let mut stream = self.stream.take()?;
-        if let Err(error) = stream.finish() {
+        if let Err(error) = stream.end_silently() {
             self.fail(error);
         }
         Some(stream)

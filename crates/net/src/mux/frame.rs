@@ -47,6 +47,8 @@ pub(super) enum Kind {
     Pong = 9,
     /// The sender of this frame has accepted the remote: the bounds of [`EARLY_BYTES`] end. No payload.
     Accepted = 10,
+    /// The sender of this frame has read the stream to its end. No payload.
+    Read = 11,
 }
 
 impl Kind {
@@ -95,6 +97,7 @@ impl Header {
             8 => (Kind::Ping, len == 4),
             9 => (Kind::Pong, len == 4),
             10 => (Kind::Accepted, len == 0),
+            11 => (Kind::Read, len == 0),
             _ => return Err(Violation("a frame of an unknown kind")),
         };
         if !valid {
@@ -119,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_decodes_encodes_to_the_same_bytes(bytes: [u8; HEADER_LEN], kind in 0u8..9, len in 0u16..300) {
+        fn what_decodes_encodes_to_the_same_bytes(bytes: [u8; HEADER_LEN], kind in 0u8..12, len in 0u16..300) {
             let mut likely = bytes;
             likely[0] = kind;
             likely[1] = 0;
@@ -149,5 +152,9 @@ mod tests {
         assert!(header(2, 1, 1).is_err());
         assert!(header(3, 0, 1).is_err());
         assert!(header(8, 0, 1).is_err());
+        assert!(header(11, 0, 1).is_ok());
+        assert!(header(11, 0, 0).is_err());
+        assert!(header(11, 1, 1).is_err());
+        assert!(header(12, 0, 1).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! Handles to a multiplexed connection and its streams.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rustls::pki_types::CertificateDer;
 use super::driver::{Driven, Shared, run};
 use super::{MuxIo, Side};
 use crate::message::Flusher;
+use crate::receipt::Receipt;
 use crate::shaper::{Shaper, Share};
 use crate::{CloseReason, Error, NetConfig, Result};
 
@@ -92,7 +94,10 @@ impl MuxConnection {
 
     fn stream(&self, id: u32) -> (MuxRecv, MuxSend) {
         let handle = || self.handle.clone();
-        (MuxRecv { handle: handle(), id, reset: None }, MuxSend { handle: handle(), id, finished: false })
+        (
+            MuxRecv { handle: handle(), id, reset: None, stopped: false },
+            MuxSend { handle: handle(), id, finished: false, receipt: None },
+        )
     }
 
     pub(crate) fn close(&self, code: u32, reason: &str) {
@@ -135,6 +140,10 @@ impl MuxConnection {
         self.handle.shared.flusher.wake();
     }
 
+    pub(crate) async fn delivered(&self) {
+        poll_fn(|cx| self.handle.shared.with_core(|core| core.poll_delivered(cx))).await;
+    }
+
     pub(crate) fn bytes_received(&self) -> u64 {
         self.handle.shared.bytes_received()
     }
@@ -168,6 +177,7 @@ pub(crate) struct MuxSend {
     handle: Arc<Handle>,
     id: u32,
     finished: bool,
+    receipt: Option<Arc<Receipt>>,
 }
 
 impl MuxSend {
@@ -182,14 +192,37 @@ impl MuxSend {
         self.poll_write_chunks(cx, &mut chunks)
     }
 
+    /// Queues the end; nobody waits for what becomes of it.
+    pub(crate) fn finish_silently(&mut self) -> Result<()> {
+        self.end(None)
+    }
+
+    /// Queues the end. The [`receipt`](Self::receipt) says what becomes of it.
     pub(crate) fn finish(&mut self) -> Result<()> {
+        if self.receipt.is_none() {
+            if self.finished {
+                return Err(Error::Finished);
+            }
+            let receipt = Arc::default();
+            self.end(Some(&receipt))?;
+            self.receipt = Some(receipt);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, receipt: Option<&Arc<Receipt>>) -> Result<()> {
         if !self.finished {
             // Where it fails, the stream is still to be given up.
-            self.handle.shared.with_core(|core| core.finish(self.id))?;
+            self.handle.shared.with_core(|core| core.finish(self.id, receipt))?;
             self.finished = true;
             self.handle.shared.flusher.wake();
         }
         Ok(())
+    }
+
+    /// What became of the end, once it was queued.
+    pub(crate) fn receipt(&self) -> Option<&Arc<Receipt>> {
+        self.receipt.as_ref()
     }
 
     pub(crate) fn reset(&mut self, code: u32) {
@@ -234,6 +267,7 @@ pub(crate) struct MuxRecv {
     id: u32,
     /// The code of the reset that was read: the core forgets the stream then.
     reset: Option<u32>,
+    stopped: bool,
 }
 
 impl MuxRecv {
@@ -261,11 +295,20 @@ impl MuxRecv {
         self.handle.download.as_ref()
     }
 
-    pub(crate) fn stop(&mut self, code: u32) {
+    /// `consumed` says that everything that was taken out of the stream has been used.
+    pub(crate) fn stop(&mut self, code: u32, consumed: bool) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
         let shared = &self.handle.shared;
-        shared.with_core(|core| core.stop(self.id, code));
+        shared.with_core(|core| core.stop(self.id, code, consumed));
         shared.flusher.wake();
         shared.settle_if_ended();
+    }
+
+    /// The remote waits for no receipt.
+    pub(crate) fn set_silent(&mut self) {
+        self.handle.shared.with_core(|core| core.set_silent(self.id));
     }
 
     pub(crate) fn flusher(&self) -> &Arc<Flusher> {
@@ -275,7 +318,7 @@ impl MuxRecv {
 
 impl Drop for MuxRecv {
     fn drop(&mut self) {
-        self.stop(0);
+        self.stop(0, false);
     }
 }
 

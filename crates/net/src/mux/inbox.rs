@@ -51,6 +51,10 @@ impl Inbox {
         std::mem::take(self).bytes
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -5,7 +5,7 @@ mod lone;
 mod task;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::core::{Core, Limits};
 use super::decoder::Decoder;
 use super::frame::{HEADER_LEN, Header, Violation};
+use crate::receipt::Receipt;
 use crate::{CloseReason, Error};
 
 /// The most bytes of one [`Op::Write`].
@@ -164,6 +165,8 @@ pub(super) struct Seen {
     pub(super) written: usize,
     pub(super) read: usize,
     finished: bool,
+    /// What it was told of the other side's reading, once it has finished.
+    receipt: Option<Arc<Receipt>>,
     reset: bool,
     stopped: bool,
     /// How the other side's direction ended: with a code if it was given up.
@@ -243,6 +246,18 @@ impl World {
         }
         self.peers[side].wake();
         self.peers[side].core.check();
+        self.check_receipts(side);
+    }
+
+    /// What was said to be read has been.
+    fn check_receipts(&self, side: usize) {
+        for (id, seen) in &self.seen[side] {
+            if let Some(Ok(())) = seen.receipt.as_ref().and_then(|receipt| receipt.outcome()) {
+                let other = &self.seen[1 - side][id];
+                assert_eq!(other.read, seen.written, "stream {id} of side {side}: a receipt for what was not read");
+                assert!(other.end == Some(None) || other.stopped, "stream {id} of side {side}: the end was not read");
+            }
+        }
     }
 
     fn step_stream(&mut self, side: usize, id: u32, op: &Op) {
@@ -254,8 +269,13 @@ impl World {
             Op::Read { .. } => drop(self.read(side, id)),
             Op::Finish { .. } => {
                 seen.writer = Task::default();
-                match core.finish(id) {
-                    Ok(()) => seen.finished |= !seen.reset,
+                let receipt = Arc::default();
+                match core.finish(id, Some(&receipt)) {
+                    Ok(()) if !seen.finished && !seen.reset => {
+                        seen.finished = true;
+                        seen.receipt = Some(receipt);
+                    }
+                    Ok(()) => {}
                     Err(Error::Refused) => seen.refused = true,
                     Err(Error::Stopped(code)) => assert_eq!(code, STOP),
                     Err(error) => assert!(over && matches!(error, Error::Closed(_)), "{error}"),
@@ -269,7 +289,7 @@ impl World {
             Op::Stop { .. } => {
                 seen.reader = Task::default();
                 seen.stopped = true;
-                core.stop(id, STOP);
+                core.stop(id, STOP, true);
             }
             Op::Urgent { urgent, .. } => core.set_urgent(id, urgent),
             _ => {}
@@ -395,6 +415,8 @@ impl World {
     }
 
     fn check_closed(&self, side: usize) {
+        let mut receipts = self.seen[side].values().filter_map(|seen| seen.receipt.as_ref());
+        assert!(receipts.all(|receipt| receipt.outcome().is_some()), "side {side} waits for what cannot come");
         let local = CloseReason::Local { code: CLOSE, reason: "enough".into() };
         let remote = CloseReason::Remote { code: CLOSE, reason: "enough".into() };
         let end = self.peers[side].core.end();
@@ -425,6 +447,15 @@ impl World {
     fn check_sending(&mut self, side: usize, id: u32) {
         let other = self.seen[1 - side].get(&id).map(|other| other.stopped);
         let Some(seen) = self.seen[side].get_mut(&id) else { return };
+        if let Some(receipt) = &seen.receipt {
+            match (other, receipt.outcome()) {
+                (None, Some(Err(Error::Refused))) => {}
+                // It may have stopped at the end.
+                (Some(true), Some(Err(Error::Stopped(STOP)) | Ok(()))) => {}
+                (Some(false), Some(Ok(()))) => {}
+                (_, outcome) => panic!("stream {id} of side {side}: the receipt is {outcome:?}"),
+            }
+        }
         if seen.finished || seen.reset {
             return;
         }

@@ -32,6 +32,8 @@ pub(super) struct Send {
     behind: Option<u64>,
     /// Finished, reset or dropped on this side.
     pub(super) done: bool,
+    /// Finished: the remote may read to the end.
+    pub(super) finished: bool,
     /// The remote reads no more, and says why.
     pub(super) stopped: Option<u32>,
     /// The remote did not accept the stream.
@@ -41,7 +43,16 @@ pub(super) struct Send {
 
 impl Send {
     pub(super) fn new(credit: u32) -> Self {
-        Self { credit, urgent: false, behind: None, done: false, stopped: None, refused: false, waker: None }
+        Self {
+            credit,
+            urgent: false,
+            behind: None,
+            done: false,
+            finished: false,
+            stopped: None,
+            refused: false,
+            waker: None,
+        }
     }
 
     /// Whether what is queued next goes ahead of other streams: not before what this one has waiting behind them.
@@ -84,6 +95,8 @@ pub(super) struct Recv {
     pub(super) end: Option<Option<u32>>,
     /// This side has seen the end, or dropped its handle.
     pub(super) done: bool,
+    /// The remote does not wait to hear that the end was read, or what became of the rest.
+    pub(super) silent: bool,
     pub(super) refused: bool,
     pub(super) waker: Option<Waker>,
 }
@@ -100,6 +113,7 @@ impl Recv {
             waited: false,
             end: None,
             done: false,
+            silent: false,
             refused: false,
             waker: None,
         }

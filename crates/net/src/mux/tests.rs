@@ -1,5 +1,7 @@
 //! The multiplexer's core against a model: two sides, any order of calls, any cut of the bytes between them.
 
+mod receipts;
+
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
@@ -124,7 +126,7 @@ proptest! {
     #[test]
     fn any_bytes_are_taken_or_refused_within_bounds(
         bytes in proptest::collection::vec(any::<u8>(), 0..4000),
-        frames in proptest::collection::vec((0u8..8, 0u32..20, 0u32..2000), 0..40),
+        frames in proptest::collection::vec((0u8..12, 0u32..20, 0u32..2000), 0..40),
         cuts in proptest::collection::vec(1usize..600, 1..20),
     ) {
         // Frames that are well formed one by one, in any order, then noise.
@@ -240,6 +242,8 @@ fn what_no_honest_side_sends_is_a_violation() {
         ("opened twice", [open.clone(), open.clone()].concat()),
         ("more data than granted", [open.clone(), frame(Kind::Data, 1, &too_much)].concat()),
         ("data after the end", [open.clone(), frame(Kind::DataFin, 1, b"x"), frame(Kind::Data, 1, b"y")].concat()),
+        ("a receipt for a stream never opened", frame(Kind::Read, 1, &[])),
+        ("a receipt for a stream that has not ended", [open.clone(), frame(Kind::Read, 1, &[])].concat()),
         ("credit overflow", [open, frame(Kind::Window, 1, &[0xff; 4])].concat()),
         ("a claim of 16 MiB", vec![0, 0xff, 0xff, 0xff, 0, 0, 0, 1]),
     ];

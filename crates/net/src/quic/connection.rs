@@ -11,6 +11,7 @@ use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use super::endpoint::QuicEndpoint;
+use super::receipts::{Awaiting, Receipts};
 use super::send_window::{Excess, SendWindow};
 use super::stream::{QuicRecv, QuicSend};
 use super::window::Credit;
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     flusher: Arc<Flusher>,
     credit: Arc<Credit>,
     send_window: SendWindow,
+    receipts: Arc<Receipts>,
     /// What it has of the node's download rate, if there is one.
     download: Option<Arc<Share>>,
     /// What this side closed with; quinn does not keep it.
@@ -51,10 +53,13 @@ impl QuicConnection {
         let flusher = Flusher::new();
         let setup = endpoint.setup();
         let credit = Arc::new(Credit::new(setup.config(), setup.runtime().now(), connection.rtt()));
+        let receipts = Receipts::new(&connection, &setup.tasks);
         setup.tasks.spawn("quic messages", {
             let (connection, flusher) = (connection.clone(), Driving(flusher.clone()));
             let (credit, runtime) = (credit.clone(), setup.runtime().clone());
+            let awaiting = Awaiting(receipts.clone());
             async move {
+                let _awaiting = awaiting;
                 let closed = async {
                     let mut closed = pin!(connection.closed());
                     let mut watch = pin!(credit.watch(&connection, &*runtime));
@@ -75,18 +80,21 @@ impl QuicConnection {
         // What one of many addresses it is shows in what was received.
         let ip = connection.local_ip().filter(|_| bound.ip().is_unspecified());
         let certificates = connection.peer_identity().and_then(|identity| identity.downcast::<Vec<_>>().ok());
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             local_addr: ip.map_or(bound, |ip| SocketAddr::new(ip, bound.port())),
             certificates: certificates.map(|chain| Arc::from(*chain)),
             flusher,
             credit,
             send_window: SendWindow::new(upload),
+            receipts,
             download: download.map(Arc::new),
             asked: Mutex::new(None),
             reason: OnceLock::new(),
             connection,
             endpoint,
-        }))
+        });
+        shared.receipts.set_shared(&shared);
+        Self(shared)
     }
 
     /// Opens a stream; the remote learns of it with the first byte, finish or reset. Waits [`OPEN_WAIT`] for the
@@ -147,6 +155,10 @@ impl QuicConnection {
         self.0.credit.provoke(&self.0.connection);
     }
 
+    pub(crate) async fn delivered(&self) {
+        poll_fn(|cx| self.0.receipts.poll_delivered(cx)).await;
+    }
+
     pub(crate) fn accepted(&self) {
         self.0.credit.accepted(&self.0.connection);
     }
@@ -179,6 +191,10 @@ impl Shared {
 
     pub(super) fn send_window(&self) -> &SendWindow {
         &self.send_window
+    }
+
+    pub(super) fn receipts(&self) -> &Arc<Receipts> {
+        &self.receipts
     }
 
     pub(super) fn download(&self) -> Option<&Arc<Share>> {
@@ -228,6 +244,9 @@ impl Shared {
                 CloseReason::from_remote(0, b"")
             }
             ConnectionError::LocallyClosed => {
+                if let Some(what) = self.receipts.violation() {
+                    return CloseReason::Violation(what.into());
+                }
                 let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let (code, reason) = asked.unwrap_or((0, "shut down".into()));
                 CloseReason::Local { code, reason }

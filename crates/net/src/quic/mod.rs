@@ -2,6 +2,7 @@
 
 mod connection;
 mod endpoint;
+mod receipts;
 mod registry;
 mod runtime;
 mod send_window;

@@ -141,7 +141,7 @@ impl Setup {
         transport
             .mtu_discovery_config(Some(mtu))
             .max_concurrent_bidi_streams(VarInt::from_u32(streams))
-            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .max_concurrent_uni_streams(VarInt::from_u32(super::receipts::STREAMS))
             .datagram_receive_buffer_size(None)
             .stream_receive_window(stream_window(&self.config))
             .receive_window(first_window(&self.config))

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use quinn::{ReadError, VarInt, WriteError};
@@ -11,6 +11,7 @@ use quinn::{ReadError, VarInt, WriteError};
 use super::connection::Shared;
 use super::send_window::Excess;
 use crate::message::Flusher;
+use crate::receipt::Receipt;
 use crate::shaper::Share;
 use crate::{Error, Result};
 
@@ -20,6 +21,7 @@ pub(crate) struct QuicSend {
     stream: quinn::SendStream,
     /// Finished or reset on this side.
     ended: bool,
+    receipt: Option<Arc<Receipt>>,
     excess: Excess,
     // Dropped after the stream: what the stream says at its end is said before the connection closes.
     connection: Arc<Shared>,
@@ -27,7 +29,7 @@ pub(crate) struct QuicSend {
 
 impl QuicSend {
     pub(super) fn new(stream: quinn::SendStream, connection: Arc<Shared>) -> Self {
-        Self { stream, ended: false, excess: Excess::new(connection.send_window()), connection }
+        Self { stream, ended: false, receipt: None, excess: Excess::new(connection.send_window()), connection }
     }
 
     pub(crate) fn poll_write_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
@@ -54,7 +56,8 @@ impl QuicSend {
         Poll::Ready(written.map_err(|error| self.error(error)))
     }
 
-    pub(crate) fn finish(&mut self) -> Result<()> {
+    /// Queues the end; nobody waits for what becomes of it.
+    pub(crate) fn finish_silently(&mut self) -> Result<()> {
         if self.ended {
             return Ok(());
         }
@@ -63,6 +66,27 @@ impl QuicSend {
         }
         self.ended = true;
         self.stream.finish().map_err(|_| Error::Finished)
+    }
+
+    /// Queues the end. The [`receipt`](Self::receipt) says what becomes of it.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if self.receipt.is_some() {
+            return Ok(());
+        }
+        if self.ended {
+            return Err(Error::Finished);
+        }
+        if let Some(reason) = self.connection.close_reason() {
+            return Err(Error::Closed(reason));
+        }
+        let receipt = self.connection.receipts().expect(self.stream.id())?;
+        self.receipt = Some(receipt);
+        self.finish_silently()
+    }
+
+    /// What became of the end, once it was queued.
+    pub(crate) fn receipt(&self) -> Option<&Arc<Receipt>> {
+        self.receipt.as_ref()
     }
 
     pub(crate) fn reset(&mut self, code: u32) {
@@ -140,6 +164,9 @@ pub(crate) struct QuicRecv {
     many: bool,
     /// It may hold data that its reader has not taken.
     behind: bool,
+    /// The remote was told what became of its end of the stream, or does not wait to hear that.
+    told: bool,
+    stopped: bool,
     // Dropped after the stream, as in `QuicSend`.
     connection: Arc<Shared>,
 }
@@ -147,7 +174,16 @@ pub(crate) struct QuicRecv {
 impl QuicRecv {
     pub(super) fn new(stream: quinn::RecvStream, connection: Arc<Shared>) -> Self {
         connection.credit().behind();
-        Self { stream, reset: None, taken: Vec::new().into_iter(), many: false, behind: true, connection }
+        Self {
+            stream,
+            reset: None,
+            taken: Vec::new().into_iter(),
+            many: false,
+            behind: true,
+            told: false,
+            stopped: false,
+            connection,
+        }
     }
 
     /// A chunk is what one packet carried, whatever `most` is.
@@ -174,7 +210,10 @@ impl QuicRecv {
             self.connection.on_read(chunks[..count].iter().map(Bytes::len).sum());
         }
         match read {
-            Ok(None) => Poll::Ready(Ok(None)),
+            Ok(None) => {
+                self.tell(None);
+                Poll::Ready(Ok(None))
+            }
             Ok(Some(1)) => Poll::Ready(Ok(Some(std::mem::take(&mut chunks[0])))),
             Ok(Some(count)) => {
                 self.taken = chunks[..count].iter_mut().map(std::mem::take).collect::<Vec<_>>().into_iter();
@@ -183,6 +222,7 @@ impl QuicRecv {
             Err(ReadError::Reset(reset)) => {
                 let code = code(reset);
                 self.reset = Some(code);
+                self.told = true;
                 Poll::Ready(Err(Error::Reset(code)))
             }
             Err(ReadError::ConnectionLost(error)) => Poll::Ready(Err(Error::Closed(self.connection.reason_of(&error)))),
@@ -205,7 +245,29 @@ impl QuicRecv {
         }
     }
 
-    pub(crate) fn stop(&mut self, code: u32) {
+    /// Tells the remote what became of its end of the stream, once: it was read, or given up with a code.
+    fn tell(&mut self, stopped: Option<u32>) {
+        if !std::mem::replace(&mut self.told, true) {
+            self.connection.receipts().give(self.stream.id(), stopped);
+        }
+    }
+
+    /// The remote waits for no receipt.
+    pub(crate) fn set_silent(&mut self) {
+        self.told = true;
+    }
+
+    /// `consumed` says that everything that was taken out of the stream has been used.
+    pub(crate) fn stop(&mut self, code: u32, consumed: bool) {
+        if self.stopped {
+            return;
+        }
+        self.stopped = true;
+        if !self.told && consumed && self.taken.len() == 0 {
+            // The end may be there although nobody has looked.
+            let _ = self.poll_read_chunks::<1>(&mut Context::from_waker(Waker::noop()));
+        }
+        self.tell(Some(code));
         // Fails only where nothing more would come.
         let _ = self.stream.stop(VarInt::from_u32(code));
     }

@@ -18,7 +18,7 @@ async fn a_stream_that_was_finished_after_the_remote_stopped_it_gives_its_slot_b
         drop(near);
         settle().await;
         let (recv, mut send) = far.into_split();
-        assert!(matches!(send.finish(), Err(Error::Stopped(0))), "round {round}");
+        assert!(matches!(send.finish().await, Err(Error::Stopped(0))), "round {round}");
         drop((recv, send));
         settle().await;
     }

@@ -30,7 +30,7 @@ fn one_write_larger_than_every_window_is_sent_as_room_comes() {
         let large = Bytes::from(vec![7; 20 << 20]);
         let writing = async {
             send.write_all_bytes(large.clone()).await.unwrap();
-            send.finish().unwrap();
+            send.end().unwrap();
         };
         let reading = async {
             let mut received = 0;

@@ -11,6 +11,7 @@ mod drop_handles;
 mod echo;
 #[cfg(feature = "quic")]
 mod faults;
+mod finish;
 mod half_open;
 mod listening;
 mod messages;

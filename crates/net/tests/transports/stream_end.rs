@@ -38,8 +38,8 @@ fn a_finished_half_takes_no_more() {
         let pair = net.pair().await;
         let (near, _far) = stream(&pair.a, &pair.b).await;
         let (_recv, mut send) = near.into_split();
-        send.finish().unwrap();
-        send.finish().unwrap();
+        send.end().unwrap();
+        send.end().unwrap();
         assert!(matches!(send.write_all_bytes("late".into()).await, Err(Error::Finished)));
     });
 }
@@ -77,7 +77,7 @@ fn a_half_dropped_finished_is_no_reset() {
         let (near, mut far) = stream(&pair.a, &pair.b).await;
         let (_near_recv, mut send) = near.into_split();
         send.write_all(b"all").await.unwrap();
-        send.finish().unwrap();
+        send.end().unwrap();
         drop(send);
         let mut all = String::new();
         far.read_to_string(&mut all).await.unwrap();

@@ -36,7 +36,7 @@ impl MessageStream {
         let (recv, send) = stream.into_split();
         Self {
             sender: MessageSender::new(send, send_limits, budget),
-            receiver: MessageReceiver::new(recv, limits.message, budget),
+            receiver: MessageReceiver::new(recv, limits.message, budget).silent(),
         }
     }
 }

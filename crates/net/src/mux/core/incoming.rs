@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::frame::{Header, Kind, Violation};
 use super::{Core, Limits, State};
-use crate::CloseReason;
+use crate::{CloseReason, Error};
 
 /// What becomes of a data frame's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,17 +90,24 @@ impl Core {
                     send.stopped.get_or_insert(number);
                     self.wake_sender(id);
                 }
+                self.owed.settle(id.into(), Err(Error::Stopped(number)), &mut self.wake);
             }
-            Kind::Refuse => {
-                if self.side.opened(id)
-                    && let Some(State { send, recv }) = self.known(id)?
-                {
+            Kind::Read => {
+                if self.known(id)?.is_some_and(|state| !state.send.finished) {
+                    return Err(Violation("it read the end of a stream that has not ended"));
+                }
+                self.owed.settle(id.into(), Ok(()), &mut self.wake);
+            }
+            Kind::Refuse if self.side.opened(id) => {
+                if let Some(State { send, recv }) = self.known(id)? {
                     send.refused = true;
                     recv.refused = true;
                     self.wake_sender(id);
                     self.wake_receiver(id);
                 }
+                self.owed.settle(id.into(), Err(Error::Refused), &mut self.wake);
             }
+            Kind::Refuse => {}
             Kind::Close => {
                 let reason = payload.get(4..).unwrap_or_default();
                 self.fail(CloseReason::from_remote(number, reason));

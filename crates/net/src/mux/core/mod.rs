@@ -5,6 +5,7 @@ mod incoming;
 mod invariants;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::rtt::Rtt;
 use super::stream::{Recv, Send};
 use crate::error::VIOLATION_CODE;
 use crate::message::MAX_LENGTH_BYTES;
+use crate::receipt::{Owed, Receipt};
 use crate::{CloseReason, Error, Result};
 
 /// Bounds of one connection.
@@ -51,6 +53,8 @@ pub(super) struct Core {
     early_left: u32,
     early_left_there: u32,
     streams: BTreeMap<u32, State>,
+    /// Streams that have ended here and that the remote has yet to read to the end.
+    owed: Owed,
     next_local: u32,
     last_remote: u32,
     inbound: u32,
@@ -86,6 +90,7 @@ impl Core {
             early_left: EARLY_BYTES,
             early_left_there: EARLY_BYTES,
             streams: BTreeMap::new(),
+            owed: Owed::default(),
             next_local: side.first_stream(),
             last_remote: 0,
             inbound: 0,
@@ -151,15 +156,22 @@ impl Core {
         Poll::Ready(Ok(len))
     }
 
-    /// Ends the sending direction after what was written.
-    pub(super) fn finish(&mut self, id: u32) -> Result<()> {
+    /// Ends the sending direction after what was written. `receipt` learns what becomes of it. A remote that has stopped with
+    /// code 0 is no error then: it reads no further, and may have all that it needs.
+    pub(super) fn finish(&mut self, id: u32, receipt: Option<&Arc<Receipt>>) -> Result<()> {
         self.check_alive()?;
         if let Some(State { send, .. }) = self.streams.get_mut(&id) {
             if send.done {
                 return Ok(());
             }
-            send.check()?;
+            let stopped = send.check();
+            match (&stopped, receipt) {
+                (Ok(()), Some(receipt)) => self.owed.expect(id.into(), receipt.clone()),
+                (Err(Error::Stopped(0)), Some(receipt)) => drop(receipt.settle(stopped)),
+                _ => stopped?,
+            }
             send.done = true;
+            send.finished = true;
             let ahead = send.goes_ahead(&self.out);
             self.out.data(true, ahead, id, &mut [], 0);
             self.forget_if_done(id);
@@ -200,6 +212,9 @@ impl Core {
             return Poll::Ready(Ok(Some(chunk)));
         }
         if let Some(end) = recv.end {
+            if end.is_none() && !recv.silent && self.end.is_none() {
+                self.out.control(Kind::Read, id, &[]);
+            }
             self.recv_done(id);
             return Poll::Ready(end.map_or(Ok(None), |code| Err(Error::Reset(code))));
         }
@@ -226,15 +241,35 @@ impl Core {
         self.rtt.shortest()
     }
 
-    /// Reads no more.
-    pub(super) fn stop(&mut self, id: u32, code: u32) {
+    /// Reads no more, which the remote is told unless it has reset the stream itself. `consumed` says that everything that was
+    /// taken out of the stream has been used.
+    pub(super) fn stop(&mut self, id: u32, code: u32, consumed: bool) {
         let alive = self.end.is_none();
         if let Some(State { recv, .. }) = self.streams.get_mut(&id) {
-            if recv.end.is_none() && !recv.refused && !recv.done && alive {
-                self.out.control(Kind::Stop, id, &code.to_be_bytes());
+            if !recv.refused && !recv.done && alive {
+                match recv.end {
+                    None => self.out.control(Kind::Stop, id, &code.to_be_bytes()),
+                    Some(None) if recv.silent => {}
+                    // All that was sent has been read, but for the end itself.
+                    Some(None) if consumed && recv.inbox.is_empty() => self.out.control(Kind::Read, id, &[]),
+                    Some(None) => self.out.control(Kind::Stop, id, &code.to_be_bytes()),
+                    Some(Some(_)) => {}
+                }
             }
             self.recv_done(id);
         }
+    }
+
+    /// What becomes of the end of the stream, and of what lies before it, is not told to the remote.
+    pub(super) fn set_silent(&mut self, id: u32) {
+        if let Some(State { recv, .. }) = self.streams.get_mut(&id) {
+            recv.silent = true;
+        }
+    }
+
+    /// Ready when the remote has read to the end, or given up, all streams that have ended here.
+    pub(super) fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.owed.poll_idle(cx)
     }
 
     /// Ends the connection, telling the remote.
@@ -336,6 +371,7 @@ impl Core {
     }
 
     fn ended(&mut self, reason: CloseReason) {
+        self.owed.close(&reason, &mut self.wake);
         self.end = Some(reason);
         for state in self.streams.values_mut() {
             self.wake.extend(state.send.waker.take());

@@ -1,5 +1,6 @@
 //! One side, and a remote that keeps no rule.
 
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -47,11 +48,11 @@ impl Lone {
             }
             Op::Finish { stream } => {
                 if let Some(id) = nth(stream) {
-                    let _ = core.finish(id);
+                    let _ = core.finish(id, Some(&Arc::default()));
                 }
             }
             Op::Reset { stream } => nth(stream).into_iter().for_each(|id| core.reset(id, 1)),
-            Op::Stop { stream } => nth(stream).into_iter().for_each(|id| core.stop(id, 1)),
+            Op::Stop { stream } => nth(stream).into_iter().for_each(|id| core.stop(id, 1, true)),
             Op::Urgent { stream, urgent } => nth(stream).into_iter().for_each(|id| core.set_urgent(id, urgent)),
             Op::Trust => core.accepted(),
             Op::Pass { ms } => core.clock.advance(Duration::from_millis(ms)),
