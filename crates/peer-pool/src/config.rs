@@ -127,7 +127,7 @@ impl Default for Limits {
         Self {
             message: 1 << 20,
             inbound_streams: 128,
-            waiting_streams: 16,
+            waiting_streams: 128,
             queue_messages: 128,
             queue_bytes: 4 << 20,
             stream_window: 64 << 10,

@@ -314,11 +314,14 @@ impl Link {
             if let Some(stream) = self.rest().waiting.pop_front() {
                 return Ok(stream);
             }
-            if let Some(error) = self.core.end_error(true) {
+            // After a good-bye there may be streams on their way that were finished before it.
+            if self.core.ended().is_some()
+                && let Some(error) = self.core.end_error(true)
+            {
                 return Err(error);
             }
             if self.has_ended() {
-                return Err(Error::ProtocolEnded);
+                return Err(self.core.end_error(true).unwrap_or(Error::ProtocolEnded));
             }
             poll_fn(|cx| {
                 let ready = changed.as_mut().poll(cx).is_ready() || closed.as_mut().poll(cx).is_ready();

@@ -7,9 +7,9 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Pair, everywhere};
+use common::{Pair, config, everywhere};
 use p2p_identity::{Error, Version};
-use p2p_peer_pool::Direction;
+use p2p_peer_pool::{Direction, Limits, PoolConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,8 +107,9 @@ async fn raw_streams_go_both_ways_beside_messages() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_nobody_accepts_are_refused_beyond_a_bound() {
     everywhere(|runtime, transport| async move {
-        let pair = Pair::new(&runtime, transport).await;
-        let bound = pair.b.pool.config().limits.waiting_streams;
+        let bound = 16;
+        let limits = Limits { waiting_streams: bound, ..Limits::default() };
+        let pair = Pair::with(&runtime, transport, config(), PoolConfig { limits, ..config() }).await;
         let mut streams = Vec::new();
         for _ in 0..bound + 1 {
             streams.push(pair.a_conn.open_stream().await.unwrap());

@@ -19,6 +19,7 @@ async fn target() -> Target {
     Target::new(|config| {
         config.inbound_slots = 2;
         config.handshake_timeout = Duration::from_secs(1);
+        config.limits.waiting_streams = 16;
     })
     .await
 }

@@ -15,6 +15,7 @@ mod dialing;
 mod drops;
 mod events;
 mod face;
+mod goodbye;
 mod head_of_line;
 mod lifecycle;
 mod limits;

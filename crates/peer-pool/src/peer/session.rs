@@ -7,10 +7,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use p2p_identity::DisconnectReason;
+use futures_util::{FutureExt, StreamExt};
+use p2p_identity::{DisconnectReason, ProtocolId};
 use p2p_net::{MessageReceiver, Stream};
 
 use super::drain::{Drain, Next};
@@ -28,6 +28,10 @@ const FIRST_PING: Duration = Duration::from_millis(250);
 /// How long protocols that have nothing left to read may take to end by themselves.
 const LINGER: Duration = Duration::from_millis(250);
 
+/// How long the word that a protocol has ended waits for the remote to read what was finished before. Less than a reader there
+/// waits for the word.
+const MOST_BEFORE_ENDED: Duration = Duration::from_millis(2_500);
+
 type Pending<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 /// A peer and all that its task moves: control messages, pings, new streams, the end.
@@ -42,6 +46,8 @@ pub(crate) struct Session {
     headers: PendingHeaders,
     /// Message streams of protocols that have ended here, read to their end and dropped.
     discards: Pending<()>,
+    /// Protocols that have ended here, of which the remote is told when it has read the streams that were finished.
+    endings: Pending<ProtocolId>,
     drain: Option<Drain>,
 }
 
@@ -61,6 +67,7 @@ enum Event {
     Stream(p2p_net::Result<Stream>),
     Header(Option<Headed>),
     Requests,
+    Ended(ProtocolId),
     Timer,
     Other,
 }
@@ -76,6 +83,7 @@ impl Session {
             ping: Ping::new(config.ping_times(), FIRST_PING, now, peer.connection.liveness()),
             headers: PendingHeaders::new(),
             discards: Pending::new(),
+            endings: Pending::new(),
             drain: None,
             _end: EndOnDrop(peer.clone()),
             config,
@@ -109,6 +117,7 @@ impl Session {
         let mut closed = Box::pin(peer.connection.closed());
         loop {
             timer.reset(self.deadline());
+            let drain_waits = self.drain.is_some() && peer.connection.delivered().now_or_never().is_none();
             let drain = &mut self.drain;
             // In a fixed order, so that a simulation repeats itself; what is due comes before what a remote can send without end.
             let event = tokio::select! {
@@ -122,6 +131,8 @@ impl Session {
                     Event::Stream(stream)
                 }
                 () = poll_fn(|cx| drain.as_mut().map_or(Poll::Pending, |drain| drain.poll_read(cx))) => Event::Other,
+                () = peer.connection.delivered(), if drain_waits => Event::Other,
+                Some(protocol) = self.endings.next(), if !self.endings.is_empty() => Event::Ended(protocol),
                 Some(()) = self.discards.next(), if !self.discards.is_empty() => Event::Other,
             };
             let end = {
@@ -140,7 +151,7 @@ impl Session {
     }
 
     fn deadline(&self) -> Instant {
-        self.drain.as_ref().map_or_else(|| self.ping.deadline(), |drain| drain.deadline)
+        self.drain.as_ref().map_or_else(|| self.ping.deadline(), Drain::deadline)
     }
 
     /// The transport is gone: after a good-bye that is how it should be.
@@ -172,6 +183,12 @@ impl Session {
                 None
             }
             Event::Requests => self.requests(),
+            Event::Ended(protocol) => {
+                if !self.drain.as_ref().is_some_and(Drain::has_begun) {
+                    self.say(&ControlMessage::Ended(protocol));
+                }
+                None
+            }
             Event::Timer => self.timer(),
             Event::Other => None,
         }
@@ -212,6 +229,7 @@ impl Session {
             }
             ControlMessage::Goodbye { code, reason } => {
                 self.start_drain(DisconnectReason::from_close(code, &reason)).said_there();
+                self.finish_messages();
             }
             ControlMessage::GoodbyeAck => {
                 if !self.drain.as_mut().is_some_and(Drain::acked_there) {
@@ -231,7 +249,8 @@ impl Session {
     fn stream_arrived(&mut self, Headed { header, stream }: Headed) {
         let offence = match self.peer.links.get(&header.protocol) {
             Some(link) if header.kind == StreamKind::Raw => {
-                if link.has_ended() || self.drain.is_some() {
+                // The remote may have opened it before it learned of a good-bye, or ended the protocol.
+                if link.has_ended_here() {
                     stream.reset(stream_code::UNKNOWN_PROTOCOL);
                 } else if let Some(stream) = link.offer_stream(stream) {
                     stream.reset(stream_code::BUSY);
@@ -261,58 +280,84 @@ impl Session {
                 Some(reason)
             }
             Some(Leave::Orderly(reason)) => {
-                self.say_goodbye(reason);
+                self.leave(reason);
                 None
             }
             None => None,
         }
     }
 
-    fn protocol_ended(&mut self, protocol: &p2p_identity::ProtocolId, outcome: &Outcome) {
+    fn protocol_ended(&mut self, protocol: &ProtocolId, outcome: &Outcome) {
         let Some(link) = self.peer.links.get(protocol).cloned() else { return };
         let consequence = self.peer.consequence(protocol, outcome);
         if !link.end_here() {
             return;
         }
-        if self.drain.is_none() {
-            self.say(&ControlMessage::Ended(protocol.clone()));
+        if !self.drain.as_ref().is_some_and(Drain::has_begun) {
+            self.end_protocol(protocol.clone());
             self.discards.push(Box::pin(async move { link.drain().await }));
         }
         if let Some(reason) = consequence {
-            self.say_goodbye(reason);
+            self.leave(reason);
         }
     }
 
-    /// Leaves in good order.
-    fn say_goodbye(&mut self, reason: DisconnectReason) {
-        let goodbye = ControlMessage::Goodbye { code: reason.close_code(), reason: reason.close_reason() };
-        self.start_drain(reason).said_here();
-        self.say(&goodbye);
+    /// Says that a protocol has ended here: the remote then takes no further streams for it. So those that were finished go
+    /// first.
+    fn end_protocol(&mut self, protocol: ProtocolId) {
+        let peer = self.peer.clone();
+        let longest = MOST_BEFORE_ENDED.min(self.config.drain_timeout / 2);
+        let delivered = async move {
+            let _ = peer.core.runtime.timeout(longest, peer.connection.delivered()).await;
+            protocol
+        };
+        let mut delivered: Pin<Box<dyn Future<Output = ProtocolId> + Send>> = Box::pin(delivered);
+        match (&mut delivered).now_or_never() {
+            Some(protocol) => self.say(&ControlMessage::Ended(protocol)),
+            None => self.endings.push(delivered),
+        }
     }
 
-    /// Whoever said good-bye: nothing new is sent from here on, and what comes is read to the end.
+    /// Leaves in good order, once the remote has read what was finished before.
+    fn leave(&mut self, reason: DisconnectReason) {
+        self.start_drain(reason.clone()).wants_to_leave(reason);
+    }
+
+    /// Whoever leaves: no stream is opened from here on.
     fn start_drain(&mut self, reason: DisconnectReason) -> &mut Drain {
-        let deadline = self.now() + self.config.drain_timeout;
+        let (now, longest) = (self.now(), self.config.drain_timeout);
         let peer = &self.peer;
         self.drain.get_or_insert_with(|| {
             if let Some(pool) = peer.pool.upgrade() {
                 pool.peer_leaving(peer);
             }
             peer.core.set_leaving(reason.clone());
-            peer.links.values().for_each(|link| link.finish());
-            let links: Vec<_> = peer.links.values().cloned().collect();
-            Drain::new(reason, deadline, async move {
-                join_all(links.iter().map(|link| link.drain())).await;
-            })
+            Drain::new(reason, now, longest)
         })
+    }
+
+    /// Somebody says good-bye: no message is sent from here on, and what comes is read to the end.
+    fn finish_messages(&mut self) {
+        let Some(drain) = &mut self.drain else { return };
+        let links = &self.peer.links;
+        drain.begin(|| {
+            links.values().for_each(|link| link.finish());
+            let links: Vec<_> = links.values().cloned().collect();
+            Box::pin(async move { drop(join_all(links.iter().map(|link| link.drain())).await) })
+        });
     }
 
     fn drain_step(&mut self) -> Option<DisconnectReason> {
         let now = self.now();
         loop {
             let drain = self.drain.as_mut()?;
-            match drain.next(now) {
+            let delivered = self.peer.connection.delivered().now_or_never().is_some();
+            match drain.next(now, delivered) {
                 Next::Wait => return None,
+                Next::Leave(reason) => {
+                    self.finish_messages();
+                    self.say(&ControlMessage::Goodbye { code: reason.close_code(), reason: reason.close_reason() });
+                }
                 Next::Acknowledge => self.say(&ControlMessage::GoodbyeAck),
                 Next::Close => return Some(drain.reason.clone()),
             }
