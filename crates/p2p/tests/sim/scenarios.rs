@@ -4,6 +4,7 @@ mod basic;
 mod day;
 mod dht;
 mod faults;
+mod goodbye;
 mod keys;
 mod lines;
 mod machines;
@@ -99,6 +100,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "nodes leave in good order and return while messages are in flight",
         every: 1,
         play: faults::churn,
+    },
+    Scenario {
+        name: "good-bye",
+        about: "streams are finished when a connection ends, on all transports, at any round trip and 5 % loss",
+        every: 1,
+        play: goodbye::goodbye,
     },
     Scenario {
         name: "garbled",
