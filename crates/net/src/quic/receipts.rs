@@ -84,12 +84,7 @@ impl Receipts {
         let stream = u64::from(stream);
         let receipt = Arc::<Receipt>::default();
         let mut state = self.lock();
-        match (state.early.remove(&stream), &state.end) {
-            (Some(code), _) if code != 0 => return Err(Error::Stopped(code)),
-            (Some(code), _) => drop(receipt.settle(Err(Error::Stopped(code)))),
-            (None, Some(end)) => return Err(Error::Closed(end.clone())),
-            (None, None) => state.owed.expect(stream, receipt.clone()),
-        }
+        state.expect(stream, &receipt)?;
         if !std::mem::replace(&mut state.reads, true) {
             drop(state);
             self.spawn("quic receipts", Self::read);
@@ -181,38 +176,43 @@ impl Receipts {
         let mut bytes = BytesMut::new();
         while let Ok(Some(chunk)) = stream.read_chunk(usize::MAX, true).await {
             bytes.extend_from_slice(&chunk.bytes);
-            if self.take(&mut bytes).is_err() {
+            let mut wake = Vec::new();
+            let taken = self.lock().take(&mut bytes, &mut wake);
+            wake.into_iter().for_each(Waker::wake);
+            if taken.is_err() {
                 return self.violated("a receipt that is malformed");
             }
         }
     }
+}
+
+impl State {
+    /// A stream ends here now; whether the remote has given it up before.
+    fn expect(&mut self, stream: u64, receipt: &Arc<Receipt>) -> Result<()> {
+        match (self.early.remove(&stream), &self.end) {
+            (Some(code), _) if code != 0 => return Err(Error::Stopped(code)),
+            (Some(code), _) => drop(receipt.settle(Err(Error::Stopped(code)))),
+            (None, Some(end)) => return Err(Error::Closed(end.clone())),
+            (None, None) => self.owed.expect(stream, receipt.clone()),
+        }
+        Ok(())
+    }
 
     /// Takes the whole receipts at the start of `bytes`.
-    fn take(&self, bytes: &mut BytesMut) -> Result<()> {
-        let mut wake = Vec::new();
-        let mut state = self.lock();
-        let mut taken = Ok(());
-        while let Some((stream, stopped, len)) = match next(bytes) {
-            Ok(next) => next,
-            Err(error) => {
-                taken = Err(error);
-                None
-            }
-        } {
+    fn take(&mut self, bytes: &mut BytesMut, wake: &mut Vec<Waker>) -> Result<()> {
+        while let Some((stream, stopped, len)) = next(bytes)? {
             bytes.advance(len);
             let outcome = stopped.map_or(Ok(()), |code| Err(Error::Stopped(code)));
-            if !state.owed.settle(stream, outcome, &mut wake)
+            if !self.owed.settle(stream, outcome, wake)
                 && let Some(code) = stopped
             {
-                state.early.insert(stream, code);
-                if state.early.len() > MAX_EARLY {
-                    state.early.pop_first();
+                self.early.insert(stream, code);
+                if self.early.len() > MAX_EARLY {
+                    self.early.pop_first();
                 }
             }
         }
-        drop(state);
-        wake.into_iter().for_each(Waker::wake);
-        taken
+        Ok(())
     }
 }
 
@@ -231,4 +231,85 @@ fn next(bytes: &[u8]) -> Result<Option<(u64, Option<u32>, usize)>> {
     let Some((outcome, second)) = decode_length(&bytes[first..])? else { return Ok(None) };
     let stopped = outcome.checked_sub(1).map(|code| u32::try_from(code).map_err(|_| Error::LengthEncoding));
     Ok(Some((stream, stopped.transpose()?, first + second)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn receipt(stream: u64, outcome: u64) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        encode_length(stream, &mut bytes);
+        encode_length(outcome, &mut bytes);
+        bytes
+    }
+
+    fn take(state: &mut State, bytes: &[u8]) -> Result<usize> {
+        let mut bytes = BytesMut::from(bytes);
+        state.take(&mut bytes, &mut Vec::new())?;
+        Ok(bytes.len())
+    }
+
+    #[test]
+    fn receipts_arrive_in_any_pieces() {
+        let mut state = State::default();
+        let receipts = [(4, 0, None), (8, 1, Some(0)), (70_000, 1 << 32, Some(u32::MAX))];
+        let expected: Vec<_> = receipts.iter().map(|_| Arc::<Receipt>::default()).collect();
+        let mut all = BytesMut::new();
+        for ((stream, outcome, _), expected) in receipts.iter().zip(&expected) {
+            state.expect(*stream, expected).unwrap();
+            all.extend_from_slice(&receipt(*stream, *outcome));
+        }
+        let mut bytes = BytesMut::new();
+        for byte in all {
+            bytes.extend_from_slice(&[byte]);
+            state.take(&mut bytes, &mut Vec::new()).unwrap();
+        }
+        assert!(bytes.is_empty());
+        for ((_, _, code), expected) in receipts.iter().zip(&expected) {
+            match (expected.outcome(), code) {
+                (Some(Ok(())), None) => {}
+                (Some(Err(Error::Stopped(told))), Some(code)) => assert_eq!(told, *code),
+                (outcome, _) => panic!("{outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_receipt_is_refused() {
+        let mut state = State::default();
+        // A code beyond 32 bits, and numbers that are not in their shortest form.
+        assert!(take(&mut state, &receipt(4, (1 << 32) + 1)).is_err());
+        assert!(take(&mut state, &[0x40, 4, 0]).is_err());
+        assert!(take(&mut state, &[4, 0x40, 0]).is_err());
+    }
+
+    #[test]
+    fn a_stream_given_up_before_it_ends_is_remembered_within_bounds() {
+        let mut state = State::default();
+        for stream in 0..3 * MAX_EARLY as u64 {
+            take(&mut state, &receipt(stream, 1 + stream % 2)).unwrap();
+            // That it was read says nothing of a stream that has not ended.
+            take(&mut state, &receipt(stream + 1, 0)).unwrap();
+        }
+        assert_eq!(state.early.len(), MAX_EARLY);
+        let last = 3 * MAX_EARLY as u64 - 1;
+        let (with_1, with_0) = (Arc::<Receipt>::default(), Arc::<Receipt>::default());
+        assert!(matches!(state.expect(last, &with_1), Err(Error::Stopped(1))));
+        state.expect(last - 1, &with_0).unwrap();
+        assert!(matches!(with_0.outcome(), Some(Err(Error::Stopped(0)))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut state = State::default();
+            if let Ok(left) = take(&mut state, &bytes) {
+                prop_assert!(left < 16);
+            }
+            prop_assert!(state.early.len() <= MAX_EARLY);
+        }
+    }
 }
