@@ -17,7 +17,7 @@ const MAX_TURN: u64 = 64 << 10;
 const AHEAD: i64 = 2;
 
 /// How long a connection that was ahead of others waits at most.
-const MOST_LATE: Duration = Duration::from_secs(1);
+const MOST_LATE: Duration = Duration::from_secs(2);
 
 /// Bytes are counted in billionths, so that no time that passed is rounded away.
 const BYTE: i128 = 1_000_000_000;
@@ -94,8 +94,8 @@ impl Shares {
         self.level = self.level.min(self.burst());
     }
 
-    /// What each connection has moved before counts: who was ahead has no turn until those behind have had as much, as long
-    /// as these use all of the rate, and no longer than [`MOST_LATE`].
+    /// What each connection has moved before counts: who was ahead has no turn until those behind have had as much, but for what
+    /// these leave, and no longer than [`MOST_LATE`].
     pub(crate) fn even_out(&mut self, moved: &BTreeMap<u64, u64>, now: Instant) {
         for (&id, &most) in moved {
             let behind: u64 = moved.values().map(|&other| most.saturating_sub(other)).sum();
@@ -242,15 +242,14 @@ impl Shares {
         turn.into_iter().chain(late).min()
     }
 
-    /// Those that were late go on; all of them when the others leave a part of the rate.
+    /// Those that were late go on. One turn is for the first of the others when the bucket is full: what nobody else uses.
     fn end_waits(&mut self) {
-        let idle = self.level >= self.burst();
+        let mut idle = self.level >= self.burst();
         while let Some(&(at, id)) = self.late.first()
-            && (idle || at <= self.updated)
+            && (at <= self.updated || std::mem::take(&mut idle))
         {
             self.late.pop_first();
             if let Some(member) = self.members.get_mut(&id) {
-                member.not_before = self.updated;
                 member.queue(id, &mut self.turns);
             }
         }

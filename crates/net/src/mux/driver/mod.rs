@@ -141,7 +141,10 @@ impl Shared {
         if early.is_none() {
             core.accepted();
         }
-        core.out.set_limit(io.longest_frame());
+        match &io.upload {
+            Some(upload) if upload.is_active() => core.out.set_limit(io.longest_frame()),
+            _ => core.out.begin_with_limit(io.longest_frame()),
+        }
         Self {
             core: Mutex::new(core),
             io: Mutex::new(io),
