@@ -18,7 +18,7 @@ use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender};
 pub use self::builder::DhtBuilder;
 pub use self::calls::{MutableValue, Put};
 pub use self::error::DhtError;
-pub use self::providing::{Providers, Providing};
+pub use self::providing::{PeerRecords, Providers, Providing};
 
 use self::shared::Shared;
 use crate::engine::{KademliaEvent, Mode};

@@ -63,6 +63,13 @@ pub enum Action {
         /// From where it was told, which decides what addresses of it are believed.
         reached: IpAddr,
     },
+    /// The peer that an operation looks for was found, or found anew, and the operation goes on.
+    Peer {
+        /// Which.
+        id: OperationId,
+        /// Its newest record until now, verified.
+        record: PeerRecord,
+    },
     /// An operation is over.
     Done {
         /// Which.

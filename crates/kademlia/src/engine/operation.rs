@@ -156,8 +156,8 @@ impl Engine {
             self.act(Action::Done { id, outcome });
             return id;
         }
-        let waits = self.is_joining() && !operation.purpose.is_upkeep();
-        if !waits {
+        if !self.has_to_wait(&operation.purpose) {
+            let seeds = if operation.purpose.is_upkeep() { seeds } else { self.told_of().to_vec() };
             operation.stage = Stage::Search(self.new_search(now, &operation.purpose, seeds));
         }
         self.operations.insert(id, operation);
@@ -165,14 +165,23 @@ impl Engine {
         id
     }
 
+    /// Whether an operation cannot begin yet, because this node is still joining. A peer is looked for among those that it
+    /// was told of: who finds it is right, whoever that is.
+    fn has_to_wait(&self, purpose: &Purpose) -> bool {
+        let is_early = matches!(purpose, Purpose::FindPeer { .. }) && !self.told_of().is_empty();
+        self.is_joining() && !purpose.is_upkeep() && !is_early
+    }
+
     /// Somebody can be asked now, or nobody will be there soon: what has waited for that begins.
     pub(super) fn release_waiting(&mut self, now: Instant) {
-        let waiting = |operation: &Operation| matches!(operation.stage, Stage::Waiting);
+        let waiting =
+            |operation: &Operation| matches!(operation.stage, Stage::Waiting) && !self.has_to_wait(&operation.purpose);
         let waiting: Vec<OperationId> =
             self.operations.iter().filter(|(_, operation)| waiting(operation)).map(|(id, _)| *id).collect();
         for id in waiting {
             if let Some(mut operation) = self.operations.remove(&id) {
-                operation.stage = Stage::Search(self.new_search(now, &operation.purpose, Vec::new()));
+                let told = self.told_of().to_vec();
+                operation.stage = Stage::Search(self.new_search(now, &operation.purpose, told));
                 self.operations.insert(id, operation);
                 self.drive(now, id);
             }
@@ -269,6 +278,9 @@ impl Engine {
                     return Some(Outcome::FindPeer(self.local.candidate().cloned()));
                 }
                 *best = self.verified.newest(peer_id).cloned();
+                if let Some(record) = best.clone() {
+                    self.act(Action::Peer { id, record });
+                }
                 None
             }
             Purpose::Get { key, best } => {
@@ -303,8 +315,11 @@ impl Engine {
             (Purpose::FindPeer { peer_id, best }, _) => {
                 let told = contacts.iter().map(Peer::record).chain(&answered.record);
                 for record in told.filter(|record| record.peer_id() == *peer_id) {
-                    if best.as_ref().is_none_or(|best| record.is_newer_than(best)) {
-                        *best = self.verified.check(record).or(best.take());
+                    if best.as_ref().is_none_or(|best| record.is_newer_than(best))
+                        && let Some(record) = self.verified.check(record)
+                    {
+                        self.act(Action::Peer { id, record: record.clone() });
+                        *best = Some(record);
                     }
                 }
                 (answered.peer_id == *peer_id).then(|| Outcome::FindPeer(best.clone()))
@@ -326,6 +341,11 @@ impl Engine {
         match &operation.purpose {
             Purpose::Closest(_) => {
                 self.act(Action::Done { id, outcome: Outcome::Closest(found) });
+            }
+            // Whoever answered first may know few: once more, when this node has joined.
+            Purpose::FindPeer { best: None, .. } if self.is_joining() => {
+                self.upkeep.forget_told();
+                self.operations.insert(id, Operation { stage: Stage::Waiting, ..operation });
             }
             Purpose::FindPeer { best, .. } => {
                 let outcome = Outcome::FindPeer(best.clone());

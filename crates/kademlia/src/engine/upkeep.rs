@@ -51,6 +51,8 @@ pub(super) struct Upkeep {
     bootstraps: usize,
     seeding: usize,
     joined: bool,
+    /// Until then: those who were told of by whoever answered first. They have not answered themselves.
+    told: Vec<Peer>,
     checks: Checks,
 }
 
@@ -63,6 +65,11 @@ struct Checks {
 }
 
 impl Upkeep {
+    /// They were of no use.
+    pub(super) fn forget_told(&mut self) {
+        self.told = Vec::new();
+    }
+
     pub(super) fn new(config: &KademliaConfig) -> Self {
         Self {
             pings: false,
@@ -79,6 +86,7 @@ impl Upkeep {
             bootstraps: 0,
             seeding: 0,
             joined: false,
+            told: Vec::new(),
             checks: Checks::default(),
         }
     }
@@ -129,6 +137,11 @@ impl Engine {
     /// Whether it may soon know somebody, and does not yet.
     pub(super) fn is_joining(&self) -> bool {
         !self.upkeep.joined && (self.upkeep.bootstraps > 0 || self.upkeep.seeding > 0)
+    }
+
+    /// Who can be asked for a peer before this node has joined.
+    pub(super) fn told_of(&self) -> &[Peer] {
+        &self.upkeep.told
     }
 
     pub(super) fn upkeep_due(&self, now: Instant) -> impl Iterator<Item = Instant> {
@@ -235,7 +248,11 @@ impl Engine {
     fn start_seeding(&mut self, now: Instant, seeds: Vec<Peer>) {
         self.upkeep.seeding += 1;
         self.emit(KademliaEvent::SeedingStarted);
+        if self.is_joining() {
+            self.upkeep.told.clone_from(&seeds);
+        }
         self.begin_with(now, Purpose::Seed, seeds);
+        self.release_waiting(now);
     }
 
     /// A search for our neighbors has ended.
@@ -244,15 +261,14 @@ impl Engine {
         self.emit(KademliaEvent::SeedingEnded { contacts: self.table.len() });
         if !self.table.is_empty() {
             self.upkeep.joined = true;
+            self.upkeep.told = Vec::new();
             self.upkeep.join_again = JOIN_AGAIN;
         }
         self.joined_or_not(now);
     }
 
     fn joined_or_not(&mut self, now: Instant) {
-        if !self.is_joining() {
-            self.release_waiting(now);
-        }
+        self.release_waiting(now);
     }
 
     fn check_contacts(&mut self, now: Instant) {
