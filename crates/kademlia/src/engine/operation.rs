@@ -158,6 +158,7 @@ impl Engine {
         }
         if !self.has_to_wait(&operation.purpose) {
             let seeds = if operation.purpose.is_upkeep() { seeds } else { self.told_of().to_vec() };
+            self.told_of_peer(id, &mut operation.purpose, seeds.iter().map(Peer::record));
             operation.stage = Stage::Search(self.new_search(now, &operation.purpose, seeds));
         }
         self.operations.insert(id, operation);
@@ -181,6 +182,7 @@ impl Engine {
         for id in waiting {
             if let Some(mut operation) = self.operations.remove(&id) {
                 let told = self.told_of().to_vec();
+                self.told_of_peer(id, &mut operation.purpose, told.iter().map(Peer::record));
                 operation.stage = Stage::Search(self.new_search(now, &operation.purpose, told));
                 self.operations.insert(id, operation);
                 self.drive(now, id);
@@ -312,19 +314,34 @@ impl Engine {
         (answered, ip): (&Answered, IpAddr),
     ) -> Option<Outcome> {
         match (purpose, &answered.response) {
-            (Purpose::FindPeer { peer_id, best }, _) => {
-                let told = contacts.iter().map(Peer::record).chain(&answered.record);
-                for record in told.filter(|record| record.peer_id() == *peer_id) {
-                    if best.as_ref().is_none_or(|best| record.is_newer_than(best))
-                        && let Some(record) = self.verified.check(record)
-                    {
-                        self.act(Action::Peer { id, record: record.clone() });
-                        *best = Some(record);
+            (purpose @ Purpose::FindPeer { .. }, _) => {
+                self.told_of_peer(id, purpose, contacts.iter().map(Peer::record).chain(&answered.record));
+                match purpose {
+                    Purpose::FindPeer { peer_id, best } if answered.peer_id == *peer_id => {
+                        Some(Outcome::FindPeer(best.clone()))
                     }
+                    _ => None,
                 }
-                (answered.peer_id == *peer_id).then(|| Outcome::FindPeer(best.clone()))
             }
             (purpose, response) => self.take_answer(id, purpose, response, ip),
+        }
+    }
+
+    /// Records of which the newest of the wanted peer counts, if it is looked for.
+    fn told_of_peer<'a>(
+        &mut self,
+        id: OperationId,
+        purpose: &mut Purpose,
+        records: impl IntoIterator<Item = &'a PeerRecord>,
+    ) {
+        let Purpose::FindPeer { peer_id, best } = purpose else { return };
+        for record in records.into_iter().filter(|record| record.peer_id() == *peer_id) {
+            if best.as_ref().is_none_or(|best| record.is_newer_than(best))
+                && let Some(record) = self.verified.check(record)
+            {
+                self.act(Action::Peer { id, record: record.clone() });
+                *best = Some(record);
+            }
         }
     }
 
