@@ -39,11 +39,6 @@ impl Pace {
         self.ahead
     }
 
-    /// Whether less lies ahead than on a fast line.
-    pub(super) fn is_slow(&self) -> bool {
-        self.ahead < MAX_AHEAD
-    }
-
     /// The socket has taken so many bytes.
     pub(super) fn on_written(&mut self, bytes: usize) {
         if let Some((_, written)) = &mut self.spell {

@@ -246,13 +246,10 @@ impl Shared {
         let Some(stream) = stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let mut stream = Pin::new(stream);
         loop {
-            // On a slow line before more is written: a stream that holds written bytes back (TLS) would take them although
-            // its socket is full, and nothing could overtake them there. Elsewhere it writes more at once.
-            if pace.is_slow() {
-                ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
-            }
+            // Before more is written: a stream that holds written bytes back (TLS) would take them although its socket
+            // is full, and nothing could overtake them there. A line of 100 Mbit/s fills a second later with them held back.
+            ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
             if batch.is_empty() && !self.with_core(|core| take_output(core, batch, made_room, upload, urgent)) {
-                ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
                 pace.on_empty();
                 upload.iter().for_each(Share::rest);
                 return Poll::Ready(Ok(()));
