@@ -117,11 +117,12 @@ fn who_looks_for_a_peer_before_it_has_joined_finds_it_beyond_the_first_answer() 
     }
 }
 
-/// Whom the bootstrap peer tells of is asked itself, among others, and says nothing of itself.
+/// The bootstrap peer names the peer, which is then asked itself, and answers without its record.
 #[test]
 fn who_looks_for_a_peer_that_it_was_told_of_at_first_finds_it() {
     for seed in 0..10 {
         let mut net = joined(12, seed, |_| ());
+        net.reticent.insert(5);
         net.add(20, &[0], |_| ());
         let wanted = net.engine(5).peer_id();
         let found = net.outcome(20, Command::FindPeer(wanted));
