@@ -247,8 +247,16 @@ impl Shared {
         let mut stream = Pin::new(stream);
         loop {
             // Before more is written: a stream that holds written bytes back (TLS) would take them although its socket
-            // is full, and nothing could overtake them there. A line of 100 Mbit/s fills a second later with them held back.
-            ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
+            // is full, and nothing could overtake them there. With them held back, a line of 100 Mbit/s fills a second later.
+            if *needs_flush {
+                let Poll::Ready(flushed) = stream.as_mut().poll_flush(cx) else {
+                    *blocked = Some(Blocked::Flush);
+                    return Poll::Pending;
+                };
+                flushed?;
+                *needs_flush = false;
+                self.unblocked(blocked, Blocked::Flush);
+            }
             if batch.is_empty() && !self.with_core(|core| take_output(core, batch, made_room, upload, urgent)) {
                 pace.on_empty();
                 upload.iter().for_each(Share::rest);
@@ -307,26 +315,6 @@ impl Shared {
                 *batch = VecDeque::new();
             }
         }
-    }
-
-    /// Has what was written leave the stream's own buffers.
-    fn poll_flush(
-        &self,
-        stream: Pin<&mut Box<dyn MuxIo>>,
-        needs_flush: &mut bool,
-        blocked: &mut Option<Blocked>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        if *needs_flush {
-            let Poll::Ready(flushed) = stream.poll_flush(cx) else {
-                *blocked = Some(Blocked::Flush);
-                return Poll::Pending;
-            };
-            flushed?;
-            *needs_flush = false;
-            self.unblocked(blocked, Blocked::Flush);
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Reads once and gives the core what came. Ready with `Ok(false)` at the end of the byte stream.
