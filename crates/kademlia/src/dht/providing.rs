@@ -1,4 +1,4 @@
-//! [`Providing`], [`Providers`] and [`PeerRecords`].
+//! [`Providing`] and [`Providers`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use p2p_identity::PeerRecord;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::calls::Running;
 use super::shared::Shared;
@@ -85,32 +85,5 @@ impl Stream for Providers {
 impl fmt::Debug for Providers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Providers").finish_non_exhaustive()
-    }
-}
-
-/// What is found out about a peer while it is looked for; from [`Dht::find_peer_records`](crate::Dht::find_peer_records). Ends
-/// when the search has.
-pub struct PeerRecords {
-    newest: watch::Receiver<Option<PeerRecord>>,
-    /// Ends the search when it is dropped.
-    _running: Running,
-}
-
-impl PeerRecords {
-    pub(super) fn new(newest: watch::Receiver<Option<PeerRecord>>, running: Running) -> Self {
-        Self { newest, _running: running }
-    }
-
-    /// The newest record that there is now, once it is newer than the last; `None` when nothing newer was found by the end of
-    /// the search. Cancel-safe.
-    pub async fn next(&mut self) -> Option<PeerRecord> {
-        self.newest.changed().await.ok()?;
-        self.newest.borrow_and_update().clone()
-    }
-}
-
-impl fmt::Debug for PeerRecords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerRecords").finish_non_exhaustive()
     }
 }

@@ -140,7 +140,7 @@ impl Engine {
             }
             Command::Provide(key) => Purpose::Provide { key, tally: Tally::default(), renewal: false },
         };
-        self.begin_with(now, purpose, Vec::new())
+        self.begin_with(now, purpose, self.early_seeds().to_vec())
     }
 
     /// Gives an operation up. There will be no [`Action::Done`].
@@ -156,20 +156,25 @@ impl Engine {
             self.act(Action::Done { id, outcome });
             return id;
         }
-        if !self.has_to_wait(&operation.purpose) {
-            let seeds = if operation.purpose.is_upkeep() { seeds } else { self.told_of().to_vec() };
-            self.told_of_peer(id, &mut operation.purpose, seeds.iter().map(Peer::record));
-            operation.stage = Stage::Search(self.new_search(now, &operation.purpose, seeds));
+        if self.has_to_wait(&operation.purpose) {
+            self.operations.insert(id, operation);
+        } else {
+            self.begin_search(now, id, operation, seeds);
         }
-        self.operations.insert(id, operation);
-        self.drive(now, id);
         id
     }
 
-    /// Whether an operation cannot begin yet, because this node is still joining. A peer is looked for among those that it
-    /// was told of: who finds it is right, whoever that is.
+    fn begin_search(&mut self, now: Instant, id: OperationId, mut operation: Operation, seeds: Vec<Peer>) {
+        self.note_records(id, &mut operation.purpose, seeds.iter().map(Peer::record));
+        operation.stage = Stage::Search(self.new_search(now, &operation.purpose, seeds));
+        self.operations.insert(id, operation);
+        self.drive(now, id);
+    }
+
+    /// Whether an operation cannot begin yet, because this node is still joining. A search for a peer begins with the early
+    /// seeds: its record proves itself, whoever has it.
     fn has_to_wait(&self, purpose: &Purpose) -> bool {
-        let is_early = matches!(purpose, Purpose::FindPeer { .. }) && !self.told_of().is_empty();
+        let is_early = matches!(purpose, Purpose::FindPeer { .. }) && !self.early_seeds().is_empty();
         self.is_joining() && !purpose.is_upkeep() && !is_early
     }
 
@@ -180,12 +185,8 @@ impl Engine {
         let waiting: Vec<OperationId> =
             self.operations.iter().filter(|(_, operation)| waiting(operation)).map(|(id, _)| *id).collect();
         for id in waiting {
-            if let Some(mut operation) = self.operations.remove(&id) {
-                let told = self.told_of().to_vec();
-                self.told_of_peer(id, &mut operation.purpose, told.iter().map(Peer::record));
-                operation.stage = Stage::Search(self.new_search(now, &operation.purpose, told));
-                self.operations.insert(id, operation);
-                self.drive(now, id);
+            if let Some(operation) = self.operations.remove(&id) {
+                self.begin_search(now, id, operation, self.early_seeds().to_vec());
             }
         }
     }
@@ -313,22 +314,17 @@ impl Engine {
         contacts: &[Peer],
         (answered, ip): (&Answered, IpAddr),
     ) -> Option<Outcome> {
+        self.note_records(id, purpose, contacts.iter().map(Peer::record).chain(&answered.record));
         match (purpose, &answered.response) {
-            (purpose @ Purpose::FindPeer { .. }, _) => {
-                self.told_of_peer(id, purpose, contacts.iter().map(Peer::record).chain(&answered.record));
-                match purpose {
-                    Purpose::FindPeer { peer_id, best } if answered.peer_id == *peer_id => {
-                        Some(Outcome::FindPeer(best.clone()))
-                    }
-                    _ => None,
-                }
+            (Purpose::FindPeer { peer_id, best }, _) => {
+                (answered.peer_id == *peer_id).then(|| Outcome::FindPeer(best.clone()))
             }
             (purpose, response) => self.take_answer(id, purpose, response, ip),
         }
     }
 
-    /// Records of which the newest of the wanted peer counts, if it is looked for.
-    fn told_of_peer<'a>(
+    /// Keeps the newest record of the peer that an operation looks for, if it looks for one.
+    fn note_records<'a>(
         &mut self,
         id: OperationId,
         purpose: &mut Purpose,
@@ -361,7 +357,7 @@ impl Engine {
             }
             // Whoever answered first may know few: once more, when this node has joined.
             Purpose::FindPeer { best: None, .. } if self.is_joining() => {
-                self.upkeep.forget_told();
+                self.upkeep.drop_early_seeds();
                 self.operations.insert(id, Operation { stage: Stage::Waiting, ..operation });
             }
             Purpose::FindPeer { best, .. } => {

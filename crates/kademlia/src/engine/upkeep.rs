@@ -51,8 +51,9 @@ pub(super) struct Upkeep {
     bootstraps: usize,
     seeding: usize,
     joined: bool,
-    /// Until then: those who were told of by whoever answered first. They have not answered themselves.
-    told: Vec<Peer>,
+    /// Empty unless this node is joining: contacts from the latest bootstrap answer, or remembered ones. None of them has
+    /// answered yet.
+    early_seeds: Vec<Peer>,
     checks: Checks,
 }
 
@@ -65,9 +66,8 @@ struct Checks {
 }
 
 impl Upkeep {
-    /// They were of no use.
-    pub(super) fn forget_told(&mut self) {
-        self.told = Vec::new();
+    pub(super) fn drop_early_seeds(&mut self) {
+        self.early_seeds = Vec::new();
     }
 
     pub(super) fn new(config: &KademliaConfig) -> Self {
@@ -86,7 +86,7 @@ impl Upkeep {
             bootstraps: 0,
             seeding: 0,
             joined: false,
-            told: Vec::new(),
+            early_seeds: Vec::new(),
             checks: Checks::default(),
         }
     }
@@ -139,9 +139,9 @@ impl Engine {
         !self.upkeep.joined && (self.upkeep.bootstraps > 0 || self.upkeep.seeding > 0)
     }
 
-    /// Who can be asked for a peer before this node has joined.
-    pub(super) fn told_of(&self) -> &[Peer] {
-        &self.upkeep.told
+    /// Contacts that a search may begin with before this node has joined.
+    pub(super) fn early_seeds(&self) -> &[Peer] {
+        &self.upkeep.early_seeds
     }
 
     pub(super) fn upkeep_due(&self, now: Instant) -> impl Iterator<Item = Instant> {
@@ -249,10 +249,10 @@ impl Engine {
         self.upkeep.seeding += 1;
         self.emit(KademliaEvent::SeedingStarted);
         if self.is_joining() {
-            self.upkeep.told.clone_from(&seeds);
+            self.upkeep.early_seeds.clone_from(&seeds);
         }
         self.begin_with(now, Purpose::Seed, seeds);
-        self.release_waiting(now);
+        self.joined_or_not(now);
     }
 
     /// A search for our neighbors has ended.
@@ -261,13 +261,15 @@ impl Engine {
         self.emit(KademliaEvent::SeedingEnded { contacts: self.table.len() });
         if !self.table.is_empty() {
             self.upkeep.joined = true;
-            self.upkeep.told = Vec::new();
             self.upkeep.join_again = JOIN_AGAIN;
         }
         self.joined_or_not(now);
     }
 
     fn joined_or_not(&mut self, now: Instant) {
+        if !self.is_joining() {
+            self.upkeep.drop_early_seeds();
+        }
         self.release_waiting(now);
     }
 
