@@ -37,7 +37,7 @@ pub enum Action {
         /// What.
         request: Request,
     },
-    /// Ask a contact for a sign of life over udp; then [`on_pong`](super::Engine::on_pong) or
+    /// Ping a contact over udp; then [`on_pong`](super::Engine::on_pong) or
     /// [`on_failure`](super::Engine::on_failure), once and in any case.
     Ping {
         /// To be given back.
