@@ -8,7 +8,7 @@ use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::{Config, Error, Node, PeerEvent};
 
 async fn visitor(key_pair: &KeyPair) -> Result<Arc<Node>, Error> {
-    // It listens nowhere: dialling needs no endpoint of one's own.
+    // It listens nowhere: dialing needs no endpoint of one's own.
     let node = Node::new(key_pair, Config::default())?;
     node.run().await?;
     Ok(node)

@@ -310,7 +310,7 @@ fn chat_takes_piped_input_and_loses_none_of_it() {
 }
 
 #[test]
-fn chat_refuses_who_is_not_the_one_it_dialled() {
+fn chat_refuses_who_is_not_the_one_it_dialed() {
     let mut ada = Program::start("chat", &["--name", "ada", "--listen", "tls://127.0.0.1:0"]);
     let endpoint = ada.expect("others join with: chat ");
     let (_, place) = endpoint.split_once('@').unwrap();
@@ -319,7 +319,7 @@ fn chat_refuses_who_is_not_the_one_it_dialled() {
     let (false_name, _) = other.split_once('@').unwrap();
     let (status, output) = Program::start("chat", &["--name", "bob", &format!("{false_name}@{place}")]).end();
     assert!(!status.success(), "{output}");
-    assert_has(&output, &["was dialled, but", "answered"]);
+    assert_has(&output, &["was dialed, but", "answered"]);
 }
 
 #[cfg(unix)]

@@ -85,7 +85,7 @@ impl Task {
             Task::Sim => "whole nodes in the simulator, 20 seeds of each scenario; --help says what else",
             Task::Docs => "API documentation, warnings denied",
             Task::Book => "build the book in docs/ (installs mdbook if missing: some minutes)",
-            Task::Deny => "licences, bans and sources of dependencies; advisories if their database can be had",
+            Task::Deny => "licenses, bans and sources of dependencies; advisories if their database can be had",
             Task::Tidy => "the rules of the repository: layers, sizes, links, and what people forget",
             Task::Fuzz => "coverage-guided fuzzing (installs cargo-fuzz if missing); see fuzz --help",
             Task::DhtSim => {

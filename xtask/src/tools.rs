@@ -13,7 +13,7 @@ pub(crate) struct Tool {
     pub(crate) version: &'static str,
 }
 
-/// Checks licences, bans, sources and advisories.
+/// Checks licenses, bans, sources and advisories.
 pub(crate) const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
 /// Runs targets under libFuzzer.

@@ -54,13 +54,13 @@ impl Stats {
 struct Way {
     link: Link,
     /// When each packet arrives, its number, and its length.
-    travelling: VecDeque<(Duration, u32, usize)>,
+    traveling: VecDeque<(Duration, u32, usize)>,
     carried: Carried,
 }
 
 impl Way {
     fn new(shape: Direction, seed: u64) -> Self {
-        Self { link: Link::new(shape, seed), travelling: VecDeque::new(), carried: Carried::default() }
+        Self { link: Link::new(shape, seed), traveling: VecDeque::new(), carried: Carried::default() }
     }
 
     /// Takes a packet; gives false when it goes no further.
@@ -68,7 +68,7 @@ impl Way {
         self.carried.backlog = self.carried.backlog.max(self.link.backlog(now));
         match self.link.offer(now, bytes) {
             Fate::Arrives(at) => {
-                self.travelling.push_back((at, number, bytes));
+                self.traveling.push_back((at, number, bytes));
                 return true;
             }
             Fate::Lost => self.carried.lost += 1,
@@ -79,8 +79,8 @@ impl Way {
 
     /// Whose time has come.
     fn arrived(&mut self, now: Duration) -> Option<(Duration, u32)> {
-        let (at, number, bytes) = *self.travelling.front().filter(|(at, ..)| *at <= now)?;
-        self.travelling.pop_front();
+        let (at, number, bytes) = *self.traveling.front().filter(|(at, ..)| *at <= now)?;
+        self.traveling.pop_front();
         self.carried.packets += 1;
         self.carried.bytes += bytes as u64;
         Some((now - at, number))
@@ -144,7 +144,7 @@ impl Emulator {
     /// Waits for a packet, a command, or the time of the next packet; says which of the first two there are.
     fn wait(&self) -> Result<(bool, bool)> {
         let next =
-            [&self.up, &self.down].into_iter().filter_map(|way| way.travelling.front()).map(|(at, ..)| *at).min();
+            [&self.up, &self.down].into_iter().filter_map(|way| way.traveling.front()).map(|(at, ..)| *at).min();
         let timeout = next.map(|at| TimeSpec::from_duration(at.saturating_sub(self.started.elapsed())));
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![readable(self.queue.as_fd()), readable(self.control.as_fd())];

@@ -4,7 +4,7 @@ use bench_common::{Against, Place, Scenario, Transport};
 
 /// A figure that is judged: a scenario's own, or one that programs tell beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judgement {
+pub struct Judgment {
     pub scenario: Scenario,
     pub beside: Option<&'static str>,
 }
@@ -18,13 +18,13 @@ pub enum Over {
     Sum,
 }
 
-impl From<Scenario> for Judgement {
+impl From<Scenario> for Judgment {
     fn from(scenario: Scenario) -> Self {
         Self { scenario, beside: None }
     }
 }
 
-impl Judgement {
+impl Judgment {
     /// All that is judged of a scenario.
     pub fn all(scenario: Scenario) -> Vec<Self> {
         let beside: &[&str] = match scenario {
@@ -102,17 +102,17 @@ pub struct Goal {
 
 impl Goal {
     /// `None` for what is only reported.
-    pub fn of(judgement: Judgement, transport: Transport) -> Option<Self> {
-        let [tcp, tls, quic] = match judgement.beside {
-            None => Self::bounds(judgement.scenario)?,
-            Some(_) => Self::bounds_beside(judgement.scenario)?,
+    pub fn of(judgment: Judgment, transport: Transport) -> Option<Self> {
+        let [tcp, tls, quic] = match judgment.beside {
+            None => Self::bounds(judgment.scenario)?,
+            Some(_) => Self::bounds_beside(judgment.scenario)?,
         };
         let bound = match transport {
             Transport::Tcp => tcp,
             Transport::Tls => tls,
             Transport::Quic => quic,
         };
-        Some(Self { judged: judgement.judged(), bound, at_most: judgement.less_is_better() })
+        Some(Self { judged: judgment.judged(), bound, at_most: judgment.less_is_better() })
     }
 
     /// Over tcp, tls and quic.
@@ -185,8 +185,8 @@ mod tests {
     fn more_connections_may_not_cost_more_each() {
         for transport in Transport::ALL {
             assert_eq!(Goal::of(Scenario::Conns.into(), transport), Goal::of(Scenario::Conns5000.into(), transport));
-            let hundredth = Judgement::all(Scenario::Hundredth).into_iter();
-            let goals = hundredth.zip(Judgement::all(Scenario::Fill));
+            let hundredth = Judgment::all(Scenario::Hundredth).into_iter();
+            let goals = hundredth.zip(Judgment::all(Scenario::Fill));
             assert!(goals.map(|(a, b)| (Goal::of(a, transport), Goal::of(b, transport))).all(|(a, b)| a == b));
         }
         assert_eq!(Goal::of(Scenario::Lookup.into(), Transport::Tcp), None);
@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn what_is_judged_beside_has_a_goal() {
-        for judgement in Scenario::ALL.into_iter().flat_map(Judgement::all).filter(|one| one.beside.is_some()) {
-            let goal = Goal::of(judgement, Transport::Tls);
-            assert!(goal.is_some_and(|goal| goal.judged == Judged::Value), "{judgement:?}");
+        for judgment in Scenario::ALL.into_iter().flat_map(Judgment::all).filter(|one| one.beside.is_some()) {
+            let goal = Goal::of(judgment, Transport::Tls);
+            assert!(goal.is_some_and(|goal| goal.judged == Judged::Value), "{judgment:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::Result;
-use crate::goals::Judgement;
+use crate::goals::Judgment;
 use crate::results::Results;
 use crate::stack::Stack;
 
@@ -25,13 +25,13 @@ pub struct Plot {
 /// # Errors
 /// When something cannot be drawn.
 pub fn all(results: &Results) -> Result<Vec<Plot>> {
-    let bars = Scenario::ALL.into_iter().flat_map(Judgement::all).map(|judgement| bars::plot(results, judgement));
+    let bars = Scenario::ALL.into_iter().flat_map(Judgment::all).map(|judgment| bars::plot(results, judgment));
     let growth = growth::ALL.iter().map(|growth| growth.plot(results));
     bars.chain(growth).filter_map(Result::transpose).collect()
 }
 
-/// Colours that those who see few of them tell apart (Okabe and Ito).
-fn colour(stack: Stack) -> RGBColor {
+/// Colors that those who see few of them tell apart (Okabe and Ito).
+fn color(stack: Stack) -> RGBColor {
     match stack {
         Stack::Raw => RGBColor(120, 120, 120),
         Stack::P2p => RGBColor(0, 114, 178),
@@ -42,11 +42,11 @@ fn colour(stack: Stack) -> RGBColor {
 }
 
 /// Text whose middle is where it is put.
-fn centred(size: u32, vertical: VPos) -> TextStyle<'static> {
+fn centered(size: u32, vertical: VPos) -> TextStyle<'static> {
     TextStyle::from(("sans-serif", size)).pos(Pos::new(HPos::Center, vertical))
 }
 
-/// Names and colours of stacks in a row, at the foot of a picture.
+/// Names and colors of stacks in a row, at the foot of a picture.
 fn legend<DB: DrawingBackend<ErrorType: 'static>>(
     area: &DrawingArea<DB, plotters::coord::Shift>,
     stacks: &[Stack],
@@ -55,7 +55,7 @@ fn legend<DB: DrawingBackend<ErrorType: 'static>>(
     let mut x = 20;
     let text = TextStyle::from(("sans-serif", 14)).pos(Pos::new(HPos::Left, VPos::Center));
     for &stack in stacks {
-        area.draw(&Rectangle::new([(x, 6), (x + 14, 20)], colour(stack).filled()))?;
+        area.draw(&Rectangle::new([(x, 6), (x + 14, 20)], color(stack).filled()))?;
         area.draw(&Text::new(stack.name(), (x + 20, 13), text.clone()))?;
         x += 90;
     }

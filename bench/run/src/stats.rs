@@ -2,7 +2,7 @@
 
 use bench_common::{Scenario, Transport};
 
-use crate::goals::{Judgement, Over};
+use crate::goals::{Judgment, Over};
 use crate::results::{Cell, Figure, Results};
 use crate::stack::Stack;
 
@@ -37,16 +37,16 @@ impl Results {
     }
 
     /// What all repetitions say of something that is judged.
-    pub fn overall(&self, judgement: Judgement, transport: Transport, stack: Stack) -> Option<f64> {
-        let figures = self.figures((judgement.scenario, transport, stack));
-        let values = figures.filter_map(|(_, figure)| match judgement.beside {
+    pub fn overall(&self, judgment: Judgment, transport: Transport, stack: Stack) -> Option<f64> {
+        let figures = self.figures((judgment.scenario, transport, stack));
+        let values = figures.filter_map(|(_, figure)| match judgment.beside {
             None => Some(figure.value),
             Some(name) => figure.beside.get(name).copied(),
         });
-        match judgement.over() {
+        match judgment.over() {
             Over::Median => median(values),
             Over::Sum => values.reduce(|sum, value| sum + value),
-            Over::Worst if judgement.less_is_better() => values.reduce(f64::max),
+            Over::Worst if judgment.less_is_better() => values.reduce(f64::max),
             Over::Worst => values.reduce(f64::min),
         }
     }
@@ -124,9 +124,9 @@ mod tests {
             ..run(0, n, Stack::P2p, 0.0)
         });
         let results = Results { sessions: Vec::new(), runs: runs.collect() };
-        let overall: Vec<_> = Judgement::all(Scenario::Lossy)
+        let overall: Vec<_> = Judgment::all(Scenario::Lossy)
             .into_iter()
-            .map(|judgement| results.overall(judgement, Transport::Tcp, Stack::P2p))
+            .map(|judgment| results.overall(judgment, Transport::Tcp, Stack::P2p))
             .collect();
         assert_eq!(overall, [Some(92.0), Some(3.0)]);
     }

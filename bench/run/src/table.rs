@@ -3,7 +3,7 @@
 use bench_common::{Against, Place, Scenario, Transport};
 use comfy_table::{Table, presets};
 
-use crate::goals::{Goal, Judged, Judgement};
+use crate::goals::{Goal, Judged, Judgment};
 use crate::results::{Figure, Outcome, Results, Run};
 use crate::stack::Stack;
 
@@ -32,18 +32,18 @@ const NOTHING: &str = "–";
 pub fn figures(results: &Results, scenarios: &[Scenario]) -> String {
     let mut table = table(&["scenario", "stack", "tcp", "tls", "quic"]);
     let scenarios = scenarios.iter().filter(|&&scenario| results.has(scenario));
-    for judgement in scenarios.flat_map(|&scenario| Judgement::all(scenario)) {
-        let mut title = judgement.name();
+    for judgment in scenarios.flat_map(|&scenario| Judgment::all(scenario)) {
+        let mut title = judgment.name();
         let mut add = |stack: &str, cells: [String; 3]| {
             if cells.iter().any(|cell| cell != NOTHING) {
                 table.add_row([std::mem::take(&mut title), stack.to_owned()].into_iter().chain(cells));
             }
         };
         for stack in Stack::ALL {
-            add(stack.name(), Transport::ALL.map(|transport| shown(results, judgement, transport, stack)));
+            add(stack.name(), Transport::ALL.map(|transport| shown(results, judgment, transport, stack)));
             if stack == Stack::P2p {
-                add("goal of p2p", Transport::ALL.map(|transport| goal(results, judgement, transport)));
-                add("p2p ahead of all", Transport::ALL.map(|transport| ahead(results, judgement, transport)));
+                add("goal of p2p", Transport::ALL.map(|transport| goal(results, judgment, transport)));
+                add("p2p ahead of all", Transport::ALL.map(|transport| ahead(results, judgment, transport)));
             }
         }
     }
@@ -88,7 +88,7 @@ pub fn beside(results: &Results, scenarios: &[Scenario]) -> Option<String> {
         names.extend(
             // What is judged has been shown.
             told.filter(|name| ![CPU, SLOWEST].contains(&name.as_str()))
-                .filter(|name| !Judgement::all(run.scenario).iter().any(|one| one.beside == Some(name.as_str())))
+                .filter(|name| !Judgment::all(run.scenario).iter().any(|one| one.beside == Some(name.as_str())))
                 .map(|name| (run.scenario, name.as_str())),
         );
     }
@@ -117,17 +117,17 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// What is judged, of a stack.
-pub fn judged(results: &Results, judgement: Judgement, transport: Transport, stack: Stack) -> Option<f64> {
-    match judgement.judged() {
-        Judged::Ratio => results.ratio(judgement.scenario, transport, stack).map(|ratio| ratio.value),
-        Judged::Value => results.overall(judgement, transport, stack),
+pub fn judged(results: &Results, judgment: Judgment, transport: Transport, stack: Stack) -> Option<f64> {
+    match judgment.judged() {
+        Judged::Ratio => results.ratio(judgment.scenario, transport, stack).map(|ratio| ratio.value),
+        Judged::Value => results.overall(judgment, transport, stack),
     }
 }
 
-fn shown(results: &Results, judgement: Judgement, transport: Transport, stack: Stack) -> String {
-    let scenario = judgement.scenario;
+fn shown(results: &Results, judgment: Judgment, transport: Transport, stack: Stack) -> String {
+    let scenario = judgment.scenario;
     let cell = (scenario, transport, stack);
-    let Some(value) = results.overall(judgement, transport, stack) else {
+    let Some(value) = results.overall(judgment, transport, stack) else {
         let failed = |run: &&Run| run.cell() == cell && matches!(run.outcome, Outcome::Failed(_));
         return if results.runs.iter().any(|run| failed(&run)) { "failed".into() } else { NOTHING.into() };
     };
@@ -136,33 +136,33 @@ fn shown(results: &Results, judgement: Judgement, transport: Transport, stack: S
         ratio => Some(format!("~×{}", figure(ratio.value))),
     };
     let has_ratio = stack != Stack::Raw && scenario.place() == Place::Loopback;
-    match (judgement.judged(), if has_ratio { ratio() } else { None }) {
+    match (judgment.judged(), if has_ratio { ratio() } else { None }) {
         (_, None) => figure(value),
         (Judged::Ratio, Some(ratio)) => ratio,
         (Judged::Value, Some(ratio)) => format!("{} ({ratio})", figure(value)),
     }
 }
 
-fn goal(results: &Results, judgement: Judgement, transport: Transport) -> String {
-    let Some(goal) = Goal::of(judgement, transport) else { return NOTHING.into() };
-    let Some(reached) = judged(results, judgement, transport, Stack::P2p) else { return NOTHING.into() };
+fn goal(results: &Results, judgment: Judgment, transport: Transport) -> String {
+    let Some(goal) = Goal::of(judgment, transport) else { return NOTHING.into() };
+    let Some(reached) = judged(results, judgment, transport, Stack::P2p) else { return NOTHING.into() };
     let times = if goal.judged == Judged::Ratio { "×" } else { "" };
     let met = if goal.is_met(reached) { "met" } else { "**missed**" };
     format!("{} {times}{}: {met}", goal.sign(), goal.bound)
 }
 
 /// Whether p2p does better than each of the other libraries, and who does better than it.
-fn ahead(results: &Results, judgement: Judgement, transport: Transport) -> String {
-    let Some(ours) = judged(results, judgement, transport, Stack::P2p) else { return NOTHING.into() };
+fn ahead(results: &Results, judgment: Judgment, transport: Transport) -> String {
+    let Some(ours) = judged(results, judgment, transport, Stack::P2p) else { return NOTHING.into() };
     let others: Vec<(Stack, f64)> = [Stack::Karyon, Stack::Libp2p, Stack::Iroh]
         .into_iter()
-        .filter_map(|stack| Some((stack, judged(results, judgement, transport, stack)?)))
+        .filter_map(|stack| Some((stack, judged(results, judgment, transport, stack)?)))
         .collect();
-    let is_better = |theirs: f64| if judgement.less_is_better() { theirs < ours } else { theirs > ours };
+    let is_better = |theirs: f64| if judgment.less_is_better() { theirs < ours } else { theirs > ours };
     // Of those who lose nothing, none is ahead.
     let is_level = |theirs: f64| {
-        let bounded = judgement.scenario.against() == Against::Itself || judgement.scenario.place() != Place::Loopback;
-        let goal = Goal::of(judgement, transport).filter(|_| bounded);
+        let bounded = judgment.scenario.against() == Against::Itself || judgment.scenario.place() != Place::Loopback;
+        let goal = Goal::of(judgment, transport).filter(|_| bounded);
         goal.is_some_and(|goal| goal.is_met(ours) && goal.is_met(theirs))
     };
     let better: Vec<&str> = others

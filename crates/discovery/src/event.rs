@@ -16,9 +16,9 @@ pub enum PeerConnectionEvent {
     Connected {
         /// With whom.
         peer_id: PeerId,
-        /// Over which endpoint; one that the remote can be reached at again only if we dialled it.
+        /// Over which endpoint; one that the remote can be reached at again only if we dialed it.
         endpoint: Endpoint,
-        /// Whether we dialled it.
+        /// Whether we dialed it.
         outbound: bool,
     },
     /// The connection has ended.

@@ -65,7 +65,7 @@ pub enum DisconnectReason {
     /// A newer connection of the same peer took its place.
     #[error("replaced by a newer connection of the same peer")]
     Replaced,
-    /// Both sides dialled each other at once, and the other connection stays.
+    /// Both sides dialed each other at once, and the other connection stays.
     #[error("the other of two connections to the same peer stays")]
     Duplicate,
     /// Access control on this side no longer allows the peer.

@@ -38,13 +38,13 @@ pub struct KademliaConfig {
     pub public_ip: Option<IpAddr>,
     /// Where the table and the record's sequence number are kept between runs.
     pub state_dir: Option<PathBuf>,
-    /// How often each contact of the table is asked for a sign of life.
+    /// How often each contact of the table is checked for liveness.
     pub refresh_interval: Duration,
     /// How long a bucket may go without a lookup through it.
     pub bucket_refresh: Duration,
-    /// How often the node looks for its own neighbours.
+    /// How often the node looks for its own neighbors.
     pub seeding_interval: Duration,
-    /// How long dialling a node may take, handshake included.
+    /// How long dialing a node may take, handshake included.
     pub dial_timeout: Duration,
     /// How long a node may take to answer once there is a connection.
     pub request_timeout: Duration,
@@ -61,7 +61,7 @@ pub struct KademliaConfig {
     /// What remotes, and the application, can make grow.
     pub limits: KademliaLimits,
     /// Who may ask, and who is asked: [`Action::Lookup`](p2p_identity::Action::Lookup), and
-    /// [`Action::Probe`](p2p_identity::Action::Probe) for signs of life over udp.
+    /// [`Action::Probe`](p2p_identity::Action::Probe) for liveness pings over udp.
     pub access_control: Arc<dyn AccessControl>,
 }
 
@@ -249,7 +249,7 @@ impl KademliaConfig {
                 return wrong("bootstrap_peers", format!("{endpoint}: use quic://, tls:// or tcp://"));
             }
             if endpoint.port() == 0 || endpoint.addr().ip().is_some_and(|ip| ip.is_unspecified()) {
-                return wrong("bootstrap_peers", format!("{endpoint} cannot be dialled"));
+                return wrong("bootstrap_peers", format!("{endpoint} cannot be dialed"));
             }
         }
         Ok(())

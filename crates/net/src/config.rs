@@ -111,7 +111,7 @@ pub struct AcceptTls {
 /// remote to name one of them. For quic they must offer TLS 1.3 with `TLS13_AES_128_GCM_SHA256`.
 #[derive(Debug, Clone)]
 pub struct TlsConfigs {
-    /// For dialling.
+    /// For dialing.
     pub client: Arc<rustls::ClientConfig>,
     /// For listening.
     pub server: Arc<rustls::ServerConfig>,

@@ -91,7 +91,7 @@ impl Connection {
         each!(&self.inner, inner => inner.close_reason())
     }
 
-    /// The other side: what was dialled with the address that answered, or where an accepted connection came from.
+    /// The other side: what was dialed with the address that answered, or where an accepted connection came from.
     pub fn remote_endpoint(&self) -> &Endpoint {
         &self.remote
     }

@@ -23,9 +23,9 @@ pub struct PoolConfig {
     pub network: String,
     /// The application's version, and the versions of other nodes that it works with.
     pub version: Version,
-    /// Peers that dialled us.
+    /// Peers that dialed us.
     pub inbound_slots: usize,
-    /// Peers that we dialled, and dials under way.
+    /// Peers that we dialed, and dials under way.
     pub outbound_slots: usize,
     /// Peers that are kept connected.
     pub dial_peers: Vec<Endpoint>,

@@ -166,12 +166,12 @@ impl PeerConn {
         self.link.core.connection_id
     }
 
-    /// What was dialled, or where the peer dialled from.
+    /// What was dialed, or where the peer dialed from.
     pub fn remote_endpoint(&self) -> &Endpoint {
         &self.link.core.endpoint
     }
 
-    /// Who dialled.
+    /// Who dialed.
     pub fn direction(&self) -> Direction {
         self.link.core.direction
     }

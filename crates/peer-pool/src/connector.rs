@@ -84,7 +84,7 @@ impl Shared {
             }
         }
         if let (None, [endpoint]) = (expected, endpoints)
-            && let Some(peer) = self.dialled(endpoint)
+            && let Some(peer) = self.dialed(endpoint)
         {
             return Ok(peer);
         }
@@ -105,7 +105,7 @@ impl Shared {
             };
             let endpoint = &endpoints[0];
             let attempt = backoff.failures() as usize + 1;
-            // Peers that are to be kept connected are dialled again anyway.
+            // Peers that are to be kept connected are dialed again anyway.
             let retries =
                 if matches!(kind, DialKind::Kept | DialKind::Again) { 0 } else { self.config.max_connect_retries };
             if !is_temporary(&error) || attempt > retries {
@@ -187,11 +187,11 @@ impl Shared {
         });
         let until = *until.get_or_insert_with(|| self.runtime.now() + self.config.dial_timeout);
         let slot = Slot { shared: self, dial: dial.ok_or_else(|| failure(Error::SlotsFull))?, until };
-        let dialling = pin!(self.race(&slot, expected, endpoints));
-        let Some(peer) = expected else { return dialling.await };
+        let dialing = pin!(self.race(&slot, expected, endpoints));
+        let Some(peer) = expected else { return dialing.await };
         // The peer may connect to us in the meantime.
         let connected = pin!(self.until(|| self.is_connected(&peer).then_some(peer)));
-        match futures_util::future::select(dialling, connected).await {
+        match futures_util::future::select(dialing, connected).await {
             futures_util::future::Either::Left((result, _)) => result,
             futures_util::future::Either::Right((peer, _)) => Ok(peer),
         }
@@ -205,23 +205,23 @@ impl Shared {
         endpoints: &[Endpoint],
     ) -> Result<PeerId, Failure> {
         let mut waiting = endpoints.iter();
-        let mut dialling = FuturesUnordered::new();
+        let mut dialing = FuturesUnordered::new();
         let mut last = None;
         loop {
             match waiting.next() {
-                Some(endpoint) => dialling.push(self.dial(slot, expected, endpoint)),
-                None if dialling.is_empty() => {
+                Some(endpoint) => dialing.push(self.dial(slot, expected, endpoint)),
+                None if dialing.is_empty() => {
                     return Err(last.unwrap_or(Failure { error: Error::ShutDown, peer_id: expected, proven: false }));
                 }
                 None => {}
             }
             let result = if waiting.len() > 0 {
-                match self.runtime.timeout(NEXT_ADDRESS, dialling.next()).await {
+                match self.runtime.timeout(NEXT_ADDRESS, dialing.next()).await {
                     Ok(result) => result,
                     Err(_) => continue,
                 }
             } else {
-                dialling.next().await
+                dialing.next().await
             };
             match result {
                 Some(Err(failure)) => last = Some(failure),
@@ -268,8 +268,8 @@ impl Shared {
         expected: Option<PeerId>,
         endpoint: &Endpoint,
     ) -> Result<PeerId, Failure> {
-        let dialled = self.dial_until(slot.until, endpoint).await;
-        let connection = dialled.map_err(|error| Failure { error: error.into(), peer_id: expected, proven: false })?;
+        let dialed = self.dial_until(slot.until, endpoint).await;
+        let connection = dialed.map_err(|error| Failure { error: error.into(), peer_id: expected, proven: false })?;
         self.buses.connection(ConnectionEventKind::Connected, endpoint, expected);
         let deadline = self.runtime.now() + self.config.handshake_timeout;
         let direction = Direction::Outbound;
@@ -286,7 +286,7 @@ impl Shared {
         self.runtime.timeout(left, self.transports.dial(endpoint)).await.unwrap_or_else(late)
     }
 
-    /// Tells that a connection did not become a peer. `expected` is who was dialled, if that is known.
+    /// Tells that a connection did not become a peer. `expected` is who was dialed, if that is known.
     pub(crate) fn handshake_failed(&self, endpoint: &Endpoint, expected: Option<PeerId>, failure: &Failure) {
         // What a stranger only claims is nobody's failure.
         let peer_id = failure.peer_id.filter(|_| failure.proven).or(expected);

@@ -37,7 +37,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) connection: Connection,
     pub(crate) direction: Direction,
-    /// Who was dialled, if that is known.
+    /// Who was dialed, if that is known.
     pub(crate) expected: Option<PeerId>,
     pub(crate) dial: Option<Dial>,
     /// When the handshake must be over.
@@ -70,7 +70,7 @@ struct Guard {
     shared: Arc<Shared>,
     connection: Connection,
     id: ConnectionId,
-    /// Who was dialled, if that is known.
+    /// Who was dialed, if that is known.
     expected: Option<PeerId>,
     /// With what to close.
     code: u32,

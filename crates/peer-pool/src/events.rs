@@ -18,9 +18,9 @@ pub struct PeerInfo {
     pub peer_id: PeerId,
     /// Tells this connection from earlier and later ones.
     pub connection_id: ConnectionId,
-    /// What was dialled, or where the peer dialled from.
+    /// What was dialed, or where the peer dialed from.
     pub endpoint: Endpoint,
-    /// Who dialled.
+    /// Who dialed.
     pub direction: Direction,
     /// What both sides speak.
     pub protocols: BTreeSet<ProtocolId>,
@@ -50,7 +50,7 @@ pub enum PeerEvent {
     HandshakeFailed {
         /// Who it was, if that is proven or was expected.
         peer_id: Option<PeerId>,
-        /// What was dialled, or where the remote dialled from.
+        /// What was dialed, or where the remote dialed from.
         endpoint: Endpoint,
         /// Why.
         reason: Error,

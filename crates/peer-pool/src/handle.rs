@@ -34,12 +34,12 @@ impl Peer {
         self.core.connection_id
     }
 
-    /// What was dialled, or where the peer dialled from.
+    /// What was dialed, or where the peer dialed from.
     pub fn remote_endpoint(&self) -> &Endpoint {
         &self.core.endpoint
     }
 
-    /// Who dialled.
+    /// Who dialed.
     pub fn direction(&self) -> Direction {
         self.core.direction
     }

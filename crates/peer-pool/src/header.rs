@@ -13,7 +13,7 @@ pub const MAX_HEADER: usize = 3 + ProtocolId::MAX_LEN;
 /// What a stream carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamKind {
-    /// The protocol's messages; there is one such stream for each protocol, opened by the dialler.
+    /// The protocol's messages; there is one such stream for each protocol, opened by the dialer.
     Messages,
     /// Bytes, as the protocol likes.
     Raw,

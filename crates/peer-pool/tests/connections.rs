@@ -85,8 +85,8 @@ async fn many_dials_of_the_same_peer_are_one_connection() {
     everywhere(|runtime, transport| async move {
         let (mut a, mut b) = (Node::new(&runtime, transport, 1).await, Node::new(&runtime, transport, 2).await);
         let dials = (0..20).map(|_| a.pool.connect(&b.endpoint));
-        for dialled in futures_util::future::join_all(dials).await {
-            assert_eq!(dialled.unwrap(), b.id());
+        for dialed in futures_util::future::join_all(dials).await {
+            assert_eq!(dialed.unwrap(), b.id());
         }
         a.added().await;
         b.added().await;
@@ -248,7 +248,7 @@ async fn a_failed_dial_says_why_after_its_retries() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_dial_peers_delay_nobody_and_live_ones_are_dialled_again() {
+async fn dead_dial_peers_delay_nobody_and_live_ones_are_dialed_again() {
     everywhere(|runtime, transport| async move {
         let dead = Node::new(&runtime, transport, 9).await;
         let nowhere = dead.endpoint.clone();

@@ -220,7 +220,7 @@ async fn who_never_opens_its_streams_gives_its_slot_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_diallers_are_in_nobodys_way() {
+async fn silent_dialers_are_in_nobodys_way() {
     everywhere(|runtime, transport| async move {
         let mut few = config();
         few.limits.handshakes = 8;

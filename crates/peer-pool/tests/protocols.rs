@@ -39,9 +39,9 @@ async fn shutdown(nodes: [Node; 2]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_name_the_mandatory_protocol_that_is_missing() {
     everywhere(|runtime, transport| async move {
-        for missing_at_dialler in [false, true] {
+        for missing_at_dialer in [false, true] {
             let (mut a, mut b) = two(&runtime, transport).await;
-            let has_it = if missing_at_dialler { &b } else { &a };
+            let has_it = if missing_at_dialer { &b } else { &a };
             attach(has_it, "/must", ProtocolKind::Mandatory, |_| pending());
             let error = a.pool.connect(&b.endpoint).await.unwrap_err();
             let missing = |error: &Error| match error {
@@ -51,8 +51,8 @@ async fn both_sides_name_the_mandatory_protocol_that_is_missing() {
                 },
                 other => panic!("{other:?}"),
             };
-            let here = if missing_at_dialler { Party::Local } else { Party::Remote };
-            let there = if missing_at_dialler { Party::Remote } else { Party::Local };
+            let here = if missing_at_dialer { Party::Local } else { Party::Remote };
+            let there = if missing_at_dialer { Party::Remote } else { Party::Local };
             assert_eq!(
                 (missing(&error), missing(&a.refused().await), missing(&b.refused().await)),
                 (here, here, there)

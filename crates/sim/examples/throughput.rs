@@ -54,7 +54,7 @@ fn datagrams(hosts: &[Host], host: &Host) {
     });
 }
 
-/// Each host keeps a stream to its neighbour full.
+/// Each host keeps a stream to its neighbor full.
 fn streams(hosts: &[Host], host: &Host) {
     let Ok(listener) = host.runtime().tcp_listen((host.ipv4(), 80).into()) else { return };
     let reader = host.clone();
@@ -66,10 +66,10 @@ fn streams(hosts: &[Host], host: &Host) {
             });
         }
     });
-    let neighbour = (hosts[(host.id().0 as usize) % HOSTS].ipv4(), 80).into();
+    let neighbor = (hosts[(host.id().0 as usize) % HOSTS].ipv4(), 80).into();
     let runtime = host.runtime();
     host.spawn(async move {
-        let Ok(mut stream) = runtime.tcp_connect(neighbour).await else { return };
+        let Ok(mut stream) = runtime.tcp_connect(neighbor).await else { return };
         while stream.write_all(&[7; 16 << 10]).await.is_ok() {}
     });
 }

@@ -25,8 +25,8 @@ const COMPARED_LINES: usize = 1 << 20;
 /// p2p_sim::check(0..3, |sim| async move {
 ///     let (alice, bob) = (sim.host("alice"), sim.host("bob"));
 ///     let listener = bob.runtime().tcp_listen((bob.ipv4(), 80).into()).unwrap();
-///     let dialled = alice.runtime().tcp_connect(listener.local_addr()).await;
-///     assert!(dialled.is_ok() && sim.now() < Duration::from_secs(1));
+///     let dialed = alice.runtime().tcp_connect(listener.local_addr()).await;
+///     assert!(dialed.is_ok() && sim.now() < Duration::from_secs(1));
 /// });
 /// ```
 ///

@@ -37,7 +37,7 @@ pub use fault::{Fault, SocketFault};
 pub use host::{Host, HostConfig, HostId, HostState};
 pub use join::{JoinError, JoinHandle};
 pub use link::{Latency, Link};
-pub use nat::{Nat, NatBehaviour, NatConfig, NatId};
+pub use nat::{Nat, NatBehavior, NatConfig, NatId};
 pub use network::SimNetwork;
 pub use plan::Plan;
 pub use random_plan::{Bounds, Kinds};

@@ -116,7 +116,7 @@ impl Link {
     }
 
     /// How long `bytes` occupy the link.
-    pub(crate) fn serialisation(&self, bytes: usize) -> Duration {
+    pub(crate) fn serialization(&self, bytes: usize) -> Duration {
         let Some(bandwidth) = self.bandwidth else { return Duration::ZERO };
         let nanos = (bytes as u128 * 8 * 1_000_000_000).div_ceil(u128::from(bandwidth.max(1)));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_megabit_takes_a_second_at_a_megabit_per_second() {
         let link = Link::LAN.bandwidth(1_000_000);
-        assert_eq!(link.serialisation(125_000), Duration::from_secs(1));
-        assert_eq!(Link::LAN.serialisation(125_000), Duration::ZERO);
+        assert_eq!(link.serialization(125_000), Duration::from_secs(1));
+        assert_eq!(Link::LAN.serialization(125_000), Duration::ZERO);
     }
 }

@@ -33,7 +33,7 @@ impl NatId {
 
 /// What of the remote endpoint a box looks at (RFC 4787 §4.1, §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NatBehaviour {
+pub enum NatBehavior {
     /// Nothing: one port for all remotes, or everybody may send to it.
     EndpointIndependent,
     /// The address.
@@ -46,9 +46,9 @@ pub enum NatBehaviour {
 #[derive(Debug, Clone)]
 pub struct NatConfig {
     /// Which remotes share a port.
-    pub mapping: NatBehaviour,
+    pub mapping: NatBehavior,
     /// Which remotes may send to a port.
-    pub filtering: NatBehaviour,
+    pub filtering: NatBehavior,
     /// How long a mapping lives after the last datagram from inside.
     pub udp_timeout: Duration,
     /// How long a mapping lives after the last segment of its stream.
@@ -62,8 +62,8 @@ pub struct NatConfig {
 impl Default for NatConfig {
     fn default() -> Self {
         Self {
-            mapping: NatBehaviour::EndpointIndependent,
-            filtering: NatBehaviour::AddressAndPortDependent,
+            mapping: NatBehavior::EndpointIndependent,
+            filtering: NatBehavior::AddressAndPortDependent,
             udp_timeout: Duration::from_secs(120),
             // RFC 5382 §5.
             tcp_timeout: Duration::from_secs(2 * 3600 + 4 * 60),
@@ -76,12 +76,12 @@ impl Default for NatConfig {
 impl NatConfig {
     /// A box that gives each remote another port ("symmetric").
     pub fn symmetric() -> Self {
-        Self { mapping: NatBehaviour::AddressAndPortDependent, ..Self::default() }
+        Self { mapping: NatBehavior::AddressAndPortDependent, ..Self::default() }
     }
 
     /// A box that lets everybody send to a mapped port ("full cone").
     pub fn open() -> Self {
-        Self { filtering: NatBehaviour::EndpointIndependent, ..Self::default() }
+        Self { filtering: NatBehavior::EndpointIndependent, ..Self::default() }
     }
 }
 
@@ -318,11 +318,11 @@ impl Table {
 }
 
 /// What a box looks at of a remote endpoint.
-fn seen(behaviour: NatBehaviour, remote: SocketAddr) -> Option<(IpAddr, u16)> {
-    match behaviour {
-        NatBehaviour::EndpointIndependent => None,
-        NatBehaviour::AddressDependent => Some((remote.ip(), 0)),
-        NatBehaviour::AddressAndPortDependent => Some((remote.ip(), remote.port())),
+fn seen(behavior: NatBehavior, remote: SocketAddr) -> Option<(IpAddr, u16)> {
+    match behavior {
+        NatBehavior::EndpointIndependent => None,
+        NatBehavior::AddressDependent => Some((remote.ip(), 0)),
+        NatBehavior::AddressAndPortDependent => Some((remote.ip(), remote.port())),
     }
 }
 

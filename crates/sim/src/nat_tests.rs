@@ -13,11 +13,11 @@ fn nat(config: NatConfig) -> (NatBox, SocketAddr) {
     (nat, SocketAddr::new(ip, 5000))
 }
 
-fn config(mapping: NatBehaviour, filtering: NatBehaviour) -> NatConfig {
+fn config(mapping: NatBehavior, filtering: NatBehavior) -> NatConfig {
     NatConfig { mapping, filtering, ..NatConfig::default() }
 }
 
-use NatBehaviour::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
+use NatBehavior::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
 
 /// A remote, another port of it, and another address.
 const REMOTES: [&str; 3] = ["45.0.0.1:80", "45.0.0.1:81", "45.0.1.1:80"];

@@ -30,7 +30,7 @@ impl Rng {
             Stream::Plan => 3,
             Stream::Host(host) => (1 << 32) + u128::from(host),
         };
-        // Spread over the whole state: neighbouring seeds must not give neighbouring worlds.
+        // Spread over the whole state: neighboring seeds must not give neighboring worlds.
         let state = u128::from(seed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         Self(Pcg64::new(state, stream))
     }

@@ -14,7 +14,7 @@ use p2p_core::{FileSystem, Runtime};
 use crate::files::SimFiles;
 use crate::host::Machine;
 use crate::shared::Shared;
-use crate::sockets::{Dialling, SimConnected, SimListener, SimUdp};
+use crate::sockets::{Dialing, SimConnected, SimListener, SimUdp};
 use crate::timer::SimTimer;
 
 /// The world as the programs of one host see it, from a start of that host until it goes down. After that nothing works any
@@ -71,8 +71,8 @@ impl Runtime for SimRuntime {
         Box::pin(async move {
             alive?;
             let id = shared.with(|world| world.dial(host, addr))?;
-            let dialling = Dialling::new(shared, id);
-            let stream = dialling.await?;
+            let dialing = Dialing::new(shared, id);
+            let stream = dialing.await?;
             Ok(Box::new(stream) as Box<dyn ByteStream>)
         })
     }

@@ -56,9 +56,9 @@ pub struct StreamSettings {
     pub window: usize,
     /// Bytes that may wait to be sent; a writer waits when there are more.
     pub unsent: usize,
-    /// Connections that may wait to be accepted; a dialler that finds no room tries again.
+    /// Connections that may wait to be accepted; a dialer that finds no room tries again.
     pub backlog: usize,
-    /// How often a dialler tries again, first after one second, then after double the time before.
+    /// How often a dialer tries again, first after one second, then after double the time before.
     pub connect_retries: u32,
     /// The least wait before a segment is sent again.
     pub min_retransmit: Duration,

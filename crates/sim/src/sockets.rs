@@ -20,30 +20,30 @@ use crate::world::Side;
 /// Datagrams that one call sends: what Linux takes.
 const MAX_SEGMENTS: usize = 64;
 
-/// A dialler's end until it has come through.
-pub(crate) struct Dialling {
+/// A dialer's end until it has come through.
+pub(crate) struct Dialing {
     shared: Arc<Shared>,
     /// Nothing once the stream has it.
     id: Option<Id>,
 }
 
-impl Dialling {
+impl Dialing {
     pub(crate) fn new(shared: Arc<Shared>, id: Id) -> Self {
         Self { shared, id: Some(id) }
     }
 }
 
-impl Future for Dialling {
+impl Future for Dialing {
     type Output = io::Result<SimStream>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(id) = self.id else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        let (local, peer) = ready!(self.shared.with(|world| world.poll_dialled(id, cx)))?;
+        let (local, peer) = ready!(self.shared.with(|world| world.poll_dialed(id, cx)))?;
         self.id = None;
         Poll::Ready(Ok(SimStream {
             shared: self.shared.clone(),
             id,
-            side: Side::Dialler,
+            side: Side::Dialer,
             local,
             peer,
             unsent: UnsentLimit::default(),
@@ -51,10 +51,10 @@ impl Future for Dialling {
     }
 }
 
-impl Drop for Dialling {
+impl Drop for Dialing {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            self.shared.with(|world| world.close_stream(id, Side::Dialler));
+            self.shared.with(|world| world.close_stream(id, Side::Dialer));
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::timeline::Nanos;
 pub enum PacketKind {
     /// A datagram.
     Datagram,
-    /// A dialler asks for a stream.
+    /// A dialer asks for a stream.
     Syn,
     /// A listener agrees.
     SynAck,

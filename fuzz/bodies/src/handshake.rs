@@ -116,7 +116,7 @@ pub fn run(data: &[u8]) {
     if honest { pair.alone(input.flag()) } else { pair.attacked(input) }
 }
 
-/// A dialler, a listener, and what is to become of their handshake.
+/// A dialer, a listener, and what is to become of their handshake.
 struct Pair {
     a: HandshakeParams,
     b: HandshakeParams,
@@ -132,8 +132,8 @@ impl Pair {
         if self.plain { Channel::Plain } else { Channel::Certified(key(with).peer_id()) }
     }
 
-    /// The dialler, on a connection with `with`.
-    fn dialler(&self, with: u8) -> Node {
+    /// The dialer, on a connection with `with`.
+    fn dialer(&self, with: u8) -> Node {
         let params = self.a.clone().into();
         let machine = Handshake::dial(params, self.channel(with), self.expected, self.purpose, [1; 32], b"query");
         let theirs = HandshakeParams { key_pair: key(with), record: None, ..self.b.clone() };
@@ -162,25 +162,25 @@ impl Pair {
 
     /// Nobody interferes.
     fn alone(&self, agrees: bool) {
-        let (mut dialler, mut listener) = (self.dialler(2), self.listener(1));
+        let (mut dialer, mut listener) = (self.dialer(2), self.listener(1));
         let serial = |number| Serial { number, ended_below: number - 1 };
-        for (node, number) in [(&mut dialler, 7), (&mut listener, u64::MAX)] {
+        for (node, number) in [(&mut dialer, 7), (&mut listener, u64::MAX)] {
             node.machine.set_serial(serial(number)).expect("parameters within their bounds");
         }
-        dialler.hello = dialler.machine.hello();
-        let mut wire: Vec<Bytes> = dialler.begin();
+        dialer.hello = dialer.machine.hello();
+        let mut wire: Vec<Bytes> = dialer.begin();
         for to_listener in [true, false, true, false] {
-            let node = if to_listener { &mut listener } else { &mut dialler };
+            let node = if to_listener { &mut listener } else { &mut dialer };
             let agrees = agrees || !to_listener;
             wire = wire.iter().flat_map(|message| node.receive(message, agrees)).collect();
         }
         assert!(wire.is_empty(), "it comes to no end");
         let alike = agree(&self.a, &self.b, self.purpose);
         let good = alike && self.expected.is_none_or(|id| id == listener.id);
-        match (dialler.outcome, listener.outcome) {
+        match (dialer.outcome, listener.outcome) {
             (Some(Ok(at_a)), Some(Ok(at_b))) => {
                 assert!(good && agrees, "they should not have agreed");
-                assert_eq!((at_a.peer_id, at_b.peer_id), (listener.id, dialler.id));
+                assert_eq!((at_a.peer_id, at_b.peer_id), (listener.id, dialer.id));
                 assert_eq!((at_a.boot_nonce, at_b.boot_nonce), (self.b.boot_nonce, self.a.boot_nonce));
                 assert_eq!((&at_a.payload[..], &at_b.payload[..]), (&b""[..], &b"query"[..]));
                 assert_eq!((at_a.serial, at_b.serial), (Some(serial(u64::MAX)), Some(serial(7))));
@@ -208,7 +208,7 @@ impl Pair {
         let m_dials = self.knowing(m_dials, &self.b);
         let m_listens = m_listens.map(|machine| if self.presented { machine.presented() } else { machine });
         let mut nodes = [
-            self.dialler(a_with),
+            self.dialer(a_with),
             self.listener(b_with),
             Node::new(m_dials, key(3).peer_id()),
             Node::new(m_listens, key(3).peer_id()),

@@ -11,9 +11,9 @@ const MAX_STEPS: usize = 1000;
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (count, who, failures) = (1 + input.below(5), input.byte(), input.below(3));
-    let diallers: Vec<usize> = (0..count).map(|n| usize::from(who >> n & 1)).collect();
+    let dialers: Vec<usize> = (0..count).map(|n| usize::from(who >> n & 1)).collect();
     let new = *input.of(&[RegistryPair::new, RegistryPair::certified, RegistryPair::blind]);
-    let mut world = new(&diallers, failures, start()).losing(usize::from(input.byte() & 1));
+    let mut world = new(&dialers, failures, start()).losing(usize::from(input.byte() & 1));
     for _ in 0..MAX_STEPS {
         let steps = world.steps();
         if steps.is_empty() {

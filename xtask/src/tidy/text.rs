@@ -12,6 +12,25 @@ const TOO_LONG: usize = 500;
 /// Marks of unfinished work.
 const UNFINISHED: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("dbg", "!(")];
 
+/// Beginnings of words as they are spelled elsewhere than in America.
+const BRITISH: [(&str, &str); 9] = [
+    (concat!("dial", "ler"), "dialer"),
+    (concat!("dial", "ling"), "dialing"),
+    (concat!("dial", "led"), "dialed"),
+    (concat!("neigh", "bour"), "neighbor"),
+    (concat!("judge", "ment"), "judgment"),
+    (concat!("behav", "iour"), "behavior"),
+    (concat!("col", "our"), "color"),
+    (concat!("lic", "ence"), "license"),
+    (concat!("seri", "alis"), "serializ"),
+];
+
+/// Somebody else's name, which is spelled as they spell it.
+const FOREIGN: &str = concat!("NetworkBehav", "iour");
+
+/// Where such names are used.
+const ABROAD: &str = "bench/libp2p/";
+
 /// Where a path of somebody's machine begins.
 const MACHINES: [&str; 4] =
     [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!(":\\Us", "ers\\")];
@@ -27,6 +46,12 @@ pub(super) fn check(files: &[File], root: &str, report: &mut Report) {
             if is_code(&file.path) {
                 for word in UNFINISHED.into_iter().filter(|word| has_word(line, word)) {
                     report.problem(format!("{}: {word} is in the code: do it or open an issue", place()));
+                }
+            }
+            if is_prose_or_code(&file.path) {
+                let line = line.replace(FOREIGN, "").to_lowercase();
+                for (word, spelled) in BRITISH.into_iter().filter(|(word, _)| line.contains(word)) {
+                    report.problem(format!("{}: {word}: we spell {spelled}", place()));
                 }
             }
             if MACHINES.into_iter().chain([root]).any(|path| is_machine_path(line, path)) {
@@ -50,6 +75,10 @@ fn size(file: &File, report: &mut Report) {
 
 fn is_code(path: &str) -> bool {
     [".rs", ".toml", ".sh"].iter().any(|ending| path.ends_with(ending)) || path.starts_with(".ci/")
+}
+
+fn is_prose_or_code(path: &str) -> bool {
+    (path.ends_with(".rs") || path.ends_with(".md")) && !path.starts_with(ABROAD)
 }
 
 fn is_test(path: &str) -> bool {
@@ -121,6 +150,18 @@ mod tests {
             assert!(report("crates/x/src/a.rs", &format!("x_{word}")).problems.is_empty());
         }
         assert!(report("docs/src/style.md", UNFINISHED[0]).problems.is_empty(), "a text may speak of it");
+    }
+
+    #[test]
+    fn words_are_spelled_as_in_america() {
+        for (word, spelled) in BRITISH {
+            for path in ["crates/x/src/a.rs", "docs/a.md"] {
+                assert_eq!(report(path, &format!("fn {}s()", word.to_uppercase())).problems.len(), 1, "{word}");
+                assert!(report(path, &format!("{spelled}s")).problems.is_empty());
+            }
+            assert!(report("bench/libp2p/src/main.rs", word).problems.is_empty());
+        }
+        assert!(report("docs/a.md", FOREIGN).problems.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bench_common::{Scenario, Transport};
 use plotters::prelude::*;
 
-use super::{Plot, colour, legend};
+use super::{Plot, color, legend};
 use crate::Result;
 use crate::results::Results;
 use crate::stack::Stack;
@@ -75,7 +75,7 @@ impl Growth {
                     .y_label_formatter(&|value| figure(*value))
                     .draw()?;
                 for (stack, points) in lines {
-                    let style = colour(stack);
+                    let style = color(stack);
                     chart.draw_series(LineSeries::new(points.iter().copied(), style.stroke_width(2)))?;
                     chart.draw_series(points.into_iter().map(|point| Circle::new(point, 4, style.filled())))?;
                 }

@@ -136,12 +136,12 @@ async fn within<F: Future>(runtime: &Arc<dyn Runtime>, promise: &str, future: F)
     }
 }
 
-/// Both ends of a new connection: the one that dialled, the one that accepted.
+/// Both ends of a new connection: the one that dialed, the one that accepted.
 async fn connected(runtime: &Arc<dyn Runtime>) -> (Box<dyn ByteStream>, Box<dyn ByteStream>) {
     let listener = runtime.tcp_listen(free(Ipv4Addr::LOCALHOST)).expect("a free port can be listened on");
-    let dialling: BoxFuture<_> = runtime.tcp_connect(listener.local_addr());
-    let dialled = within(runtime, "a connect ends", dialling).await.expect("a listener can be reached");
-    (dialled, accept(runtime, &*listener).await)
+    let dialing: BoxFuture<_> = runtime.tcp_connect(listener.local_addr());
+    let dialed = within(runtime, "a connect ends", dialing).await.expect("a listener can be reached");
+    (dialed, accept(runtime, &*listener).await)
 }
 
 async fn accept(runtime: &Arc<dyn Runtime>, listener: &dyn ByteListener) -> Box<dyn ByteStream> {

@@ -175,7 +175,7 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug 
 
 /// Accepts byte streams.
 pub trait ByteListener: Send + Sync + fmt::Debug {
-    /// The next connection. Wakes one task: the last that polled. A connection that its dialler broke off while it
+    /// The next connection. Wakes one task: the last that polled. A connection that its dialer broke off while it
     /// waited is passed over.
     ///
     /// An error, such as the process being out of file descriptors, leaves the listener usable; it may come back at once,

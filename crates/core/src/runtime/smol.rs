@@ -143,7 +143,7 @@ impl ByteListener for Listener {
             match self.listener.get_ref().accept() {
                 Ok((stream, peer_addr)) => match Async::new(stream).and_then(|stream| Tcp::new(stream, peer_addr)) {
                     Ok(tcp) => return Poll::Ready(Ok(Box::new(tcp))),
-                    // Its dialler has broken it off already: no fault of the listener's.
+                    // Its dialer has broken it off already: no fault of the listener's.
                     Err(error) => host::passed_over(peer_addr, &error),
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.listener.poll_readable(cx))?,

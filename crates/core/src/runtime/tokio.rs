@@ -157,7 +157,7 @@ impl ByteListener for Listener {
             match ready!(self.listener.poll_accept(cx)) {
                 Ok((stream, peer_addr)) => match Tcp::new(stream, peer_addr) {
                     Ok(tcp) => return Poll::Ready(Ok(Box::new(tcp))),
-                    // Its dialler has broken it off already: no fault of the listener's.
+                    // Its dialer has broken it off already: no fault of the listener's.
                     Err(error) => host::passed_over(peer_addr, &error),
                 },
                 Err(error) if host::is_passing(&error) => {}

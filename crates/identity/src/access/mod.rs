@@ -62,7 +62,7 @@ impl<T: AccessControl + ?Sized> AccessControl for std::sync::Arc<T> {
 #[non_exhaustive]
 pub enum Subject<'a> {
     /// Before a handshake, or where there is none: only the endpoint is known. It names a peer if that peer is being
-    /// dialled.
+    /// dialed.
     Endpoint(&'a Endpoint),
     /// After the handshake: the peer is proven to be who it is.
     Peer(Candidate<'a>),
@@ -74,7 +74,7 @@ pub enum Subject<'a> {
 pub struct Candidate<'a> {
     /// Who it is.
     pub peer_id: PeerId,
-    /// Where it was dialled, or where it came from.
+    /// Where it was dialed, or where it came from.
     pub endpoint: &'a Endpoint,
     /// Its record, if it has given one. The signature has not been checked.
     pub record: Option<&'a PeerRecord>,
@@ -106,7 +106,7 @@ impl<'a> Subject<'a> {
         self.endpoint().addr().ip()
     }
 
-    /// Who it is, or who is dialled.
+    /// Who it is, or who is dialed.
     pub fn peer_id(&self) -> Option<PeerId> {
         match self {
             Self::Endpoint(endpoint) => endpoint.peer_id(),

@@ -34,7 +34,7 @@ pub struct Handshake {
     nonce: [u8; NONCE_LEN],
     serial: Serial,
     payload: Bytes,
-    /// Ours: the dialler's from the beginning, the listener's once it accepts.
+    /// Ours: the dialer's from the beginning, the listener's once it accepts.
     hello: Bytes,
     /// The remote's, as it came.
     remote_hello: Bytes,
@@ -90,7 +90,7 @@ pub struct RemotePeer {
 }
 
 impl Handshake {
-    /// The handshake of the side that opened the connection. `expected` is who was dialled, if that is known; the nonce
+    /// The handshake of the side that opened the connection. `expected` is who was dialed, if that is known; the nonce
     /// must be random and never be used again.
     ///
     /// # Errors

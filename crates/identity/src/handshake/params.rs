@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{MAX_NETWORK_LEN, MAX_PROTOCOLS};
 use crate::{Error, KeyPair, PeerRecord, ProtocolId, ProtocolKind, Result, Version};
 
-/// What a connection is for. The dialler says so.
+/// What a connection is for. The dialer says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Purpose {

@@ -67,10 +67,10 @@ pub enum RejectReason {
         /// The other side's.
         theirs: String,
     },
-    /// Somebody else answered at the dialled endpoint.
-    #[error("peer {expected} was dialled, but {actual} answered")]
+    /// Somebody else answered at the dialed endpoint.
+    #[error("peer {expected} was dialed, but {actual} answered")]
     IdentityMismatch {
-        /// Who was dialled.
+        /// Who was dialed.
         expected: PeerId,
         /// Who answered.
         actual: PeerId,

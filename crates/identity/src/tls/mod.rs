@@ -143,7 +143,7 @@ impl TlsIdentity {
         }
     }
 
-    /// For dialling. Any server name will do: none is sent or checked.
+    /// For dialing. Any server name will do: none is sent or checked.
     pub fn client_config(&self) -> &Arc<ClientConfig> {
         &self.client
     }

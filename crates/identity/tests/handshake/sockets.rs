@@ -108,7 +108,7 @@ async fn who_is_there_is_proven_on_every_transport() {
 }
 
 #[tokio::test]
-async fn somebody_else_is_not_taken_for_whom_we_dialled() {
+async fn somebody_else_is_not_taken_for_whom_we_dialed() {
     for transport in transports() {
         let (expected, actual) = (key(3).peer_id(), key(2).peer_id());
         let (a, b) = meet(transport, &Node::new(1, 1), &Node::new(2, 2), Some(expected)).await;
@@ -128,7 +128,7 @@ async fn a_name_that_the_certificate_does_not_prove_is_refused() {
         }
         let (a, b) = meet(transport, &Node::new(2, 3), &Node::new(1, 1), None).await;
         for result in [a, b] {
-            assert_eq!(reason(result), RejectReason::FalseIdentity { claimed, proven }, "{transport}, a dialler");
+            assert_eq!(reason(result), RejectReason::FalseIdentity { claimed, proven }, "{transport}, a dialer");
         }
     }
 }

@@ -123,7 +123,7 @@ async fn silence_ends_at_the_deadline_and_is_told() {
     let timeout = Duration::from_millis(50);
     // The listener waits for a hello that does not come.
     assert_eq!(refused(within(b.run(listen(&b), timeout, |_| Ok(()))).await), RejectReason::Timeout);
-    // The dialler learns of it by the close at the latest.
+    // The dialer learns of it by the close at the latest.
     let at_a = within(a.run(dial(&a), PATIENCE, |_| Ok(()))).await;
     match at_a {
         Err(Error::Handshake(HandshakeError::Remote(RejectReason::Timeout)) | Error::Net(_)) => {}
@@ -142,7 +142,7 @@ async fn nothing_follows_an_accept_but_the_end_of_the_connection() {
         tokio::join!(b.run(listen(&b), Duration::from_millis(50), |_| Ok(())), async {
             let (hello, accept) = (a.receiver.recv().await, a.receiver.recv().await);
             assert!(hello.unwrap().is_some() && accept.unwrap().is_some());
-            // The dialler is done, as far as the listener can know, and its own accept is late.
+            // The dialer is done, as far as the listener can know, and its own accept is late.
             a.receiver.recv().await
         })
     })

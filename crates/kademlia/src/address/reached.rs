@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{ObservedAddresses, Scope};
 
-/// Addresses that are kept; the one seen longest ago makes way.
+/// Addresses that are kept; the one seen longest ago is evicted.
 pub const MAX_REACHED: usize = 8;
 
 /// How long an address is kept that nobody has seen the node at, while others have seen it elsewhere.
@@ -36,7 +36,7 @@ struct Reached {
 }
 
 impl ReachedAddresses {
-    /// Somebody who saw this node at `ip` has dialled it there, and came in at `arrived`, where that is known. Whether
+    /// Somebody who saw this node at `ip` has dialed it there, and came in at `arrived`, where that is known. Whether
     /// that counts.
     pub fn reached(&mut self, now: Instant, ip: IpAddr, arrived: Option<IpAddr>, others: &ObservedAddresses) -> bool {
         let ip = ip.to_canonical();

@@ -13,7 +13,7 @@ use p2p_net::{Endpoint, PeerAddr};
 
 use crate::address::believed;
 
-/// Peers of which something is remembered; the longest untouched makes way.
+/// Peers of which something is remembered; the longest untouched is evicted.
 const REMEMBERED: usize = 4096;
 
 /// The waits after a peer could not be connected to, or went.
@@ -24,7 +24,7 @@ const RETRY_MAX: Duration = Duration::from_secs(600);
 /// away for long.
 const RETURN_MAX: Duration = Duration::from_secs(25);
 
-/// How long a peer that was handed out is waited for; if nothing was heard of it then, nobody has dialled it.
+/// How long a peer that was handed out is waited for; if nothing was heard of it then, nobody has dialed it.
 const OFFER: Duration = Duration::from_secs(60);
 
 /// How long a banned peer is left alone. A ban may be shorter or longer; the pool knows.

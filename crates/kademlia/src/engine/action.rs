@@ -37,7 +37,7 @@ pub enum Action {
         /// What.
         request: Request,
     },
-    /// Ask a contact for a sign of life over udp; then [`on_pong`](super::Engine::on_pong) or
+    /// Ping a contact over udp; then [`on_pong`](super::Engine::on_pong) or
     /// [`on_failure`](super::Engine::on_failure), once and in any case.
     Ping {
         /// To be given back.
@@ -62,6 +62,13 @@ pub enum Action {
         record: PeerRecord,
         /// From where it was told, which decides what addresses of it are believed.
         reached: IpAddr,
+    },
+    /// The peer that an operation looks for was found, or found anew, and the operation goes on.
+    Peer {
+        /// Which.
+        id: OperationId,
+        /// Its newest record until now, verified.
+        record: PeerRecord,
     },
     /// An operation is over.
     Done {
@@ -193,7 +200,7 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KademliaEvent {
-    /// The search for the node's own neighbours begins: at the start, and from time to time.
+    /// The search for the node's own neighbors begins: at the start, and from time to time.
     SeedingStarted,
     /// It ended, and the table has so many contacts; none means that it failed.
     SeedingEnded {

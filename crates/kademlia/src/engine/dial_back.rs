@@ -1,4 +1,4 @@
-//! Dialling those back who ask: only so can they get into the table, or learn that others reach them.
+//! Dialing those back who ask: only so can they get into the table, or learn that others reach them.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// A dial-back is over.
-    pub(super) fn dialled_back(&mut self, reply: Option<ReplyId>, reached: bool) {
+    pub(super) fn dialed_back(&mut self, reply: Option<ReplyId>, reached: bool) {
         self.dial_backs.running = self.dial_backs.running.saturating_sub(1);
         if let Some(id) = reply {
             let outcome = if reached { DialBackOutcome::Reached } else { DialBackOutcome::Unreachable };

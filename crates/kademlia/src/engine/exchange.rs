@@ -52,7 +52,7 @@ impl Engine {
         id
     }
 
-    /// Asks a contact for a sign of life: a ping where that is possible, else its record.
+    /// Checks a contact for liveness: with a ping where that is possible, else by asking for its record.
     pub(super) fn check(&mut self, peer: Peer) {
         let (target, request) = (peer.target(), Request::GetRecord);
         let Some(address) = peer.ping_address().filter(|_| self.upkeep.pings) else {
@@ -112,7 +112,7 @@ impl Engine {
                 self.bootstrapped(now, Some((target, contacts)));
             }
             About::DialBack(reply) => {
-                self.dialled_back(reply, true);
+                self.dialed_back(reply, true);
                 self.ask_where(now, met);
             }
             // Its word alone says little: we have seen it come.
@@ -170,7 +170,7 @@ impl Engine {
             About::Write(operation) => self.wrote(now, operation, id, None),
             About::Check => self.checked(false),
             About::Bootstrap => self.bootstrapped(now, None),
-            About::DialBack(reply) => self.dialled_back(reply, false),
+            About::DialBack(reply) => self.dialed_back(reply, false),
             About::Reachable { .. } | About::Where | About::Record => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What the engine does by itself: joining, looking for its neighbours, checking who lives, refreshing, republishing.
+//! What the engine does by itself: joining, looking for its neighbors, checking who lives, refreshing, republishing.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -51,6 +51,9 @@ pub(super) struct Upkeep {
     bootstraps: usize,
     seeding: usize,
     joined: bool,
+    /// Empty unless this node is joining: contacts from the latest bootstrap answer, or remembered ones. None of them has
+    /// answered yet.
+    early_seeds: Vec<Peer>,
     checks: Checks,
 }
 
@@ -63,6 +66,10 @@ struct Checks {
 }
 
 impl Upkeep {
+    pub(super) fn drop_early_seeds(&mut self) {
+        self.early_seeds = Vec::new();
+    }
+
     pub(super) fn new(config: &KademliaConfig) -> Self {
         Self {
             pings: false,
@@ -79,6 +86,7 @@ impl Upkeep {
             bootstraps: 0,
             seeding: 0,
             joined: false,
+            early_seeds: Vec::new(),
             checks: Checks::default(),
         }
     }
@@ -118,7 +126,7 @@ impl Engine {
         self.keep_up(now);
     }
 
-    /// Looks for neighbours now, and not only when it is time: somebody needs contacts.
+    /// Looks for neighbors now, and not only when it is time: somebody needs contacts.
     pub fn seed_now(&mut self, now: Instant) {
         if self.upkeep.next_seeding.is_some() && self.upkeep.seeding == 0 && self.upkeep.bootstraps == 0 {
             self.upkeep.next_seeding = Some(now);
@@ -129,6 +137,11 @@ impl Engine {
     /// Whether it may soon know somebody, and does not yet.
     pub(super) fn is_joining(&self) -> bool {
         !self.upkeep.joined && (self.upkeep.bootstraps > 0 || self.upkeep.seeding > 0)
+    }
+
+    /// Contacts that a search may begin with before this node has joined.
+    pub(super) fn early_seeds(&self) -> &[Peer] {
+        &self.upkeep.early_seeds
     }
 
     pub(super) fn upkeep_due(&self, now: Instant) -> impl Iterator<Item = Instant> {
@@ -169,7 +182,7 @@ impl Engine {
         self.keep_asking(now);
     }
 
-    /// Looks for our own neighbours, and for anybody at all while there is nobody.
+    /// Looks for our own neighbors, and for anybody at all while there is nobody.
     fn seed(&mut self, now: Instant) {
         let alone = self.table.is_empty();
         let wait = if alone { self.upkeep.join_again } else { self.upkeep.seeding_interval };
@@ -184,7 +197,7 @@ impl Engine {
         }
         let remembered = if alone { self.upkeep.remembered.clone() } else { Vec::new() };
         if !alone && self.upkeep.refreshes < MAX_REFRESHES {
-            // What others near us have learned reaches us by the search for our neighbours; what is learned elsewhere,
+            // What others near us have learned reaches us by the search for our neighbors; what is learned elsewhere,
             // by this one.
             let target = self.anywhere();
             self.upkeep.refreshes += 1;
@@ -235,10 +248,14 @@ impl Engine {
     fn start_seeding(&mut self, now: Instant, seeds: Vec<Peer>) {
         self.upkeep.seeding += 1;
         self.emit(KademliaEvent::SeedingStarted);
+        if self.is_joining() {
+            self.upkeep.early_seeds.clone_from(&seeds);
+        }
         self.begin_with(now, Purpose::Seed, seeds);
+        self.joined_or_not(now);
     }
 
-    /// A search for our neighbours has ended.
+    /// A search for our neighbors has ended.
     pub(super) fn seeded(&mut self, now: Instant) {
         self.upkeep.seeding = self.upkeep.seeding.saturating_sub(1);
         self.emit(KademliaEvent::SeedingEnded { contacts: self.table.len() });
@@ -251,8 +268,9 @@ impl Engine {
 
     fn joined_or_not(&mut self, now: Instant) {
         if !self.is_joining() {
-            self.release_waiting(now);
+            self.upkeep.drop_early_seeds();
         }
+        self.release_waiting(now);
     }
 
     fn check_contacts(&mut self, now: Instant) {

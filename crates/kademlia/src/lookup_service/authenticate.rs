@@ -81,7 +81,7 @@ impl Authenticator {
         self.access.allow(subject, Action::Lookup(direction))
     }
 
-    /// The side that dialled. `payload` goes with the hello.
+    /// The side that dialed. `payload` goes with the hello.
     ///
     /// # Errors
     /// Those of the handshake; somebody else than `expected` is one of them.

@@ -41,7 +41,7 @@ struct Inner {
     idle_timeout: Duration,
     warm: Mutex<WarmPool<Warm>>,
     /// Notified when a dial has ended.
-    dialled: Notify,
+    dialed: Notify,
     permits: Semaphore,
 }
 
@@ -75,7 +75,7 @@ impl LookupClient {
             request_timeout: config.request_timeout,
             idle_timeout: limits.idle_timeout,
             warm: Mutex::new(WarmPool::new(limits.connections, limits.idle_timeout)),
-            dialled: Notify::new(),
+            dialed: Notify::new(),
             permits: Semaphore::new(limits.requests),
         }))
     }
@@ -84,7 +84,7 @@ impl LookupClient {
     /// answer is due from then on. Cancel-safe: a dropped call gives up.
     ///
     /// # Errors
-    /// Those of dialling and of the handshake; [`Error::Timeout`] when there was a connection and no answer.
+    /// Those of dialing and of the handshake; [`Error::Timeout`] when there was a connection and no answer.
     pub(crate) async fn ask(&self, target: &Target, request: &Bytes, connected: impl Fn()) -> Result<Answer> {
         let inner = &*self.0;
         // The semaphore is never closed.
@@ -95,8 +95,8 @@ impl LookupClient {
         };
         let (mut waited, mut stale) = (false, false);
         loop {
-            let mut dialled = pin!(inner.dialled.notified());
-            dialled.as_mut().enable();
+            let mut dialed = pin!(inner.dialed.notified());
+            dialed.as_mut().enable();
             let taken = inner.lock().take(inner.runtime.now(), peer_id, &target.endpoints);
             match taken {
                 // It has moved: what leads to its former address is of no use, except to those who ask there already.
@@ -121,18 +121,18 @@ impl LookupClient {
                     }
                 }
                 // Nor does anybody wait for a dial there.
-                Take::Dialling(at) if !at.iter().any(|at| target.may_be_at(at)) => {
+                Take::Dialing(at) if !at.iter().any(|at| target.may_be_at(at)) => {
                     return inner.dial_and_ask(target, request, None, &connected).await;
                 }
-                Take::Dialling(_) => {
-                    dialled.await;
+                Take::Dialing(_) => {
+                    dialed.await;
                     waited = true;
                 }
                 Take::Dial(lease) => {
                     let used = Use { inner, lease, keep: false };
                     if waited {
                         // Somebody has just tried in vain.
-                        return Err(Error::Timeout("dialling the node"));
+                        return Err(Error::Timeout("dialing the node"));
                     }
                     return inner.dial_and_ask(target, request, Some(used), &connected).await;
                 }
@@ -175,7 +175,7 @@ fn close(connections: Vec<Warm>) {
     connections.iter().for_each(|warm| warm.connection.close(IDLE, "idle"));
 }
 
-/// One use of a connection in the pool, or the dialling of one. Unless it is to be kept, it is of no use to others.
+/// One use of a connection in the pool, or the dialing of one. Unless it is to be kept, it is of no use to others.
 struct Use<'a> {
     inner: &'a Inner,
     lease: Lease,
@@ -191,7 +191,7 @@ impl Drop for Use<'_> {
         }
         let discarded = pool.discard(self.lease);
         drop(pool);
-        self.inner.dialled.notify_waiters();
+        self.inner.dialed.notify_waiters();
         close(discarded.into_iter().collect());
     }
 }
@@ -228,8 +228,8 @@ impl Inner {
         connected: &impl Fn(),
     ) -> Result<Answer> {
         let payload = if Request::fits_hello(request) { request.clone() } else { Bytes::new() };
-        let dialling = self.runtime.timeout(self.dial_timeout, self.race(target, &payload)).await;
-        let opened = dialling.map_err(|_| Error::Timeout("dialling the node"))??;
+        let dialing = self.runtime.timeout(self.dial_timeout, self.race(target, &payload)).await;
+        let opened = dialing.map_err(|_| Error::Timeout("dialing the node"))??;
         let Authenticated { connection, remote, sender, receiver } = opened;
         connected();
         // Nothing else goes this way; dropped unfinished, the end of the handshake might not get there.
@@ -247,7 +247,7 @@ impl Inner {
             },
         };
         close(evicted);
-        self.dialled.notify_waiters();
+        self.dialed.notify_waiters();
         let response = if payload.is_empty() {
             self.ask_over(&warm, request).await?
         } else {
@@ -264,21 +264,21 @@ impl Inner {
     /// Tries the endpoints one after the other, without waiting long for one that does not answer.
     async fn race(&self, target: &Target, payload: &[u8]) -> Result<Authenticated> {
         let mut waiting = target.endpoints.iter().take(MAX_ENDPOINTS);
-        let mut dialling = FuturesUnordered::new();
+        let mut dialing = FuturesUnordered::new();
         let mut last = Error::config("endpoints", "there is no endpoint to dial");
         loop {
             match waiting.next() {
-                Some(endpoint) => dialling.push(self.open(target.peer_id, endpoint, payload)),
-                None if dialling.is_empty() => return Err(last),
+                Some(endpoint) => dialing.push(self.open(target.peer_id, endpoint, payload)),
+                None if dialing.is_empty() => return Err(last),
                 None => {}
             }
             let result = if waiting.len() > 0 {
-                match self.runtime.timeout(NEXT_ENDPOINT, dialling.next()).await {
+                match self.runtime.timeout(NEXT_ENDPOINT, dialing.next()).await {
                     Ok(result) => result,
                     Err(_) => continue,
                 }
             } else {
-                dialling.next().await
+                dialing.next().await
             };
             match result {
                 Some(Ok(opened)) => return Ok(opened),

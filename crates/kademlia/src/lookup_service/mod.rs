@@ -1,7 +1,7 @@
 //! Questions and answers over authenticated connections.
 //!
 //! A connection is opened with a handshake for [`Purpose::Lookup`](p2p_identity::Purpose::Lookup). The first question
-//! rides in the dialler's hello and is answered on the handshake's stream; each further one has a stream of its own:
+//! rides in the dialer's hello and is answered on the handshake's stream; each further one has a stream of its own:
 //! one message there, one message back. Connections are kept for a while and used again. So whoever answers has proven
 //! its key, and so has whoever asks.
 

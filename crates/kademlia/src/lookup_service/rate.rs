@@ -9,7 +9,7 @@ use p2p_core::{PeerId, TokenBucket};
 use p2p_identity::Prefix;
 use p2p_identity::prefix::is_local;
 
-/// Peers, and prefixes, that are remembered; the one heard of least recently makes way.
+/// Peers, and prefixes, that are remembered; the one heard of least recently is evicted.
 const REMEMBERED: usize = 4096;
 
 /// Seconds' worth of requests that may come at once.
@@ -30,7 +30,7 @@ impl RequestLimiter {
 
     /// Whether to answer one more request.
     pub(super) fn admit(&mut self, now: Instant, peer_id: PeerId, ip: IpAddr) -> bool {
-        // The peer's own bucket first: what exceeds it must not use up what is for its neighbours.
+        // The peer's own bucket first: what exceeds it must not use up what is for its neighbors.
         self.peers.take(now, peer_id)
             && ((is_local(ip) && !self.limit_local) || self.prefixes.take(now, Prefix::of(ip)))
     }

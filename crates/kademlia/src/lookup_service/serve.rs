@@ -16,7 +16,7 @@ use super::{Answerer, Asker, Authenticated, Authenticator, MESSAGE_LIMITS};
 use crate::message::{MAX_REQUEST_LEN, Request, Response};
 use crate::{KademliaConfig, KademliaEvent, Refused};
 
-/// How many times longer than the one who dialled the other side keeps an idle connection: so it is the dialler, who
+/// How many times longer than the one who dialed the other side keeps an idle connection: so it is the dialer, who
 /// knows, that ends it.
 const IDLE_FACTOR: u32 = 2;
 

@@ -25,7 +25,7 @@ struct Entry<T> {
 #[derive(Debug)]
 enum State<T> {
     /// One of these.
-    Dialling(Vec<Endpoint>),
+    Dialing(Vec<Endpoint>),
     Ready {
         connection: T,
         users: usize,
@@ -46,7 +46,7 @@ pub(super) enum Take<T> {
     /// A connection. Give the lease back with [`WarmPool::release`] or [`WarmPool::discard`].
     Ready(T, Lease),
     /// Somebody dials one of these.
-    Dialling(Vec<Endpoint>),
+    Dialing(Vec<Endpoint>),
     /// Nothing: the caller dials, and says how that went with [`WarmPool::ready`] or [`WarmPool::discard`].
     Dial(Lease),
 }
@@ -60,7 +60,7 @@ impl<T: Clone> WarmPool<T> {
     pub(super) fn take(&mut self, now: Instant, peer_id: PeerId, endpoints: &[Endpoint]) -> Take<T> {
         if let Some(entry) = self.entries.get_mut(&peer_id) {
             return match &mut entry.state {
-                State::Dialling(at) => Take::Dialling(at.clone()),
+                State::Dialing(at) => Take::Dialing(at.clone()),
                 State::Ready { connection, users, used } => {
                     (*users, *used) = (*users + 1, now);
                     Take::Ready(connection.clone(), Lease { peer_id, number: entry.number })
@@ -68,7 +68,7 @@ impl<T: Clone> WarmPool<T> {
             };
         }
         let number = self.number();
-        self.entries.insert(peer_id, Entry { number, state: State::Dialling(endpoints.to_vec()) });
+        self.entries.insert(peer_id, Entry { number, state: State::Dialing(endpoints.to_vec()) });
         Take::Dial(Lease { peer_id, number })
     }
 
@@ -77,7 +77,7 @@ impl<T: Clone> WarmPool<T> {
         self.entries.contains_key(peer_id)
     }
 
-    /// A dialled connection is there and in use by the dialler. Gives the connections to close to make room.
+    /// A dialed connection is there and in use by the dialer. Gives the connections to close to make room.
     pub(super) fn ready(&mut self, now: Instant, lease: Lease, connection: T) -> Vec<T> {
         if let Some(entry) = self.entries.get_mut(&lease.peer_id).filter(|entry| entry.number == lease.number) {
             entry.state = State::Ready { connection, users: 1, used: now };
@@ -112,7 +112,7 @@ impl<T: Clone> WarmPool<T> {
             return None;
         }
         match self.entries.remove(&lease.peer_id)?.state {
-            State::Dialling(_) => None,
+            State::Dialing(_) => None,
             State::Ready { connection, .. } => Some(connection),
         }
     }
@@ -140,7 +140,7 @@ impl<T: Clone> WarmPool<T> {
         all.into_iter().filter_map(|peer_id| self.remove(&peer_id)).collect()
     }
 
-    /// Connections, those being dialled included.
+    /// Connections, those being dialed included.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -161,7 +161,7 @@ impl<T: Clone> WarmPool<T> {
 
     fn remove(&mut self, peer_id: &PeerId) -> Option<T> {
         match self.entries.remove(peer_id)?.state {
-            State::Dialling(_) => None,
+            State::Dialing(_) => None,
             State::Ready { connection, .. } => Some(connection),
         }
     }
@@ -188,7 +188,7 @@ mod tests {
     fn dial(pool: &mut WarmPool<u8>, now: Instant, n: u8) -> (Lease, Vec<u8>) {
         let at = [Endpoint::new(Transport::Tcp, IpAddr::from([9, 9, 9, n]), 1)];
         let Take::Dial(lease) = pool.take(now, peer(n), &at) else { panic!("{n} is there") };
-        assert_eq!(pool.take(now, peer(n), &[]), Take::Dialling(at.to_vec()));
+        assert_eq!(pool.take(now, peer(n), &[]), Take::Dialing(at.to_vec()));
         (lease, pool.ready(now, lease, n))
     }
 

@@ -77,7 +77,7 @@ pub struct Closer {
     pub observed: Option<SocketAddr>,
 }
 
-/// How dialling the asker back went.
+/// How dialing the asker back went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DialBackOutcome {

@@ -62,7 +62,7 @@ impl Watched {
         self.take();
     }
 
-    /// A node asks, is dialled back, and answers.
+    /// A node asks, is dialed back, and answers.
     fn meet(&mut self, n: usize, at: &Endpoint) {
         let address = at.socket_addr().unwrap();
         let record = record(n, at, 1);

@@ -49,7 +49,7 @@ fn asks(engine: &mut Engine) -> Vec<(p2p_kademlia::engine::QuestionId, p2p_kadem
 }
 
 #[test]
-fn whoever_speaks_first_is_not_inserted_but_dialled_back_and_not_too_often() {
+fn whoever_speaks_first_is_not_inserted_but_dialed_back_and_not_too_often() {
     let (mut engine, now) = engine();
     for n in 1..=100_000usize {
         // Half of the askers have a record.
@@ -64,7 +64,7 @@ fn whoever_speaks_first_is_not_inserted_but_dialled_back_and_not_too_often() {
     }
     assert_eq!(engine.table().len(), 0);
     // The queue behind those under way is bounded too: when they fail, only so many follow.
-    let mut dialled = 0;
+    let mut dialed = 0;
     let (mut engine, now) = self::engine();
     for n in 1..=1000 {
         engine.on_request(now, ReplyId(n as u64), &asker(n), Request::GetRecord);
@@ -75,11 +75,11 @@ fn whoever_speaks_first_is_not_inserted_but_dialled_back_and_not_too_often() {
             break;
         }
         for (id, ..) in asked {
-            dialled += 1;
+            dialed += 1;
             engine.on_failure(now, id, Failure::Unreachable);
         }
     }
-    assert!((MAX_DIAL_BACKS..=MAX_DIAL_BACKS + MAX_WAITING).contains(&dialled), "{dialled}");
+    assert!((MAX_DIAL_BACKS..=MAX_DIAL_BACKS + MAX_WAITING).contains(&dialed), "{dialed}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(crate) use self::handle::{MuxConnection, MuxRecv, MuxSend, TcpSocket};
 /// Which side of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The one that dialled.
+    /// The one that dialed.
     Dialer,
     /// The one that accepted.
     Listener,

@@ -173,7 +173,7 @@ pub(super) struct Seen {
     writer: Task,
 }
 
-/// Both sides of a connection, side 0 the dialler. Tasks that wait are asked again only when they are woken, as a real
+/// Both sides of a connection, side 0 the dialer. Tasks that wait are asked again only when they are woken, as a real
 /// one would be: a wake-up that is lost shows as bytes that never arrive.
 pub struct World {
     pub(super) peers: [Peer; 2],
@@ -185,8 +185,8 @@ pub struct World {
 impl World {
     /// Two sides with their bounds, and nothing open.
     pub fn new(bounds: [Bounds; 2]) -> Self {
-        let [dialler, listener] = bounds;
-        let peers = [Peer::new(Side::Dialer, dialler), Peer::new(Side::Listener, listener)];
+        let [dialer, listener] = bounds;
+        let peers = [Peer::new(Side::Dialer, dialer), Peer::new(Side::Listener, listener)];
         Self { peers, seen: Default::default(), closed: [false; 2] }
     }
 

@@ -1,4 +1,4 @@
-//! One UDP socket that carries any number of QUIC connections, dialled and accepted.
+//! One UDP socket that carries any number of QUIC connections, dialed and accepted.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -20,12 +20,12 @@ use super::setup::Setup;
 use super::socket::Socket;
 use crate::{DialError, Error, Result};
 
-/// Accepted connections in the middle of their handshake above which diallers must first show that they receive at the
-/// address they dial from (RFC 9000 §8.1.2). That costs an honest dialler a round trip and a forged one everything:
+/// Accepted connections in the middle of their handshake above which dialers must first show that they receive at the
+/// address they dial from (RFC 9000 §8.1.2). That costs an honest dialer a round trip and a forged one everything:
 /// until then nothing is computed or kept for it.
 const VALIDATE_ABOVE: usize = 128;
 
-/// What diallers name the other side to TLS, which wants a name; it is neither sent nor checked.
+/// What dialers name the other side to TLS, which wants a name; it is neither sent nor checked.
 const SERVER_NAME: &str = "peer.invalid";
 
 /// How long the remotes of connections that were closed are told so, whenever they send something. The first time is at
@@ -105,7 +105,7 @@ impl QuicEndpoint {
     /// as the network tells, nobody at the remote's port.
     pub(crate) async fn dial(&self, remote: SocketAddr) -> Result<QuicConnection, DialError> {
         let inner = &*self.0;
-        let config = inner.setup.dialling();
+        let config = inner.setup.dialing();
         // First: the connection sends from a task of its own, at once.
         let waiting = inner.socket.unanswered().begin(remote);
         let connection = match inner.endpoint.connect_with(config, remote, SERVER_NAME) {
@@ -127,7 +127,7 @@ impl QuicEndpoint {
         Ok(QuicConnection::start(connection, self.clone()))
     }
 
-    /// The next dialler; `None` once the endpoint is closed. While many handshakes are under way, only diallers
+    /// The next dialer; `None` once the endpoint is closed. While many handshakes are under way, only dialers
     /// whose address is proven come through. Cancel-safe.
     pub(crate) async fn accept(&self) -> Option<QuicIncoming> {
         loop {
@@ -147,7 +147,7 @@ impl QuicEndpoint {
         self.0.dead.load(Ordering::Relaxed)
     }
 
-    /// Accepts no further connection; those that there are go on, and dialling from the socket too.
+    /// Accepts no further connection; those that there are go on, and dialing from the socket too.
     pub(crate) fn stop_accepting(&self) {
         self.0.endpoint.set_server_config(None);
         // Those who wait to be accepted learn at once that nobody will.

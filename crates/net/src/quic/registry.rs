@@ -22,7 +22,7 @@ pub(crate) struct QuicRegistry {
 #[derive(Debug, Default)]
 struct State {
     listening: Vec<QuicEndpoint>,
-    dialling: Vec<QuicEndpoint>,
+    dialing: Vec<QuicEndpoint>,
     /// These and those that only their connections keep any more.
     all: Vec<WeakEndpoint>,
     closed: bool,
@@ -40,7 +40,7 @@ impl QuicRegistry {
         Self { setup: Arc::new(setup), state: Mutex::default() }
     }
 
-    /// Binds an endpoint that accepts connections and serves for dialling too.
+    /// Binds an endpoint that accepts connections and serves for dialing too.
     ///
     /// # Errors
     /// What the system says.
@@ -52,7 +52,7 @@ impl QuicRegistry {
         Ok(endpoint)
     }
 
-    /// Ends accepting on an endpoint and dialling from it. Its socket stays for as long as it has connections.
+    /// Ends accepting on an endpoint and dialing from it. Its socket stays for as long as it has connections.
     pub(crate) fn stop_listening(&self, endpoint: &QuicEndpoint) {
         endpoint.stop_accepting();
         self.lock().listening.retain(|other| !other.is(endpoint));
@@ -70,10 +70,10 @@ impl QuicRegistry {
     fn dialer(&self, remote: SocketAddr) -> io::Result<QuicEndpoint> {
         let mut state = self.open()?;
         state.listening.retain(|endpoint| !endpoint.is_dead());
-        state.dialling.retain(|endpoint| !endpoint.is_dead());
+        state.dialing.retain(|endpoint| !endpoint.is_dead());
         // One whose socket has failed is of use again once it is bound anew.
         let usable: Vec<_> =
-            state.listening.iter().chain(&state.dialling).filter(|endpoint| endpoint.is_bound()).collect();
+            state.listening.iter().chain(&state.dialing).filter(|endpoint| endpoint.is_bound()).collect();
         let bound: Vec<_> = usable.iter().map(|endpoint| endpoint.local_addr()).collect();
         if let Some(chosen) = choose_local(&**self.setup.runtime(), &bound, remote)? {
             return Ok(usable[chosen].clone());
@@ -84,7 +84,7 @@ impl QuicRegistry {
         };
         let endpoint = QuicEndpoint::bind(&self.setup, SocketAddr::new(any, 0), false)?;
         state.add(&endpoint);
-        state.dialling.push(endpoint.clone());
+        state.dialing.push(endpoint.clone());
         Ok(endpoint)
     }
 

@@ -23,7 +23,7 @@ const CID_LEN: usize = 8;
 /// HMAC, so a flood of them harms nobody; after a restart every remote waits for one.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Bytes of the connection id that a dialler invents for the other side: the most there may be, for they must be
+/// Bytes of the connection id that a dialer invents for the other side: the most there may be, for they must be
 /// unpredictable (RFC 9000 §7.2).
 const INITIAL_CID_LEN: usize = 20;
 
@@ -112,8 +112,8 @@ impl Setup {
         self.server.clone()
     }
 
-    /// For one connection that is dialled.
-    pub(super) fn dialling(&self) -> quinn::ClientConfig {
+    /// For one connection that is dialed.
+    pub(super) fn dialing(&self) -> quinn::ClientConfig {
         let mut client = self.client.clone();
         client.transport_config(Arc::new(self.transport()));
         client
@@ -195,7 +195,7 @@ impl ConnectionIdGenerator for RandomCids {
     }
 }
 
-/// Dates the tokens by which a dialler shows that it receives at its address.
+/// Dates the tokens by which a dialer shows that it receives at its address.
 struct Clock(Arc<dyn Runtime>);
 
 impl quinn::TimeSource for Clock {

@@ -89,11 +89,11 @@ impl Listener {
         self.0.local.clone()
     }
 
-    /// The next dialler, before any handshake: a dialler that says nothing delays nobody. Where the system cannot accept
+    /// The next dialer, before any handshake: a dialer that says nothing delays nobody. Where the system cannot accept
     /// for the moment (no file descriptor is left, for example), this waits and tries again; a socket that has failed is
     /// bound anew: see [`events`](Self::events).
     ///
-    /// Cancel-safe. Several callers may wait; each gets another dialler.
+    /// Cancel-safe. Several callers may wait; each gets another dialer.
     ///
     /// # Errors
     /// [`Error::Closed`] once the listener or its [`Transports`](super::Transports) is closed.
@@ -103,18 +103,18 @@ impl Listener {
             Some(match &shared.acceptor {
                 Acceptor::Stream(listener) => {
                     let stream = listener.accept().await?;
-                    (stream.peer_addr(), Dialler::Stream(stream))
+                    (stream.peer_addr(), Dialer::Stream(stream))
                 }
                 #[cfg(feature = "quic")]
                 Acceptor::Quic(endpoint) => {
                     let incoming = endpoint.accept().await?;
-                    (incoming.remote_addr(), Dialler::Quic(Box::new(incoming)))
+                    (incoming.remote_addr(), Dialer::Quic(Box::new(incoming)))
                 }
             })
         };
         match shared.closed.run_until_cancelled(accepted).await {
-            Some(Some((remote, dialler))) => Ok(Incoming {
-                dialler,
+            Some(Some((remote, dialer))) => Ok(Incoming {
+                dialer,
                 remote,
                 transport: shared.local.transport(),
                 transports: shared.transports.clone(),
@@ -136,7 +136,7 @@ impl Listener {
     }
 
     /// Accepts no more. Who waits in [`accept`](Self::accept) gets an error. Over tcp and tls the port is free at once;
-    /// over quic once the connections that were accepted or dialled from it are gone too. Idempotent.
+    /// over quic once the connections that were accepted or dialed from it are gone too. Idempotent.
     pub fn close(&self) {
         self.0.close();
     }
@@ -178,23 +178,23 @@ impl fmt::Debug for Shared {
 
 /// Somebody who dials, before any handshake. Dropping it closes or refuses the connection.
 #[derive(Debug)]
-#[must_use = "dropping it turns the dialler away"]
+#[must_use = "dropping it turns the dialer away"]
 pub struct Incoming {
-    dialler: Dialler,
+    dialer: Dialer,
     remote: SocketAddr,
     transport: Transport,
     transports: Arc<Inner>,
 }
 
 #[derive(Debug)]
-enum Dialler {
+enum Dialer {
     Stream(Box<dyn ByteStream>),
     #[cfg(feature = "quic")]
     Quic(Box<QuicIncoming>),
 }
 
 impl Incoming {
-    /// Where the dialler dials from. Over quic it may be forged as long as the handshake is not complete.
+    /// Where the dialer dials from. Over quic it may be forged as long as the handshake is not complete.
     pub fn remote_addr(&self) -> SocketAddr {
         self.remote
     }
@@ -215,7 +215,7 @@ impl Incoming {
         let accepting = transports.lock_accepting().clone();
         let limit = transports.config.accept_timeout;
         let in_time = async {
-            let handshake = handshake(transports, self.transport, self.dialler, accepting.as_ref());
+            let handshake = handshake(transports, self.transport, self.dialer, accepting.as_ref());
             let late = |_| Err(Error::Accept("the handshake took too long".into()));
             transports.tasks.runtime().timeout(limit, handshake).await.unwrap_or_else(late)
         };
@@ -225,12 +225,12 @@ impl Incoming {
         Ok(connection.with_accept_context(context))
     }
 
-    /// Turns the dialler away. As dropping it, but says what is meant.
+    /// Turns the dialer away. As dropping it, but says what is meant.
     pub fn refuse(self) {
-        match self.dialler {
-            Dialler::Stream(stream) => drop(stream),
+        match self.dialer {
+            Dialer::Stream(stream) => drop(stream),
             #[cfg(feature = "quic")]
-            Dialler::Quic(incoming) => incoming.refuse(),
+            Dialer::Quic(incoming) => incoming.refuse(),
         }
     }
 }
@@ -238,11 +238,11 @@ impl Incoming {
 async fn handshake(
     transports: &Inner,
     transport: Transport,
-    dialler: Dialler,
+    dialer: Dialer,
     accepting: Option<&Accepting>,
 ) -> Result<connection::Inner> {
-    match dialler {
-        Dialler::Stream(stream) => match tls_of(transports, transport) {
+    match dialer {
+        Dialer::Stream(stream) => match tls_of(transports, transport) {
             Some(tls) => {
                 let config = accepting.map_or(&tls.server, |accepting| &accepting.tls.config);
                 Ok(transports.multiplex_secured(Side::Listener, tls::accept(config, stream).await?))
@@ -250,7 +250,7 @@ async fn handshake(
             None => Ok(transports.multiplex(Side::Listener, stream)),
         },
         #[cfg(feature = "quic")]
-        Dialler::Quic(incoming) => {
+        Dialer::Quic(incoming) => {
             let crypto = accepting.map(|accepting| accepting.quic.clone());
             Ok(connection::Inner::Quic(incoming.accept(crypto).await?))
         }

@@ -1,4 +1,4 @@
-//! [`Transports`]: dialling and listening over tcp, tls and quic.
+//! [`Transports`]: dialing and listening over tcp, tls and quic.
 
 mod carrier;
 mod dial;
@@ -31,9 +31,9 @@ use crate::{AcceptTls, CloseReason, Connection, Endpoint, Error, NetConfig, Resu
 ///
 /// let transports = Transports::new(p2p_core::runtime::current()?, NetConfig::default());
 /// let listener = transports.listen(&"tcp://127.0.0.1:0".parse()?).await?;
-/// let dialled = transports.dial(&listener.local_endpoint()).await?;
+/// let dialed = transports.dial(&listener.local_endpoint()).await?;
 /// let accepted = listener.accept().await?.accept().await?;
-/// assert_eq!(accepted.remote_endpoint().socket_addr(), Some(dialled.local_addr()));
+/// assert_eq!(accepted.remote_endpoint().socket_addr(), Some(dialed.local_addr()));
 /// transports.shutdown().await;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();

@@ -24,7 +24,7 @@ pub(super) struct Secured {
     pub(super) socket: TcpSocket,
 }
 
-/// The dialler's side of the handshake. Without a time-out of its own.
+/// The dialer's side of the handshake. Without a time-out of its own.
 pub(super) async fn connect(tls: &TlsConfigs, stream: Box<dyn ByteStream>) -> Result<Secured, DialError> {
     let socket = TcpSocket::of(&*stream);
     // TLS wants a name. Who the other side is shows in its key; whether the name is sent is the configuration's choice.

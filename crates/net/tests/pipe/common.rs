@@ -61,7 +61,7 @@ impl Pair {
         }
     }
 
-    /// A stream that the dialler opened, on both sides.
+    /// A stream that the dialer opened, on both sides.
     pub(crate) async fn stream(&self) -> (Stream, Stream) {
         let opened = self.dialer.open_stream().await.unwrap();
         (opened, within(self.listener.accept_stream()).await.unwrap())

@@ -19,21 +19,21 @@ fn accept_tls(number: u32) -> AcceptTls {
 #[test]
 fn a_connection_keeps_the_context_it_was_accepted_with() {
     for_each_transport(async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
         let secure = net.transport != Transport::Tcp;
-        let mut accepted = vec![connect(&dialler, &listener).await];
+        let mut accepted = vec![connect(&dialer, &listener).await];
         for number in [1, 2] {
             acceptor.accept_with(accept_tls(number)).unwrap();
-            accepted.push(connect(&dialler, &listener).await);
+            accepted.push(connect(&dialer, &listener).await);
         }
         let contexts: Vec<_> = accepted.iter().map(|(_, accepted)| context(accepted)).collect();
         assert_eq!(contexts, if secure { [None, Some(1), Some(2)] } else { [None; 3] }, "{}", net.transport);
-        assert!(accepted.iter().all(|(dialled, _)| dialled.accept_context().is_none()));
+        assert!(accepted.iter().all(|(dialed, _)| dialed.accept_context().is_none()));
         // Each generation presents its own certificate.
         let certificate = |n: usize| accepted[n].0.peer_certificates().map(<[_]>::to_vec);
         assert!(!secure || (certificate(0) != certificate(1) && certificate(1) != certificate(2)));
-        dialler.shutdown().await;
+        dialer.shutdown().await;
         acceptor.shutdown().await;
     });
 }
@@ -47,18 +47,18 @@ fn who_names_no_application_protocol_is_refused_by_either_side() {
             (Arc::make_mut(&mut tls.client).alpn_protocols, Arc::make_mut(&mut tls.server).alpn_protocols) =
                 (Vec::new(), Vec::new());
             nameless.config.tls = Some(tls);
-            let (dialler, acceptor) = match nameless_dials {
+            let (dialer, acceptor) = match nameless_dials {
                 true => (nameless.node(), net.node()),
                 false => (net.node(), nameless.node()),
             };
             let listener = net.listen(&acceptor).await;
             let endpoint = listener.local_endpoint();
             let accepting = async { listener.accept().await?.accept().await };
-            let (dialled, accepted) = tokio::join!(dialler.dial(&endpoint), accepting);
+            let (dialed, accepted) = tokio::join!(dialer.dial(&endpoint), accepting);
             // Over tls a dialer is done before the listener has looked.
-            let refused = if nameless_dials { accepted.is_err() } else { dialled.is_err() };
-            assert!(refused, "{}: {dialled:?}, {accepted:?}", net.transport);
-            dialler.shutdown().await;
+            let refused = if nameless_dials { accepted.is_err() } else { dialed.is_err() };
+            assert!(refused, "{}: {dialed:?}, {accepted:?}", net.transport);
+            dialer.shutdown().await;
             acceptor.shutdown().await;
         }
     });

@@ -11,7 +11,7 @@ use crate::common::{for_each, for_each_transport};
 fn reason(error: Error) -> DialError {
     match error {
         Error::Dial { reason, .. } => reason,
-        error => panic!("not an error of dialling: {error:?}"),
+        error => panic!("not an error of dialing: {error:?}"),
     }
 }
 
@@ -46,13 +46,13 @@ fn a_host_that_says_nothing_is_given_up_on() {
 #[test]
 fn a_listener_that_accepts_nobody_ends_quic_dials() {
     for_each(&[Transport::Quic], async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
         let endpoint = listener.local_endpoint();
-        let (dialled, ()) = tokio::join!(dialler.dial(&endpoint), async {
+        let (dialed, ()) = tokio::join!(dialer.dial(&endpoint), async {
             listener.accept().await.unwrap().refuse();
         });
-        let error = reason(dialled.unwrap_err());
+        let error = reason(dialed.unwrap_err());
         assert!(matches!(&error, DialError::Io(io) if io.kind() == ErrorKind::ConnectionRefused), "{error:?}");
     });
 }
@@ -60,18 +60,18 @@ fn a_listener_that_accepts_nobody_ends_quic_dials() {
 #[test]
 fn a_remote_that_hangs_up_in_the_handshake_is_an_error() {
     for_each(&[Transport::Tls, Transport::Quic], async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
         let endpoint = listener.local_endpoint();
-        let (dialled, ()) = tokio::join!(dialler.dial(&endpoint), async {
+        let (dialed, ()) = tokio::join!(dialer.dial(&endpoint), async {
             drop(listener.accept().await.unwrap());
         });
-        reason(dialled.unwrap_err());
+        reason(dialed.unwrap_err());
     });
 }
 
 #[test]
-fn a_name_without_an_address_cannot_be_dialled() {
+fn a_name_without_an_address_cannot_be_dialed() {
     for_each_transport(async |net| {
         let node = net.node();
         let error = node.dial(&net.endpoint("nobody.invalid:1")).await.unwrap_err();

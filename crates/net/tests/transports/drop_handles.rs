@@ -33,7 +33,7 @@ fn connections_outlive_the_handle_to_the_transports() {
     for_each_transport(async |net| {
         let pair = net.pair().await;
         let (a, b) = (pair.a, pair.b);
-        drop((pair.dialler, pair.acceptor, pair.listener));
+        drop((pair.dialer, pair.acceptor, pair.listener));
         let (mut near, mut far) = stream(&a, &b).await;
         echo(&mut near, &mut far, b"still here").await;
     });
@@ -42,18 +42,18 @@ fn connections_outlive_the_handle_to_the_transports() {
 #[test]
 fn a_dropped_dial_leaves_no_task() {
     for_each_transport(async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
         {
             let endpoint = listener.local_endpoint();
-            let mut dial = std::pin::pin!(dialler.dial(&endpoint));
+            let mut dial = std::pin::pin!(dialer.dial(&endpoint));
             std::future::poll_fn(|cx| {
                 let _ = dial.as_mut().poll(cx);
                 std::task::Poll::Ready(())
             })
             .await;
         }
-        dialler.shutdown().await;
-        assert!(dialler.tasks().is_empty());
+        dialer.shutdown().await;
+        assert!(dialer.tasks().is_empty());
     });
 }

@@ -1,4 +1,4 @@
-//! QUIC diallers that send their first datagram and are never heard of again.
+//! QUIC dialers that send their first datagram and are never heard of again.
 
 use std::future::poll_fn;
 use std::io::IoSliceMut;
@@ -10,7 +10,7 @@ use p2p_net::{Endpoint, Transport};
 
 use crate::common::{Net, connect, echo, for_each, stream};
 
-/// Handshakes under way above which diallers have to prove their address.
+/// Handshakes under way above which dialers have to prove their address.
 const VALIDATE_ABOVE: usize = 128;
 
 /// The first datagrams of `count` dials to a socket where nobody answers.
@@ -29,7 +29,7 @@ async fn first_datagrams(net: &Net, socket: &Arc<dyn UdpSocket>, count: usize) -
         let mut metas = [RecvMeta::default()];
         poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buf)], &mut metas)).await.unwrap();
         for datagram in buf[..metas[0].len].chunks(metas[0].stride) {
-            // A dialler that hears nothing repeats itself, with another packet number but to the same connection id.
+            // A dialer that hears nothing repeats itself, with another packet number but to the same connection id.
             let connection_id = |datagram: &[u8]| datagram[6..14].to_vec();
             if !datagrams.iter().any(|known: &Vec<u8>| connection_id(known) == connection_id(datagram)) {
                 datagrams.push(datagram.to_vec());
@@ -50,7 +50,7 @@ async fn send(socket: &Arc<dyn UdpSocket>, destination: SocketAddr, contents: &[
 #[test]
 fn they_delay_nobody() {
     for_each(&[Transport::Quic], async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
         let addr = listener.local_endpoint().socket_addr().unwrap();
         let socket = net.runtime.udp_bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -65,7 +65,7 @@ fn they_delay_nobody() {
             });
         }
         // From here on the others are asked to prove their address, which they do not, and so do not come through.
-        let (a, b) = connect(&dialler, &listener).await;
+        let (a, b) = connect(&dialer, &listener).await;
         assert_eq!(b.remote_endpoint().port(), a.local_addr().port());
         let (mut near, mut far) = stream(&a, &b).await;
         echo(&mut near, &mut far, b"unharmed").await;
@@ -85,6 +85,6 @@ fn garbage_is_ignored() {
         }
         let (mut near, mut far) = stream(&pair.a, &pair.b).await;
         echo(&mut near, &mut far, b"unharmed").await;
-        connect(&pair.dialler, &pair.listener).await;
+        connect(&pair.dialer, &pair.listener).await;
     });
 }

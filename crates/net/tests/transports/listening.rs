@@ -48,11 +48,11 @@ fn closing_a_listener_ends_accepting_and_nothing_else() {
 #[test]
 fn several_callers_may_accept() {
     for_each_transport(async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
         let endpoint = listener.local_endpoint();
         let accept = async || listener.accept().await.unwrap().accept().await.unwrap();
-        let (first, second, x, y) = tokio::join!(dialler.dial(&endpoint), dialler.dial(&endpoint), accept(), accept());
+        let (first, second, x, y) = tokio::join!(dialer.dial(&endpoint), dialer.dial(&endpoint), accept(), accept());
         assert!(first.is_ok() && second.is_ok());
         assert!(x.close_reason().is_none() && y.close_reason().is_none());
     });
@@ -61,13 +61,13 @@ fn several_callers_may_accept() {
 #[test]
 fn an_accept_that_was_dropped_loses_nobody() {
     for_each_transport(async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
         {
             let mut accept = std::pin::pin!(listener.accept());
             let pending = std::future::poll_fn(|cx| std::task::Poll::Ready(accept.as_mut().poll(cx).is_pending()));
             assert!(pending.await);
         }
-        connect(&dialler, &listener).await;
+        connect(&dialer, &listener).await;
     });
 }

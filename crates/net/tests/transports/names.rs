@@ -13,12 +13,12 @@ use p2p_net::{Endpoint, Transports};
 use crate::common::{Net, echo, for_each_transport, stream};
 
 #[test]
-fn localhost_can_be_listened_at_and_dialled() {
+fn localhost_can_be_listened_at_and_dialed() {
     for_each_transport(async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = acceptor.listen(&net.endpoint("localhost:0")).await.unwrap();
         let endpoint = net.endpoint("localhost:0").with_port(listener.local_endpoint().port());
-        let (a, b) = tokio::join!(dialler.dial(&endpoint), async { listener.accept().await?.accept().await });
+        let (a, b) = tokio::join!(dialer.dial(&endpoint), async { listener.accept().await?.accept().await });
         let (a, b) = (a.unwrap(), b.unwrap());
         assert_eq!(*a.remote_endpoint(), listener.local_endpoint());
         let (mut near, mut far) = stream(&a, &b).await;
@@ -32,9 +32,9 @@ fn a_dead_address_of_a_name_does_not_matter() {
     for_each_transport(async |net| {
         let acceptor = net.node();
         let listener = net.listen(&acceptor).await;
-        let dialler = with_names(&net, vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()]);
+        let dialer = with_names(&net, vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()]);
         let name = net.endpoint("many.test:0").with_port(listener.local_endpoint().port());
-        let (a, b) = tokio::join!(dialler.dial(&name), async { listener.accept().await?.accept().await });
+        let (a, b) = tokio::join!(dialer.dial(&name), async { listener.accept().await?.accept().await });
         assert_eq!(*a.unwrap().remote_endpoint(), listener.local_endpoint());
         b.unwrap();
     });
@@ -57,9 +57,9 @@ fn a_silent_address_of_a_name_does_not_matter() {
             // Plain tcp is connected as soon as the system has accepted.
             return;
         }
-        let dialler = with_names(&net, vec!["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
+        let dialer = with_names(&net, vec!["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
         let name = net.endpoint("many.test:0").with_port(listener.local_endpoint().port());
-        let (a, b) = tokio::join!(dialler.dial(&name), async { listener.accept().await?.accept().await });
+        let (a, b) = tokio::join!(dialer.dial(&name), async { listener.accept().await?.accept().await });
         assert_eq!(*a.unwrap().remote_endpoint(), listener.local_endpoint());
         b.unwrap();
     });
@@ -71,10 +71,10 @@ fn the_peer_id_of_a_name_is_kept() {
         let acceptor = net.node();
         let listener = net.listen(&acceptor).await;
         let peer_id = (1..).find_map(|n| p2p_core::PeerId::from_bytes([n; 32]).ok()).unwrap();
-        let dialler = with_names(&net, vec!["127.0.0.1".parse().unwrap()]);
+        let dialer = with_names(&net, vec!["127.0.0.1".parse().unwrap()]);
         let name: Endpoint =
             net.endpoint("one.test:0").with_port(listener.local_endpoint().port()).with_peer_id(peer_id);
-        let (a, _b) = tokio::join!(dialler.dial(&name), async { listener.accept().await?.accept().await });
+        let (a, _b) = tokio::join!(dialer.dial(&name), async { listener.accept().await?.accept().await });
         assert_eq!(a.unwrap().remote_endpoint().peer_id(), Some(peer_id));
     });
 }

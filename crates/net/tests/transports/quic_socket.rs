@@ -1,4 +1,4 @@
-//! One UDP socket for listening and dialling.
+//! One UDP socket for listening and dialing.
 
 use p2p_net::{NetConfig, Transport};
 
@@ -7,10 +7,10 @@ use crate::common::{connect, echo, fill, for_each, stream};
 #[test]
 fn dials_leave_from_the_listening_port() {
     for_each(&[Transport::Quic], async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
-        let own = net.listen(&dialler).await;
+        let (dialer, acceptor) = (net.node(), net.node());
+        let own = net.listen(&dialer).await;
         let listener = net.listen(&acceptor).await;
-        let (a, b) = connect(&dialler, &listener).await;
+        let (a, b) = connect(&dialer, &listener).await;
         assert_eq!(b.remote_endpoint().port(), own.local_endpoint().port());
         assert_eq!(a.local_addr().port(), own.local_endpoint().port());
         // And the socket still accepts.
@@ -21,10 +21,10 @@ fn dials_leave_from_the_listening_port() {
 #[test]
 fn without_a_listener_one_socket_serves_all_dials() {
     for_each(&[Transport::Quic], async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
-        let (first, _first) = connect(&dialler, &listener).await;
-        let (second, _second) = connect(&dialler, &listener).await;
+        let (first, _first) = connect(&dialer, &listener).await;
+        let (second, _second) = connect(&dialer, &listener).await;
         assert_eq!(first.local_addr().port(), second.local_addr().port());
     });
 }
@@ -47,7 +47,7 @@ fn sixty_four_dials_at_once_all_succeed() {
     });
 }
 
-/// Above the number from which diallers have to prove their addresses.
+/// Above the number from which dialers have to prove their addresses.
 #[test]
 fn dials_succeed_when_addresses_are_validated() {
     for_each(&[Transport::Quic], async |net| {
@@ -56,14 +56,14 @@ fn dials_succeed_when_addresses_are_validated() {
 }
 
 async fn dial_at_once(net: crate::common::Net, count: usize) {
-    let (dialler, acceptor) = (net.node(), net.node());
+    let (dialer, acceptor) = (net.node(), net.node());
     let listener = net.listen(&acceptor).await;
     let endpoint = listener.local_endpoint();
     let (done, mut results) = tokio::sync::mpsc::unbounded_channel();
     for _ in 0..count {
-        let (dialler, endpoint, done) = (dialler.clone(), endpoint.clone(), done.clone());
+        let (dialer, endpoint, done) = (dialer.clone(), endpoint.clone(), done.clone());
         net.spawn(async move {
-            let _ = done.send(dialler.dial(&endpoint).await);
+            let _ = done.send(dialer.dial(&endpoint).await);
         });
     }
     let accepting = async {
@@ -105,7 +105,7 @@ fn the_byte_budget_gets_back_what_connections_had() {
         drop(stalled);
         pair.a.close(0, "");
         pair.b.closed().await;
-        pair.dialler.shutdown().await;
+        pair.dialer.shutdown().await;
         pair.acceptor.shutdown().await;
         assert_eq!(net.config.budget.used(), 0);
     });

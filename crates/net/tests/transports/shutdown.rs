@@ -18,8 +18,8 @@ fn the_port_is_free_at_once_whoever_still_holds_a_handle() {
 
         let node = net.node();
         let listener = node.listen(&endpoint).await.unwrap();
-        let dialler = net.node();
-        connect(&dialler, &listener).await;
+        let dialer = net.node();
+        connect(&dialer, &listener).await;
         drop((near, far, pair));
     });
 }

@@ -9,7 +9,7 @@ use crate::common::{connect, echo, for_each, for_each_transport, stream};
 #[test]
 fn silent_clients_delay_nobody() {
     for_each(&[Transport::Tcp, Transport::Tls], async |net| {
-        let (dialler, acceptor) = (net.node(), net.node());
+        let (dialer, acceptor) = (net.node(), net.node());
         let listener = net.listen(&acceptor).await;
         let addr = listener.local_endpoint().socket_addr().unwrap();
         let mut silent = Vec::new();
@@ -20,7 +20,7 @@ fn silent_clients_delay_nobody() {
                 let _ = incoming.accept().await;
             });
         }
-        let (a, b) = connect(&dialler, &listener).await;
+        let (a, b) = connect(&dialer, &listener).await;
         let (mut near, mut far) = stream(&a, &b).await;
         echo(&mut near, &mut far, b"unharmed").await;
     });
@@ -40,8 +40,8 @@ fn dialers_that_are_not_looked_at_delay_nobody() {
             });
             waiting.push(listener.accept().await.unwrap());
         }
-        let dialler = net.node();
-        let (a, b) = connect(&dialler, &listener).await;
+        let dialer = net.node();
+        let (a, b) = connect(&dialer, &listener).await;
         let (mut near, mut far) = stream(&a, &b).await;
         echo(&mut near, &mut far, b"unharmed").await;
     });

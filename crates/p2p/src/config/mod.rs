@@ -52,9 +52,9 @@ pub struct Config {
     pub public_ip: Option<IpAddr>,
     /// Where to remember peers from one run to the next; `None` remembers nothing.
     pub state_dir: Option<PathBuf>,
-    /// Peers that may have dialled us.
+    /// Peers that may have dialed us.
     pub inbound_slots: usize,
-    /// Peers that we may have dialled.
+    /// Peers that we may have dialed.
     pub outbound_slots: usize,
     /// How often a failed dial is repeated before it counts as failed.
     pub max_connect_retries: usize,

@@ -84,10 +84,10 @@ fn dial_peers(endpoints: &[Endpoint]) -> Result<(), Error> {
     for endpoint in endpoints {
         connects(FIELD, endpoint)?;
         if endpoint.port() == 0 {
-            return Err(wrong(FIELD, format_args!("{endpoint}: port 0 cannot be dialled")));
+            return Err(wrong(FIELD, format_args!("{endpoint}: port 0 cannot be dialed")));
         }
         if endpoint.addr().ip().is_some_and(|ip| ip.is_multicast() || ip.is_unspecified()) {
-            return Err(wrong(FIELD, format_args!("{endpoint}: this address cannot be dialled")));
+            return Err(wrong(FIELD, format_args!("{endpoint}: this address cannot be dialed")));
         }
     }
     Ok(())

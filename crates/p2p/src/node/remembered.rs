@@ -22,7 +22,7 @@ const HEADER: &str = "# p2p peers 1";
 const MAX_FILE_LEN: u64 = (HEADER.len() + PEERS * (MAX_ENDPOINT_LEN + 1) + 1) as u64;
 
 /// Offers the peers that earlier runs were connected with, and writes down those that this run connects with: only
-/// peers that we have dialled ourselves, so that an address in the file is one that worked.
+/// peers that we have dialed ourselves, so that an address in the file is one that worked.
 pub(super) struct Remembered {
     runtime: Arc<dyn Runtime>,
     path: PathBuf,

@@ -163,7 +163,7 @@ async fn guessed_answers_to_pings_do_not_keep_a_stalled_connection() {
     }
 }
 
-/// Listens, and allows the dialler no stream, or no stream but the first.
+/// Listens, and allows the dialer no stream, or no stream but the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_allows_no_streams_is_an_error_in_bounded_time() {
     let _turn = together().await;

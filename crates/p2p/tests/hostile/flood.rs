@@ -103,7 +103,7 @@ async fn peers_of_one_prefix_take_no_more_than_their_share() {
         let honest = Honest::connect(&target, transport).await;
         honest.exchange(3).await;
         honest.shutdown().await;
-        // Who goes makes room for its neighbours.
+        // Who goes makes room for its neighbors.
         inside.pop().unwrap().close(0, "").await;
         crate::common::until("the slot", || target.node.peers() <= 8).await;
         let mut next = Attacker::dial_from(crowd(99), transport, target.addr(transport), &key(99)).await.unwrap();

@@ -305,16 +305,16 @@ async fn somebody_elses_record_is_refused() {
     target.shutdown().await;
 }
 
-/// Writes down what the dialler says, between it and the listener.
+/// Writes down what the dialer says, between it and the listener.
 async fn recorded(from: TcpListener, to: std::net::SocketAddr) -> Vec<u8> {
-    let (mut dialler, _) = from.accept().await.unwrap();
+    let (mut dialer, _) = from.accept().await.unwrap();
     let mut listener = TcpStream::connect(to).await.unwrap();
-    let (mut from_dialler, mut to_dialler) = dialler.split();
+    let (mut from_dialer, mut to_dialer) = dialer.split();
     let (mut from_listener, mut to_listener) = listener.split();
     let there = async {
         let mut said = Vec::new();
         let mut buf = [0; 4096];
-        while let Ok(len @ 1..) = from_dialler.read(&mut buf).await {
+        while let Ok(len @ 1..) = from_dialer.read(&mut buf).await {
             said.extend(&buf[..len]);
             to_listener.write_all(&buf[..len]).await.unwrap();
         }
@@ -322,8 +322,8 @@ async fn recorded(from: TcpListener, to: std::net::SocketAddr) -> Vec<u8> {
         said
     };
     let back = async {
-        let _ = tokio::io::copy(&mut from_listener, &mut to_dialler).await;
-        let _ = to_dialler.shutdown().await;
+        let _ = tokio::io::copy(&mut from_listener, &mut to_dialer).await;
+        let _ = to_dialer.shutdown().await;
     };
     tokio::join!(there, back).0
 }
@@ -395,13 +395,13 @@ async fn a_node_does_not_meet_itself_in_a_mirror() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_signs_nothing_that_serves_another_handshake() {
     let _turn = together().await;
-    // The go-between is dialled by the first, and offers what it gets to the second.
+    // The go-between is dialed by the first, and offers what it gets to the second.
     let first = Target::new(|_| ()).await;
     let mut second = Target::new(|_| ()).await;
     let between = key(1);
     let (trap, addr) = Trap::new(Transport::Tcp, &between, ordinary_transport()).await;
     let endpoint = format!("tcp://{}@{addr}", peer_id(between.id())).parse().unwrap();
-    let dialling = {
+    let dialing = {
         let node = first.node.clone();
         tokio::spawn(async move { node.connect(&endpoint).await })
     };
@@ -415,12 +415,12 @@ async fn a_node_signs_nothing_that_serves_another_handshake() {
         let answer = relay.message(onward).await.unwrap();
         caught.send(control, &answer).await;
     }
-    // The first dialled somebody else, and so gives no proof that could go on.
+    // The first dialed somebody else, and so gives no proof that could go on.
     let last = caught.message(control).await.unwrap();
     assert_eq!(last[1], wire::REJECT);
-    let error = in_time("the dial's end", dialling).await.unwrap().unwrap_err();
+    let error = in_time("the dial's end", dialing).await.unwrap().unwrap_err();
     assert!(matches!(refused(&error), RejectReason::IdentityMismatch { .. }), "{error}");
-    // What the second signed, as a listener, is no proof of a dialler, in the same or in another handshake.
+    // What the second signed, as a listener, is no proof of a dialer, in the same or in another handshake.
     let mut oracle = Attacker::dial(Transport::Tcp, second.addr(Transport::Tcp), &between).await;
     let ours = Hello::new(between.id(), rand_nonce());
     let (control, theirs) = oracle.hello(&ours).await.unwrap();

@@ -60,7 +60,7 @@ async fn flapping_leads_to_a_ban_of_the_one_who_flaps() {
             };
             println!("{transport} {way:?}: banned after {rounds} rounds");
             assert_eq!(reject[..3], [VERSION, REJECT, BANNED], "{transport}");
-            // Its neighbour at the same address is not concerned, and a ban can be lifted.
+            // Its neighbor at the same address is not concerned, and a ban can be lifted.
             let mut other = Attacker::dial(transport, target.addr(transport), &key(2)).await;
             other.join(&key(2)).await.unwrap();
             assert!(target.node.unban(&peer_id(id.id())));
@@ -158,7 +158,7 @@ async fn garbage_under_many_names_leads_to_a_ban_of_the_address() {
     }
 }
 
-/// The list of bans has a limit, and the one that ends first makes way.
+/// The list of bans has a limit, and the one that ends first is evicted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_list_of_bans_is_bounded() {
     let _turn = together().await;
@@ -184,7 +184,7 @@ async fn the_list_of_bans_is_bounded() {
 
 /// A node that is to stay connected with a hostile peer does not dial it in a tight loop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_always_drops_is_dialled_less_and_less() {
+async fn a_listener_that_always_drops_is_dialed_less_and_less() {
     let _turn = together().await;
     for transport in STREAMS {
         let (trap, addr) = Trap::new(transport, &key(1), ordinary_transport()).await;

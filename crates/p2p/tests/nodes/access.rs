@@ -35,7 +35,7 @@ fn insertion_in_a_deny_list_disconnects_and_removal_lets_in_again() {
         assert!(refused(&error), "{error:?}");
         let there = pair.b.refused().await;
         assert!(refused(&there), "{there:?}");
-        // Nor may it be dialled.
+        // Nor may it be dialed.
         let error = pair.b.connect(&pair.a.endpoint().with_peer_id(a_id)).await.unwrap_err();
         assert!(matches!(error, Error::Denied(_)), "{error:?}");
         assert!(list.remove(a_id));
@@ -64,7 +64,7 @@ fn removal_from_an_allow_list_disconnects() {
     });
 }
 
-/// Talks to peers that it dialled and to no other.
+/// Talks to peers that it dialed and to no other.
 #[derive(Debug)]
 struct OutboundOnly;
 

@@ -11,7 +11,7 @@ mod components;
 mod dht;
 
 mod access;
-mod dialling;
+mod dialing;
 mod drops;
 mod events;
 mod face;

@@ -30,7 +30,7 @@ fn a_thousand_mutual_dials_end_in_one_connection_each() {
             }
         };
         futures_util::future::join_all((0..PAIRS).map(|_| worker())).await;
-        println!("{dials} mutual dials; the first dialler's connection stayed {outbound:?} times");
+        println!("{dials} mutual dials; the first dialer's connection stayed {outbound:?} times");
     });
 }
 
@@ -57,7 +57,7 @@ async fn came(host: &mut Host) -> PeerInfo {
     }
 }
 
-/// How often the connection that `a` dialled was the one that stayed.
+/// How often the connection that `a` dialed was the one that stayed.
 async fn rounds(world: &World) -> usize {
     let (mut a, mut b) = (world.host().await, world.host().await);
     let (mut a_conns, mut b_conns) = (a.hold("/x", ProtocolKind::Optional), b.hold("/x", ProtocolKind::Optional));

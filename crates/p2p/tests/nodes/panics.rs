@@ -53,7 +53,7 @@ fn a_constructor_that_panics_harms_nobody_else() {
             let _conns = a.hold("/panics", kind);
             let panics = |_| -> Arc<dyn Protocol> { panic!("a bug in the application") };
             b.attach_dyn(info("/panics", kind), panics).unwrap();
-            // On the dialling side as well as on the other.
+            // On the dialing side as well as on the other.
             if kind == ProtocolKind::Optional {
                 a.connect(&b.endpoint()).await.unwrap();
                 b.added().await;

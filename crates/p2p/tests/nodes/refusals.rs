@@ -21,9 +21,9 @@ async fn reasons(a: &mut Host, b: &mut Host) -> (RejectReason, RejectReason) {
 #[test]
 fn both_sides_name_the_mandatory_protocol_that_is_missing() {
     everywhere(|world| async move {
-        for at_dialler in [true, false] {
+        for at_dialer in [true, false] {
             let (mut a, mut b) = (world.host().await, world.host().await);
-            let _conns = if at_dialler {
+            let _conns = if at_dialer {
                 b.hold("/must", ProtocolKind::Mandatory)
             } else {
                 a.hold("/must", ProtocolKind::Mandatory)
@@ -32,8 +32,8 @@ fn both_sides_name_the_mandatory_protocol_that_is_missing() {
             for reason in [&here, &there] {
                 assert!(matches!(reason, RejectReason::MissingProtocol { protocol, .. } if *protocol == "/must"));
             }
-            assert_eq!(here.to_string().contains("on this node"), at_dialler, "{here}");
-            assert_eq!(there.to_string().contains("on this node"), !at_dialler, "{there}");
+            assert_eq!(here.to_string().contains("on this node"), at_dialer, "{here}");
+            assert_eq!(there.to_string().contains("on this node"), !at_dialer, "{there}");
             shutdown([a, b]).await;
         }
     });

@@ -40,7 +40,7 @@ fn it_is_the_same_node_and_finds_its_peers_again() {
             assert_eq!(b.added().await.peer_id, own);
             assert_eq!(again.added().await.peer_id, b.peer_id());
             let text = std::fs::read_to_string(&file).unwrap();
-            assert!(!text.contains(&dials_us.peer_id().to_string()), "only who was dialled has an address that works");
+            assert!(!text.contains(&dials_us.peer_id().to_string()), "only who was dialed has an address that works");
             match ending {
                 "shutdown" => shutdown([again]).await,
                 _ => drop(again),

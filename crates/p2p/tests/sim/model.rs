@@ -255,7 +255,7 @@ impl Model {
         })
     }
 
-    /// Peers that dialled, peers that were dialled, and bytes of the budget, with the most there may be of each.
+    /// Peers that dialed, peers that were dialed, and bytes of the budget, with the most there may be of each.
     pub(crate) fn bounds(&self, life: Life, seen: (usize, usize, usize), most: (usize, usize, usize)) {
         self.with(|_| {
             let within = seen.0 <= most.0 && seen.1 <= most.1 && seen.2 <= most.2;

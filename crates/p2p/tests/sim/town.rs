@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::model::{Life, Model};
 use crate::talk::{self, Conversation, Manner};
 
-/// The longest wait before a peer that is to be kept connected is dialled again, its jitter included, and what the dial and the
+/// The longest wait before a peer that is to be kept connected is dialed again, its jitter included, and what the dial and the
 /// notice of a dead connection may take.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(150);
 

@@ -41,7 +41,7 @@ impl MessageStream {
     }
 }
 
-/// Opens the message stream of each protocol, as the dialler does.
+/// Opens the message stream of each protocol, as the dialer does.
 pub(crate) async fn open(
     connection: &Connection,
     protocols: impl Iterator<Item = &ProtocolId>,
@@ -89,7 +89,7 @@ pub(crate) async fn read_header(
     None
 }
 
-/// What the dialler opened.
+/// What the dialer opened.
 #[derive(Default)]
 pub(crate) struct Collected {
     pub(crate) messages: BTreeMap<ProtocolId, MessageStream>,
@@ -102,7 +102,7 @@ pub(crate) struct Collected {
 /// Waits for the message stream of each protocol, as the listener does.
 ///
 /// # Errors
-/// When the dialler does not open them all in time, or breaks the rules.
+/// When the dialer does not open them all in time, or breaks the rules.
 pub(crate) async fn collect(
     connection: &Connection,
     protocols: Vec<&ProtocolId>,

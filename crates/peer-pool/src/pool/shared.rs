@@ -240,8 +240,8 @@ impl Shared {
         state.registry.live(id).is_some() || state.registry.is_pending(id)
     }
 
-    /// The connected peer that was dialled at an endpoint.
-    pub(crate) fn dialled(&self, endpoint: &Endpoint) -> Option<PeerId> {
+    /// The connected peer that was dialed at an endpoint.
+    pub(crate) fn dialed(&self, endpoint: &Endpoint) -> Option<PeerId> {
         let state = self.lock();
         let mut peers = state.peers.values().map(|peer| peer.core());
         let there = peers.find(|core| core.direction.is_outbound() && core.endpoint == *endpoint)?;

@@ -41,12 +41,12 @@ impl PeerPool {
         self.shared.peer(peer_id).map(|peer| crate::Peer::new(&peer))
     }
 
-    /// Peers that dialled us, and from where.
+    /// Peers that dialed us, and from where.
     pub fn inbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
         self.peers_of(Direction::Inbound)
     }
 
-    /// Peers that we dialled, and where.
+    /// Peers that we dialed, and where.
     pub fn outbound_peers(&self) -> BTreeMap<PeerId, Endpoint> {
         self.peers_of(Direction::Outbound)
     }

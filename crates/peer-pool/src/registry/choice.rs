@@ -14,7 +14,7 @@ impl<P: Ord + Copy> Registry<P> {
         let mut effects = Vec::new();
         let ids = self.by_peer.get(&peer).cloned().unwrap_or_default();
         let mut complete: Vec<_> = ids.iter().copied().filter(|id| self.entries[id].phase == Phase::Complete).collect();
-        // What this side dialled comes first, else what was complete first.
+        // What this side dialed comes first, else what was complete first.
         complete.sort_by_key(|id| {
             let entry = &self.entries[id];
             (!entry.stay, entry.candidate.direction == Direction::Inbound, entry.since, *id)

@@ -9,7 +9,7 @@ use crate::Direction;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dial(u64);
 
-/// Why somebody is dialled. Dials of one kind do not delay those of another.
+/// Why somebody is dialed. Dials of one kind do not delay those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DialKind {
     /// The application waits for it.

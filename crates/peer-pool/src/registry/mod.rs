@@ -14,7 +14,7 @@
 //!
 //! - No side accepts a connection while another one of the same peer (and the same [boot](Candidate::boot)) is chosen
 //!   or live.
-//! - The arbiter chooses a connection when it is complete: at once if it dialled it or has no dial of its own to the
+//! - The arbiter chooses a connection when it is complete: at once if it dialed it or has no dial of its own to the
 //!   same peer under way, else when that dial has failed or [`SlotLimits::tie_break`] is over. It says `Stay` on the
 //!   connection that it chose and closes the others.
 //! - The other side chooses a complete connection at once when it has accepted no other, else on `Stay`.
@@ -73,9 +73,9 @@ use crate::{ConnectionId, Direction};
 /// How many peers there may be.
 #[derive(Debug, Clone)]
 pub struct SlotLimits {
-    /// Peers that dialled us.
+    /// Peers that dialed us.
     pub inbound: usize,
-    /// Peers that we dialled.
+    /// Peers that we dialed.
     pub outbound: usize,
     /// Inbound peers of one address range.
     pub inbound_per_prefix: usize,
@@ -94,7 +94,7 @@ pub struct Candidate<P> {
     pub peer: PeerId,
     /// Drawn by the remote when it started: tells connections of one run from those of the next.
     pub boot: u64,
-    /// Who dialled.
+    /// Who dialed.
     pub direction: Direction,
     /// The address range it counts against, unless it is exempt.
     pub prefix: Option<P>,

@@ -56,7 +56,7 @@ struct Side {
 
 #[derive(Debug, Clone)]
 struct Conn {
-    dialler: usize,
+    dialer: usize,
     started: bool,
     /// No connection is lost any more, and if one was, its dialer held none when it dialed: it must not be given up.
     firm: bool,
@@ -105,10 +105,10 @@ pub enum Step {
 const BOOT: u64 = 7;
 
 impl World {
-    /// One connection for each dialler (0 or 1), none of them begun, of which so many may break.
-    pub fn new(diallers: &[usize], failures: usize, now: Instant) -> Self {
-        let conn = |&dialler| Conn {
-            dialler,
+    /// One connection for each dialer (0 or 1), none of them begun, of which so many may break.
+    pub fn new(dialers: &[usize], failures: usize, now: Instant) -> Self {
+        let conn = |&dialer| Conn {
+            dialer,
             started: false,
             firm: false,
             sides: Default::default(),
@@ -116,7 +116,7 @@ impl World {
         };
         Self {
             nodes: [0, 1].map(|side| Registry::new(peer(side), limits())),
-            conns: diallers.iter().map(conn).collect(),
+            conns: dialers.iter().map(conn).collect(),
             live: Default::default(),
             failures,
             broke: false,
@@ -141,13 +141,13 @@ impl World {
     }
 
     /// The same over connections whose listeners have their hellos in their certificates.
-    pub fn certified(diallers: &[usize], failures: usize, now: Instant) -> Self {
-        Self { certified: true, ..Self::new(diallers, failures, now) }
+    pub fn certified(dialers: &[usize], failures: usize, now: Instant) -> Self {
+        Self { certified: true, ..Self::new(dialers, failures, now) }
     }
 
     /// The same between nodes that dial from other addresses than those that they are dialed at.
-    pub fn blind(diallers: &[usize], failures: usize, now: Instant) -> Self {
-        Self { blind: true, ..Self::certified(diallers, failures, now) }
+    pub fn blind(dialers: &[usize], failures: usize, now: Instant) -> Self {
+        Self { blind: true, ..Self::certified(dialers, failures, now) }
     }
 
     /// All that may happen next; empty at the end.
@@ -180,13 +180,13 @@ impl World {
     pub fn apply(&mut self, step: Step) {
         match step {
             Step::Dial(at) => {
-                let dialler = self.conns[at].dialler;
+                let dialer = self.conns[at].dialer;
                 self.conns[at].started = true;
                 if self.certified {
-                    self.send(at, dialler, Message::Begin);
+                    self.send(at, dialer, Message::Begin);
                 } else {
-                    let own = self.number(at, dialler);
-                    self.send(at, dialler, Message::Hello(own));
+                    let own = self.number(at, dialer);
+                    self.send(at, dialer, Message::Hello(own));
                 }
             }
             Step::Deliver(at, side) => {
@@ -302,24 +302,24 @@ impl World {
     }
 
     /// The numbers of the dialer's hello, which it is about to say.
-    fn number(&mut self, at: usize, dialler: usize) -> Serial {
-        self.conns[at].sides[dialler].hello = true;
-        let alone = self.nodes[dialler].ended_below(peer(1 - dialler)) == 0;
+    fn number(&mut self, at: usize, dialer: usize) -> Serial {
+        self.conns[at].sides[dialer].hello = true;
+        let alone = self.nodes[dialer].ended_below(peer(1 - dialer)) == 0;
         let settled = self.losses == 0 && (alone || !self.any_lost());
-        self.conns[at].firm = settled && !self.haunted(dialler);
-        let whom = self.informed.then(|| peer(1 - dialler));
-        self.nodes[dialler].number(ConnectionId::new(at as u64), whom)
+        self.conns[at].firm = settled && !self.haunted(dialer);
+        let whom = self.informed.then(|| peer(1 - dialer));
+        self.nodes[dialer].number(ConnectionId::new(at as u64), whom)
     }
 
     /// Whether what one side has lost may yet stand in the way of a dial for a while: its dialer has said its hello and
     /// accept, which are still to arrive; or the arbiter dialed it, may speak early on it, and refuses others for that.
-    fn haunted(&self, dialler: usize) -> bool {
-        let other = 1 - dialler;
+    fn haunted(&self, dialer: usize) -> bool {
+        let other = 1 - dialer;
         let last_words =
-            |conn: &Conn| conn.sides[other].lost && !conn.sides[dialler].over && !conn.towards[dialler].is_empty();
+            |conn: &Conn| conn.sides[other].lost && !conn.sides[dialer].over && !conn.towards[dialer].is_empty();
         let unheard = |conn: &Conn| {
-            let (here, there) = (&conn.sides[dialler], &conn.sides[other]);
-            conn.dialler == other && here.lost && !there.over && !there.accept_got && other == 0
+            let (here, there) = (&conn.sides[dialer], &conn.sides[other]);
+            conn.dialer == other && here.lost && !there.over && !there.accept_got && other == 0
         };
         self.certified && self.conns.iter().any(|conn| last_words(conn) || unheard(conn))
     }
@@ -328,7 +328,7 @@ impl World {
     /// numbers, and may speak.
     fn decide(&mut self, at: usize, side: usize, serial: Option<Serial>, certified: Option<(Serial, bool)>) {
         let (id, now) = (ConnectionId::new(at as u64), self.now);
-        let outbound = self.conns[at].dialler == side;
+        let outbound = self.conns[at].dialer == side;
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
         let may_speak = certified.is_some_and(|(_, may_speak)| may_speak);
         let candidate =

@@ -24,7 +24,7 @@ pub(crate) struct HostEntry {
     sockets_fail: bool,
     pub(crate) udp_ports: Ports,
     pub(crate) listen_ports: Ports,
-    /// Ports of streams that this host dialled.
+    /// Ports of streams that this host dialed.
     pub(crate) dial_ports: Ports<()>,
 }
 
@@ -141,8 +141,7 @@ impl World {
 
     /// The ends of streams on a host.
     fn ends_of(&self, host: HostId) -> Vec<(crate::arena::Id, Side)> {
-        let both =
-            self.conns.iter().flat_map(|(id, conn)| [Side::Dialler, Side::Acceptor].map(|side| (id, conn, side)));
+        let both = self.conns.iter().flat_map(|(id, conn)| [Side::Dialer, Side::Acceptor].map(|side| (id, conn, side)));
         both.filter(|(_, conn, side)| conn.end(*side).host == host && conn.end(*side).is_there())
             .map(|(id, _, side)| (id, side))
             .collect()

@@ -17,7 +17,7 @@ pub(crate) struct Listener {
     pub(crate) local: SocketAddr,
     /// Streams that may be accepted.
     pub(crate) queue: VecDeque<Id>,
-    /// Streams whose dialler has been answered and has not confirmed it.
+    /// Streams whose dialer has been answered and has not confirmed it.
     pub(crate) answering: usize,
     pub(crate) acceptor: Option<Waker>,
     pub(crate) failing: Failing,
@@ -85,7 +85,7 @@ impl World {
             let Some(conn) = self.conns.get_mut(conn_id) else { continue };
             conn.listener = None;
             if !alive {
-                // Its dialler has broken it off.
+                // Its dialer has broken it off.
                 self.forget_end(conn_id, Side::Acceptor);
                 continue;
             }

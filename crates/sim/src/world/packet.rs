@@ -94,7 +94,7 @@ impl World {
                 return self.note(&packet, Fate::NoRoom);
             }
         }
-        let leaves = now + waits + nanos(link.serialisation(packet.len));
+        let leaves = now + waits + nanos(link.serialization(packet.len));
         if link.bandwidth.is_some() {
             self.links.direction(packet.from, packet.to).busy_until = leaves;
         }

@@ -21,15 +21,15 @@ use crate::timeline::{Key, Nanos};
 /// One of the two ends of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
-    Dialler,
+    Dialer,
     Acceptor,
 }
 
 impl Side {
     pub(crate) fn other(self) -> Self {
         match self {
-            Self::Dialler => Self::Acceptor,
-            Self::Acceptor => Self::Dialler,
+            Self::Dialer => Self::Acceptor,
+            Self::Acceptor => Self::Dialer,
         }
     }
 }
@@ -40,14 +40,14 @@ pub(crate) struct Conn {
     pipes: [Pipe; 2],
     /// The listener that has it, until it is accepted.
     pub(crate) listener: Option<Id>,
-    /// Whom the dialler asked for.
+    /// Whom the dialer asked for.
     pub(crate) asked: SocketAddr,
 }
 
 impl Conn {
-    pub(crate) fn new(dialler: End, asked: SocketAddr) -> Self {
-        let acceptor = End::new(dialler.host, State::Absent, asked, dialler.local);
-        Self { ends: [dialler, acceptor], pipes: [Pipe::default(), Pipe::default()], listener: None, asked }
+    pub(crate) fn new(dialer: End, asked: SocketAddr) -> Self {
+        let acceptor = End::new(dialer.host, State::Absent, asked, dialer.local);
+        Self { ends: [dialer, acceptor], pipes: [Pipe::default(), Pipe::default()], listener: None, asked }
     }
 
     pub(crate) fn end(&self, side: Side) -> &End {
@@ -97,7 +97,7 @@ pub(crate) enum State {
     /// It does not exist yet.
     Absent,
     /// It has asked so many times.
-    Dialling {
+    Dialing {
         tries: u32,
     },
     /// It has agreed so many times, and waits to hear that this has arrived.
@@ -218,11 +218,11 @@ impl World {
     /// Removes the record of a stream once neither host has one.
     pub(crate) fn forget_if_over(&mut self, id: Id) {
         let Some(conn) = self.conns.get(id) else { return };
-        if conn.end(Side::Dialler).is_there() || conn.end(Side::Acceptor).is_there() {
+        if conn.end(Side::Dialer).is_there() || conn.end(Side::Acceptor).is_there() {
             return;
         }
         let Some(mut conn) = self.conns.remove(id) else { return };
-        for side in [Side::Dialler, Side::Acceptor] {
+        for side in [Side::Dialer, Side::Acceptor] {
             let end = conn.end_mut(side);
             if let Some(key) = end.timer.take() {
                 // A timer of the world holds no waker: it may be dropped here.

@@ -1,4 +1,4 @@
-//! The life of one end of a stream: dialling, failing, closing.
+//! The life of one end of a stream: dialing, failing, closing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::host::HostId;
 use crate::timeline::Nanos;
 use crate::trace::PacketKind;
 
-/// The first wait of a dialler, and of a listener that has agreed, before they try again (RFC 6298 §2).
+/// The first wait of a dialer, and of a listener that has agreed, before they try again (RFC 6298 §2).
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 impl World {
@@ -25,21 +25,21 @@ impl World {
         let local = self.hosts[host.index()].dial_ports.free(SocketAddr::new(ip, 0))?;
         self.open_socket(host)?;
         self.hosts[host.index()].dial_ports.bind(local, ());
-        let mut end = End::new(host, State::Dialling { tries: 1 }, local, peer);
+        let mut end = End::new(host, State::Dialing { tries: 1 }, local, peer);
         end.is_held = true;
         let id = self.conns.insert(Box::new(Conn::new(end, peer)));
         self.send_syn(id);
-        self.arm(id, Side::Dialler, self.now + nanos(FIRST_RETRY));
+        self.arm(id, Side::Dialer, self.now + nanos(FIRST_RETRY));
         Ok(id)
     }
 
-    /// Whether the dialler has come through, with both its addresses.
-    pub(crate) fn poll_dialled(&mut self, id: Id, cx: &Context<'_>) -> Poll<io::Result<(SocketAddr, SocketAddr)>> {
+    /// Whether the dialer has come through, with both its addresses.
+    pub(crate) fn poll_dialed(&mut self, id: Id, cx: &Context<'_>) -> Poll<io::Result<(SocketAddr, SocketAddr)>> {
         let Some(conn) = self.conns.get_mut(id) else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        let end = conn.end_mut(Side::Dialler);
+        let end = conn.end_mut(Side::Dialer);
         match (end.state, end.error) {
             (_, Some(error)) => Poll::Ready(Err(error.into())),
-            (State::Dialling { .. }, None) => {
+            (State::Dialing { .. }, None) => {
                 self.wakes.wait(&mut end.reader, cx.waker());
                 Poll::Pending
             }
@@ -70,11 +70,11 @@ impl World {
         let nothing_left = conn.outgoing(side).is_done();
         let end = conn.end_mut(side);
         match end.state {
-            State::Dialling { tries } if tries > self.settings.streams.connect_retries => {
+            State::Dialing { tries } if tries > self.settings.streams.connect_retries => {
                 self.fail(id, side, io::ErrorKind::TimedOut);
             }
-            State::Dialling { tries } => {
-                end.state = State::Dialling { tries: tries + 1 };
+            State::Dialing { tries } => {
+                end.state = State::Dialing { tries: tries + 1 };
                 self.send_syn(id);
                 self.arm(id, side, self.now + (nanos(FIRST_RETRY) << tries.min(7)));
             }
@@ -127,7 +127,7 @@ impl World {
                 self.forget_end(id, side);
             }
             State::Orphan | State::Absent | State::Finished | State::Gone => {}
-            State::Dialling { .. } | State::Broken => self.forget_end(id, side),
+            State::Dialing { .. } | State::Broken => self.forget_end(id, side),
         }
     }
 
@@ -169,7 +169,7 @@ impl World {
         if let Some(key) = timer {
             self.cancel(key);
         }
-        if side == Side::Dialler {
+        if side == Side::Dialer {
             self.hosts[host.index()].dial_ports.release(local);
         }
         if let Some(listener) = waited.and_then(|listener| self.listeners.get_mut(listener)) {

@@ -73,9 +73,9 @@ impl World {
         let end = conn.end(toward);
         match (end.state, packet.kind) {
             (State::Absent, _) => {}
-            (State::Dialling { .. }, PacketKind::SynAck) => self.dialled(id),
-            (State::Dialling { .. }, PacketKind::Reset) => self.fail(id, toward, io::ErrorKind::ConnectionRefused),
-            (State::Dialling { .. }, _) => {}
+            (State::Dialing { .. }, PacketKind::SynAck) => self.dialed(id),
+            (State::Dialing { .. }, PacketKind::Reset) => self.fail(id, toward, io::ErrorKind::ConnectionRefused),
+            (State::Dialing { .. }, _) => {}
             (State::Answering { .. } | State::Orphan, PacketKind::Reset) => self.forget_end(id, toward),
             (State::Open, PacketKind::Reset) => self.fail(id, toward, io::ErrorKind::ConnectionReset),
             (State::Broken | State::Gone | State::Finished, PacketKind::Reset) => {}
@@ -118,16 +118,16 @@ impl World {
             State::Answering { .. } => return self.send_control(id, Side::Acceptor, PacketKind::SynAck),
             _ => return,
         }
-        let dialler = conn.end(Side::Dialler).nat;
+        let dialer = conn.end(Side::Dialer).nat;
         let listener = self.hosts[host.index()].listen_ports.holder(packet.dst);
         let Some(listener) = listener else {
             // The refusal goes back the way the request came.
-            let (src, dst) = (conn.end(Side::Dialler).peer, conn.end(Side::Dialler).local);
-            let body = Body::Segment { conn: id, toward: Side::Dialler, number: 0, next: 0, data: Bytes::new() };
+            let (src, dst) = (conn.end(Side::Dialer).peer, conn.end(Side::Dialer).local);
+            let body = Body::Segment { conn: id, toward: Side::Dialer, number: 0, next: 0, data: Bytes::new() };
             let len = segment_headers(dst);
             let (from, to) = (host, packet.from);
             let kind = PacketKind::Reset;
-            return self.transmit(Packet { from, to, kind, len, src, dst, through: dialler, body });
+            return self.transmit(Packet { from, to, kind, len, src, dst, through: dialer, body });
         };
         let backlog = self.settings.streams.backlog;
         let Some(entry) = self.listeners.get_mut(listener) else { return };
@@ -144,19 +144,19 @@ impl World {
         self.arm(id, Side::Acceptor, self.now + nanos(Duration::from_secs(1)));
     }
 
-    /// The dialler has come through.
-    fn dialled(&mut self, id: Id) {
+    /// The dialer has come through.
+    fn dialed(&mut self, id: Id) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let end = conn.end_mut(Side::Dialler);
+        let end = conn.end_mut(Side::Dialer);
         end.state = State::Open;
         self.wakes.take(&mut end.reader);
         if let Some(key) = end.timer.take() {
             self.cancel(key);
         }
-        self.send_control(id, Side::Dialler, PacketKind::Ack);
+        self.send_control(id, Side::Dialer, PacketKind::Ack);
     }
 
-    /// The dialler has confirmed: the stream may be accepted. False if nobody listens any more.
+    /// The dialer has confirmed: the stream may be accepted. False if nobody listens any more.
     fn answered(&mut self, id: Id) -> bool {
         let Some(conn) = self.conns.get_mut(id) else { return false };
         let end = conn.end_mut(Side::Acceptor);

@@ -228,13 +228,13 @@ impl World {
 
     pub(crate) fn send_syn(&mut self, id: Id) {
         let Some(conn) = self.conns.get(id) else { return };
-        let end = conn.end(Side::Dialler);
+        let end = conn.end(Side::Dialer);
         let (from, local, asked) = (end.host, end.local, conn.asked);
         let headers = segment_headers(asked);
         match self.route(from, Transport::Tcp, local, asked) {
             Ok(route) => {
                 if let Some(conn) = self.conns.get_mut(id) {
-                    conn.end_mut(Side::Dialler).nat = route.out;
+                    conn.end_mut(Side::Dialer).nat = route.out;
                 }
                 let body = Body::Segment { conn: id, toward: Side::Acceptor, number: 0, next: 0, data: Bytes::new() };
                 self.transmit(Packet {
@@ -292,6 +292,6 @@ fn packets(link: &Link, len: usize, headers: usize) -> usize {
 /// How long a stream lets its link's queue shrink, if it takes more than its half of it.
 fn too_long(link: &Link, backlog: Nanos) -> Option<Duration> {
     link.bandwidth?;
-    let half = nanos(link.serialisation(link.queue / 2));
+    let half = nanos(link.serialization(link.queue / 2));
     (backlog > half).then(|| Duration::from_nanos(backlog - half / 2))
 }

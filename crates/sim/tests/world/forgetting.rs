@@ -42,7 +42,7 @@ fn streams_are_gone_when_both_sides_have_closed() {
                     bob.spawn(async move {
                         stream.read_u8().await.unwrap();
                         stream.write_all(b"!").await.unwrap();
-                        // A read to the end: the dialler has closed.
+                        // A read to the end: the dialer has closed.
                         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
                     });
                 }
@@ -60,8 +60,8 @@ fn streams_are_gone_when_both_sides_have_closed() {
 fn a_stream_whose_peer_never_closes_is_gone_after_a_while() {
     let (sim, alice, bob) = world(steady());
     sim.block_on(async {
-        let (dialled, accepted) = connected(&alice, &bob).await;
-        drop(dialled);
+        let (dialed, accepted) = connected(&alice, &bob).await;
+        drop(dialed);
         sim.sleep(61 * SECOND).await;
         assert_eq!(sim.network().sockets(), 1);
         drop(accepted);

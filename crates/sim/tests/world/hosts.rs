@@ -48,19 +48,19 @@ fn a_host_that_moves_is_reached_at_its_new_address_only() {
     sim.block_on(async {
         let anywhere = || bob.runtime().udp_bind("0.0.0.0:7".parse().unwrap()).unwrap();
         let (from, at_bob) = (bind(&alice), anywhere());
-        let (mut dialled, mut accepted) = connected(&alice, &bob).await;
+        let (mut dialed, mut accepted) = connected(&alice, &bob).await;
         let (old, new) = (bob.ipv4(), "62.1.2.3".parse().unwrap());
         send(&from, (old, 7).into(), b"late");
         bob.move_to([new]);
         assert_eq!((bob.addresses(), bob.runtime().local_addresses().unwrap()), (vec![new], vec![new]));
         send(&from, (old, 7).into(), b"lost");
         send(&from, (new, 7).into(), b"found");
-        dialled.write_all(b"lost").await.unwrap();
+        dialed.write_all(b"lost").await.unwrap();
         accepted.write_all(b"lost too").await.unwrap();
         assert_eq!(receive_all(&sim, &at_bob, SECOND).await.len(), 1, "what was under way is lost too");
         let mut byte = [0];
         let runtime = sim.runtime();
-        assert!(runtime.timeout(SECOND, dialled.read(&mut byte)).await.is_err(), "nobody is told");
+        assert!(runtime.timeout(SECOND, dialed.read(&mut byte)).await.is_err(), "nobody is told");
         assert!(runtime.timeout(SECOND, accepted.read(&mut byte)).await.is_err(), "on no side");
         send(&at_bob, from.local_addr(), b"from there");
         let (src, data) = receive(&from).await;

@@ -42,11 +42,11 @@ async fn accept(listener: &dyn ByteListener) -> io::Result<Box<dyn ByteStream>> 
     poll_fn(|cx| listener.poll_accept(cx)).await
 }
 
-/// Both ends of a new stream: the one `from` dialled, the one `to` accepted.
+/// Both ends of a new stream: the one `from` dialed, the one `to` accepted.
 async fn connected(from: &Host, to: &Host) -> (Box<dyn ByteStream>, Box<dyn ByteStream>) {
     let listener = to.runtime().tcp_listen((to.ipv4(), 0).into()).unwrap();
-    let dialled = from.runtime().tcp_connect(listener.local_addr()).await.unwrap();
-    (dialled, accept(&*listener).await.unwrap())
+    let dialed = from.runtime().tcp_connect(listener.local_addr()).await.unwrap();
+    (dialed, accept(&*listener).await.unwrap())
 }
 
 fn bind(host: &Host) -> Arc<dyn UdpSocket> {

@@ -1,4 +1,4 @@
-use p2p_sim::NatBehaviour::{AddressAndPortDependent, EndpointIndependent};
+use p2p_sim::NatBehavior::{AddressAndPortDependent, EndpointIndependent};
 use p2p_sim::{HostConfig, Nat, NatConfig, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -98,24 +98,24 @@ fn streams_leave_and_do_not_enter() {
     let listen = |host: &Host| host.runtime().tcp_listen((host.ipv4(), 80).into()).unwrap();
     let (outer, inner) = (listen(&boxes.open), listen(&boxes.inside[0]));
     boxes.sim.block_on(async {
-        let mut dialled = boxes.inside[0].runtime().tcp_connect(outer.local_addr()).await.unwrap();
+        let mut dialed = boxes.inside[0].runtime().tcp_connect(outer.local_addr()).await.unwrap();
         let mut accepted = accept(&*outer).await.unwrap();
         assert_eq!(accepted.peer_addr().ip(), boxes.nats[0].address());
-        dialled.write_all(b"?").await.unwrap();
+        dialed.write_all(b"?").await.unwrap();
         accepted.write_all(b"!").await.unwrap();
-        assert_eq!((accepted.read_u8().await.unwrap(), dialled.read_u8().await.unwrap()), (b'?', b'!'));
+        assert_eq!((accepted.read_u8().await.unwrap(), dialed.read_u8().await.unwrap()), (b'?', b'!'));
 
         let public = SocketAddr::new(boxes.nats[0].address(), 80);
         let closed = boxes.open.runtime().tcp_connect(public).await.unwrap_err();
         assert_eq!(closed.kind(), io::ErrorKind::TimedOut);
         boxes.nats[0].forward(Transport::Tcp, 80, inner.local_addr());
-        let mut dialled = boxes.inside[1].runtime().tcp_connect(public).await.unwrap();
+        let mut dialed = boxes.inside[1].runtime().tcp_connect(public).await.unwrap();
         let mut accepted = accept(&*inner).await.unwrap();
         assert_eq!(accepted.peer_addr().ip(), boxes.nats[1].address(), "from behind one box to behind another");
         accepted.write_all(b"forwarded").await.unwrap();
         drop(accepted);
         let mut all = String::new();
-        dialled.read_to_string(&mut all).await.unwrap();
+        dialed.read_to_string(&mut all).await.unwrap();
         assert_eq!(all, "forwarded");
     });
 }
@@ -123,8 +123,8 @@ fn streams_leave_and_do_not_enter() {
 #[test]
 fn a_refusal_finds_its_way_back_through_a_box() {
     let boxes = boxes(NatConfig::default());
-    let dialling = boxes.inside[0].runtime().tcp_connect((boxes.open.ipv4(), 81).into());
-    let refused = boxes.sim.block_on(dialling).unwrap_err();
+    let dialing = boxes.inside[0].runtime().tcp_connect((boxes.open.ipv4(), 81).into());
+    let refused = boxes.sim.block_on(dialing).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
 }
 
@@ -138,7 +138,7 @@ fn a_box_that_forgets_cuts_its_streams() {
         let inside = sim.add_host(HostConfig::new("inside").behind(&nat));
         let open = sim.host("open");
         sim.block_on(async {
-            let (mut dialled, mut accepted) = connected(&inside, &open).await;
+            let (mut dialed, mut accepted) = connected(&inside, &open).await;
             if quiet {
                 sim.sleep(101 * SECOND).await;
             } else {
@@ -146,20 +146,20 @@ fn a_box_that_forgets_cuts_its_streams() {
             }
             accepted.write_all(b"?").await.unwrap();
             assert_eq!(accepted.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-            dialled.write_all(b"?").await.unwrap();
-            assert_eq!(dialled.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            dialed.write_all(b"?").await.unwrap();
+            assert_eq!(dialed.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         });
     }
 }
 
 #[test]
-fn neighbours_meet_at_home_and_by_the_public_address_if_the_box_can() {
+fn neighbors_meet_at_home_and_by_the_public_address_if_the_box_can() {
     for hairpin in [false, true] {
         let sim = Sim::with(1, Settings { link: steady(), ..Settings::default() });
         let config = NatConfig { hairpin, filtering: EndpointIndependent, ..NatConfig::default() };
         let nat = sim.nat(config);
-        let neighbours = ["one", "two"].map(|name| sim.add_host(HostConfig::new(name).behind(&nat)));
-        let boxes = Boxes { nats: [nat.clone(), nat], inside: neighbours, open: sim.host("open"), sim };
+        let neighbors = ["one", "two"].map(|name| sim.add_host(HostConfig::new(name).behind(&nat)));
+        let boxes = Boxes { nats: [nat.clone(), nat], inside: neighbors, open: sim.host("open"), sim };
         let (one, two) = (bind(&boxes.inside[0]), bind(&boxes.inside[1]));
         boxes.sim.block_on(async {
             send(&one, two.local_addr(), b"at home");

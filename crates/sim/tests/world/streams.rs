@@ -8,12 +8,12 @@ fn a_connect_takes_one_round_trip() {
     let (sim, alice, bob) = world(steady());
     let listener = bob.runtime().tcp_listen((bob.ipv6(), 80).into()).unwrap();
     sim.block_on(async {
-        let dialled = alice.runtime().tcp_connect((bob.ipv6(), 80).into()).await.unwrap();
+        let dialed = alice.runtime().tcp_connect((bob.ipv6(), 80).into()).await.unwrap();
         assert_eq!(sim.now(), 20 * MS);
         let accepted = accept(&*listener).await.unwrap();
         assert_eq!(sim.now(), 30 * MS, "the confirmation takes half a round trip more");
-        assert_eq!((accepted.peer_addr(), accepted.local_addr()), (dialled.local_addr(), dialled.peer_addr()));
-        assert_eq!(dialled.local_addr().ip(), alice.ipv6());
+        assert_eq!((accepted.peer_addr(), accepted.local_addr()), (dialed.local_addr(), dialed.peer_addr()));
+        assert_eq!(dialed.local_addr().ip(), alice.ipv6());
     });
 }
 
@@ -148,13 +148,13 @@ fn connects_are_tried_again_and_refused_or_timed_out() {
 
         let listener = bob.runtime().tcp_listen(to).unwrap();
         sim.network().isolate(&bob);
-        let dialling = alice.spawn({
+        let dialing = alice.spawn({
             let alice = alice.clone();
             async move { alice.runtime().tcp_connect(to).await.map(drop) }
         });
         sim.sleep(2 * SECOND).await;
         sim.network().heal();
-        dialling.await.unwrap().unwrap();
+        dialing.await.unwrap().unwrap();
         assert_eq!(sim.now(), 20 * MS + 3 * SECOND + 20 * MS, "the third try, 1 + 2 s after the first, came through");
         drop(accept(&*listener).await.unwrap());
 

@@ -125,8 +125,8 @@ fn a_dial_that_is_dropped_leaves_nothing() {
     let listener = bob.runtime().tcp_listen(to).unwrap();
     sim.block_on(async {
         for patience in [0, 5, 15, 25] {
-            let dialled = sim.runtime().timeout(patience * MS, alice.runtime().tcp_connect(to)).await;
-            assert_eq!(dialled.is_ok(), patience == 25);
+            let dialed = sim.runtime().timeout(patience * MS, alice.runtime().tcp_connect(to)).await;
+            assert_eq!(dialed.is_ok(), patience == 25);
         }
         sim.sleep(200 * SECOND).await;
         assert_eq!(alice.open_sockets(), 0);

@@ -45,13 +45,13 @@ proptest! {
         let (alice, bob) = (sim.host("alice"), sim.host("bob"));
         let (there, back) = (bytes(seed, len), bytes(!seed, len / 3));
         let got = sim.block_on(async {
-            let (mut dialled, mut accepted) = connected(&alice, &bob).await;
+            let (mut dialed, mut accepted) = connected(&alice, &bob).await;
             let bounds = Bounds { kinds: Kinds { bad_links: false, ..Kinds::NETWORK }, ..Bounds::new(
                 [alice.id(), bob.id()], 60 * SECOND, troubles) };
             sim.schedule(&Plan::random(seed, &bounds));
             let (mut got_there, mut got_back) = (Vec::new(), Vec::new());
             let one = async {
-                let mut halves = tokio::io::split(&mut dialled);
+                let mut halves = tokio::io::split(&mut dialed);
                 join(async {
                     for chunk in there.chunks(7_001) {
                         halves.1.write_all(chunk).await.unwrap();

@@ -75,7 +75,7 @@ impl Choice {
     }
 }
 
-/// Whether a dialler with `a` and a listener with `b` should agree, if the dialler expects that listener.
+/// Whether a dialer with `a` and a listener with `b` should agree, if the dialer expects that listener.
 pub(super) fn agree(a: &HandshakeParams, b: &HandshakeParams, purpose: Purpose) -> bool {
     if a.network != b.network || !b.serves.contains(&purpose) {
         return false;
@@ -99,15 +99,15 @@ pub(super) fn recorded() -> &'static [Bytes] {
     RECORDED.get_or_init(|| [record(1, 2), record(2, 1)].concat())
 }
 
-fn record(dialler: u8, listener: u8) -> Vec<Bytes> {
+fn record(dialer: u8, listener: u8) -> Vec<Bytes> {
     let params = |n| HandshakeParams { record: None, ..HandshakeParams::new(key(n), u64::from(n) << 40) }.into();
     let machines = (
-        Handshake::dial(params(dialler), Channel::Plain, None, Purpose::Peer, [5; 32], b"query"),
+        Handshake::dial(params(dialer), Channel::Plain, None, Purpose::Peer, [5; 32], b"query"),
         Handshake::listen(params(listener), Channel::Plain, [6; 32]),
     );
-    let (Ok(mut dialler), Ok(mut listener)) = machines else { return Vec::new() };
-    let mut messages: Vec<Bytes> = dialler.hello().into_iter().collect();
-    for (side, at) in [(&mut listener, 0), (&mut dialler, 1)] {
+    let (Ok(mut dialer), Ok(mut listener)) = machines else { return Vec::new() };
+    let mut messages: Vec<Bytes> = dialer.hello().into_iter().collect();
+    for (side, at) in [(&mut listener, 0), (&mut dialer, 1)] {
         if let Ok(Step::Decide) = side.on_message(&messages[at]) {
             messages.extend(side.accept().unwrap_or_default());
         }

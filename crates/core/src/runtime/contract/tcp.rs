@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{accept, connected, free, within, without_ipv6};
 use crate::runtime::{ByteStream, Runtime};
 
-/// Listening, dialling and addresses: ports are chosen and told, both ends agree, bytes go both ways (vectored, too), a
+/// Listening, dialing and addresses: ports are chosen and told, both ends agree, bytes go both ways (vectored, too), a
 /// port in use and a port nobody listens on are the errors they should be, IPv6 is IPv6 only.
 pub async fn tcp(runtime: &Arc<dyn Runtime>) {
     let listener = runtime.tcp_listen(free(Ipv4Addr::LOCALHOST)).expect("a free port can be listened on");
@@ -18,22 +18,21 @@ pub async fn tcp(runtime: &Arc<dyn Runtime>) {
     let in_use = runtime.tcp_listen(addr).expect_err("a port is listened on once");
     assert_eq!(in_use.kind(), io::ErrorKind::AddrInUse);
 
-    let mut dialled =
-        within(runtime, "a connect ends", runtime.tcp_connect(addr)).await.expect("a listener is reached");
+    let mut dialed = within(runtime, "a connect ends", runtime.tcp_connect(addr)).await.expect("a listener is reached");
     let mut accepted = accept(runtime, &*listener).await;
-    assert_eq!(dialled.peer_addr(), addr);
+    assert_eq!(dialed.peer_addr(), addr);
     assert_eq!(accepted.local_addr(), addr);
-    assert_eq!(accepted.peer_addr(), dialled.local_addr(), "both ends know the same addresses");
+    assert_eq!(accepted.peer_addr(), dialed.local_addr(), "both ends know the same addresses");
 
     let mut answer = [0; 4];
     within(runtime, "bytes go both ways", async {
-        dialled.write_all(b"ping").await?;
+        dialed.write_all(b"ping").await?;
         accepted.read_exact(&mut answer).await?;
         let parts = [IoSlice::new(b"p"), IoSlice::new(b"on"), IoSlice::new(b"g")];
         let written = accepted.write_vectored(&parts).await?;
         accepted.write_all(&b"pong"[written..]).await?;
         accepted.flush().await?;
-        dialled.read_exact(&mut answer).await
+        dialed.read_exact(&mut answer).await
     })
     .await
     .expect("bytes go both ways");
@@ -67,9 +66,9 @@ async fn v6_only(runtime: &Arc<dyn Runtime>) {
         };
         let port = v6.local_addr().port();
         let Ok(v4) = runtime.tcp_listen((Ipv4Addr::UNSPECIFIED, port).into()) else { continue };
-        let dialling = runtime.tcp_connect((Ipv4Addr::LOCALHOST, port).into());
-        let dialled = within(runtime, "a connect ends", dialling).await.expect("a listener is reached");
-        assert_eq!(accept(runtime, &*v4).await.peer_addr(), dialled.local_addr(), "IPv4 goes to the IPv4 listener");
+        let dialing = runtime.tcp_connect((Ipv4Addr::LOCALHOST, port).into());
+        let dialed = within(runtime, "a connect ends", dialing).await.expect("a listener is reached");
+        assert_eq!(accept(runtime, &*v4).await.peer_addr(), dialed.local_addr(), "IPv4 goes to the IPv4 listener");
         return;
     }
     panic!("an IPv6 listener leaves the same IPv4 port to others");
@@ -166,11 +165,11 @@ pub async fn tcp_broken(runtime: &Arc<dyn Runtime>) {
 
     let listener = runtime.tcp_listen(free(Ipv4Addr::LOCALHOST)).expect("a free port can be listened on");
     for _ in 0..4 {
-        let dialling = runtime.tcp_connect(listener.local_addr());
-        drop(within(runtime, "a connect ends", dialling).await.expect("a listener is reached"));
+        let dialing = runtime.tcp_connect(listener.local_addr());
+        drop(within(runtime, "a connect ends", dialing).await.expect("a listener is reached"));
     }
-    let dialling = runtime.tcp_connect(listener.local_addr());
-    let mut alive = within(runtime, "a connect ends", dialling).await.expect("a listener is reached");
+    let dialing = runtime.tcp_connect(listener.local_addr());
+    let mut alive = within(runtime, "a connect ends", dialing).await.expect("a listener is reached");
     within(runtime, "bytes are written", alive.write_all(b"!")).await.expect("the connection is healthy");
     loop {
         let mut accepted: Box<dyn ByteStream> = accept(runtime, &*listener).await;

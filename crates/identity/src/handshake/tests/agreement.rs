@@ -11,11 +11,11 @@ fn two_peers_agree_in_one_round_trip() {
         let b = params(2, &[("/b", "1.1.0", Optional), ("/c", "1.0.0", Optional), ("/h", "1.0.0", Hidden)]);
         let mut pair = Pair::expecting(a, b, certified, Some(key(2).peer_id()), Purpose::Peer);
         let serial = |number| Serial { number, ended_below: number / 2 };
-        pair.dialler.set_serial(serial(10)).unwrap();
+        pair.dialer.set_serial(serial(10)).unwrap();
         pair.listener.set_serial(serial(1 << 60)).unwrap();
         let (a, b, trips) = pair.run();
         let (a, b) = (a.unwrap(), b.unwrap());
-        // Hello; Hello and Accept, which completes the dialler; Accept, which completes the listener.
+        // Hello; Hello and Accept, which completes the dialer; Accept, which completes the listener.
         assert_eq!(trips, 3);
         assert_eq!((a.peer_id, b.peer_id), (key(2).peer_id(), key(1).peer_id()));
         assert!(a.proven && b.proven);
@@ -36,7 +36,7 @@ fn a_candidate_over_tcp_is_not_proven() {
     for certified in [false, true] {
         let mut pair = Pair::new(params(1, &[]), params(2, &[]), certified);
         assert!(pair.listener.candidate().is_none());
-        assert!(matches!(pair.listener.on_message(&pair.dialler.hello().unwrap()), Ok(Step::Decide)));
+        assert!(matches!(pair.listener.on_message(&pair.dialer.hello().unwrap()), Ok(Step::Decide)));
         assert_eq!(pair.listener.candidate().unwrap().proven, certified);
     }
 }
@@ -129,8 +129,8 @@ fn what_the_caller_decides_is_told_too() {
     for reason in [R::Banned, R::Denied, R::SlotsFull, R::PrefixFull, R::AlreadyConnected, R::ShuttingDown, R::Timeout]
     {
         let mut pair = Pair::new(params(1, &[]), params(2, &[]), false);
-        pair.listener.on_message(&pair.dialler.hello().unwrap()).unwrap();
-        let told = pair.dialler.on_message(&reject_message(&reason)).unwrap_err();
+        pair.listener.on_message(&pair.dialer.hello().unwrap()).unwrap();
+        let told = pair.dialer.on_message(&reject_message(&reason)).unwrap_err();
         assert_eq!(told, HandshakeError::Remote(reason));
     }
 }
@@ -138,7 +138,7 @@ fn what_the_caller_decides_is_told_too() {
 #[test]
 fn a_reason_of_the_future_is_still_a_refusal() {
     let mut pair = Pair::new(params(1, &[]), params(2, &[]), false);
-    let told = pair.dialler.on_message(&[9, 2, 99, 1, 2, 3]).unwrap_err();
+    let told = pair.dialer.on_message(&[9, 2, 99, 1, 2, 3]).unwrap_err();
     assert_eq!(told, HandshakeError::Remote(RejectReason::Other(99)));
 }
 
@@ -147,7 +147,7 @@ fn a_refusals_text_is_a_strangers() {
     let reason = RejectReason::NetworkMismatch { ours: "\x1b[2J".repeat(2000), theirs: "x".into() };
     let wire = [&[1, 2][..], &crate::encode(&reason).unwrap()].concat();
     let mut pair = Pair::new(params(1, &[]), params(2, &[]), false);
-    match pair.dialler.on_message(&wire).unwrap_err() {
+    match pair.dialer.on_message(&wire).unwrap_err() {
         HandshakeError::Remote(RejectReason::NetworkMismatch { ours, theirs }) => {
             assert_eq!(ours, "x");
             assert!(theirs.len() <= MAX_REASON_TEXT && !theirs.contains('\x1b'));

@@ -76,7 +76,7 @@ fn strict_forms() {
         }
     };
     let hello = Pair::new(params(1, &[("/a", "1.0.0", Optional), ("/b", "1.0.0", Optional)]), params(2, &[]), false)
-        .dialler
+        .dialer
         .hello()
         .unwrap();
     for len in 0..hello.len() {
@@ -109,7 +109,7 @@ fn strict_forms() {
 #[test]
 fn out_of_turn_is_the_end() {
     let mut pair = Pair::new(params(1, &[]), params(2, &[]), true);
-    let hello = pair.dialler.hello().unwrap();
+    let hello = pair.dialer.hello().unwrap();
     pair.listener.on_message(&hello).unwrap();
     assert!(pair.listener.on_message(&hello).is_err(), "before the decision");
     assert!(

@@ -96,12 +96,12 @@ fn an_accept_has_the_form_that_belongs_to_the_connection() {
         assert!(unexpected(b.on_message(&numbered)));
     }
     let mut pair = Pair::new(params(1, &[]), params(2, &[]), true);
-    pair.listener.on_message(&pair.dialler.hello().unwrap()).unwrap();
-    pair.dialler.on_message(&pair.listener.accept().unwrap()[0]).unwrap();
-    pair.dialler.accept().unwrap();
-    assert!(unexpected(pair.dialler.on_message(&numbered)));
+    pair.listener.on_message(&pair.dialer.hello().unwrap()).unwrap();
+    pair.dialer.on_message(&pair.listener.accept().unwrap()[0]).unwrap();
+    pair.dialer.accept().unwrap();
+    assert!(unexpected(pair.dialer.on_message(&numbered)));
     let mut pair = Pair::new(params(1, &[]), params(2, &[]), false);
-    pair.listener.on_message(&pair.dialler.hello().unwrap()).unwrap();
+    pair.listener.on_message(&pair.dialer.hello().unwrap()).unwrap();
     pair.listener.accept().unwrap();
     assert_eq!(refusal(pair.listener.on_message(&numbered).map(Some)), RejectReason::BadSignature);
 }

@@ -10,36 +10,35 @@ fn a_recorded_handshake_is_worth_nothing_later() {
         message
     });
     assert!(a.is_ok() && b.is_ok());
-    // hello, hello, accept, accept: the dialler's are 0 and 3.
+    // hello, hello, accept, accept: the dialer's are 0 and 3.
     let mut listener = Handshake::listen(params(2, &[]).into(), Channel::Plain, [7; 32]).unwrap();
     listener.on_message(&recorded[0]).unwrap();
     listener.accept().unwrap();
     assert_eq!(listener.on_message(&recorded[3]).unwrap_err(), RejectReason::BadSignature.into());
     // The listener's are 1 and 2.
-    let mut dialler =
+    let mut dialer =
         Handshake::dial(params(1, &[]).into(), Channel::Plain, None, Purpose::Peer, [8; 32], b"query").unwrap();
-    dialler.on_message(&recorded[1]).unwrap();
-    dialler.accept().unwrap();
-    assert_eq!(dialler.on_message(&recorded[2]).unwrap_err(), RejectReason::BadSignature.into());
+    dialer.on_message(&recorded[1]).unwrap();
+    dialer.accept().unwrap();
+    assert_eq!(dialer.on_message(&recorded[2]).unwrap_err(), RejectReason::BadSignature.into());
 }
 
 #[test]
 fn a_mirror_is_not_a_peer() {
     // Our own hello comes back: our own name.
     let mut pair = Pair::new(params(1, &[]), params(2, &[]), false);
-    let hello = pair.dialler.hello().unwrap();
-    assert_eq!(pair.dialler.on_message(&hello).unwrap_err(), RejectReason::SelfDial.into());
+    let hello = pair.dialer.hello().unwrap();
+    assert_eq!(pair.dialer.on_message(&hello).unwrap_err(), RejectReason::SelfDial.into());
     // Somebody takes our nonce for their own.
-    let mut dialler =
-        Handshake::dial(params(1, &[]).into(), Channel::Plain, None, Purpose::Peer, [2; 32], &[]).unwrap();
+    let mut dialer = Handshake::dial(params(1, &[]).into(), Channel::Plain, None, Purpose::Peer, [2; 32], &[]).unwrap();
     let theirs = Handshake::dial(params(2, &[]).into(), Channel::Plain, None, Purpose::Peer, [2; 32], &[]).unwrap();
     assert!(matches!(
-        dialler.on_message(&theirs.hello().unwrap()).unwrap_err(),
+        dialer.on_message(&theirs.hello().unwrap()).unwrap_err(),
         HandshakeError::Refused(RejectReason::Malformed(_))
     ));
-    // A listener's signature sent back to it as the dialler's.
+    // A listener's signature sent back to it as the dialer's.
     let mut pair = Pair::new(params(1, &[]), params(2, &[]), false);
-    pair.listener.on_message(&pair.dialler.hello().unwrap()).unwrap();
+    pair.listener.on_message(&pair.dialer.hello().unwrap()).unwrap();
     let answers = pair.listener.accept().unwrap();
     assert_eq!(pair.listener.on_message(&answers[1]).unwrap_err(), RejectReason::BadSignature.into());
 }
@@ -94,7 +93,7 @@ fn proof_and_channel_must_fit() {
 
 #[test]
 fn nobodys_keys_and_others_records_are_refused() {
-    let hello = Pair::new(params(1, &[]), params(2, &[]), false).dialler.hello().unwrap();
+    let hello = Pair::new(params(1, &[]), params(2, &[]), false).dialer.hello().unwrap();
     let at = hello.windows(32).position(|window| window == key(1).public().as_bytes()).unwrap();
     for (nobody, why) in [
         ([0; 32], "small order"),

@@ -35,7 +35,7 @@ pub(super) type Verdict = Result<RemotePeer, HandshakeError>;
 
 /// Both sides of a connection, in memory.
 pub(super) struct Pair {
-    dialler: Handshake,
+    dialer: Handshake,
     listener: Handshake,
 }
 
@@ -57,7 +57,7 @@ impl Pair {
         };
         let (to_b, to_a) = (channel(&b), channel(&a));
         Self {
-            dialler: Handshake::dial(a.into(), to_b, expected, purpose, [1; 32], b"query").unwrap(),
+            dialer: Handshake::dial(a.into(), to_b, expected, purpose, [1; 32], b"query").unwrap(),
             listener: Handshake::listen(b.into(), to_a, [2; 32]).unwrap(),
         }
     }
@@ -66,7 +66,7 @@ impl Pair {
     /// many one-way trips it took.
     fn run_with(mut self, mut change: impl FnMut(usize, Bytes) -> Bytes) -> (Verdict, Verdict, usize) {
         let (mut a, mut b) = (None, None);
-        let mut wire: Vec<Bytes> = vec![self.dialler.hello().unwrap()];
+        let mut wire: Vec<Bytes> = vec![self.dialer.hello().unwrap()];
         let (mut to_listener, mut trips, mut count) = (true, 0, 0);
         while !wire.is_empty() {
             trips += 1;
@@ -76,7 +76,7 @@ impl Pair {
                 count += 1;
                 let (machine, verdict) = match to_listener {
                     true => (&mut self.listener, &mut b),
-                    false => (&mut self.dialler, &mut a),
+                    false => (&mut self.dialer, &mut a),
                 };
                 if verdict.is_some() {
                     continue;

@@ -1,4 +1,4 @@
-//! A network that lives: nodes come and go, check their contacts, refresh their buckets and look for their neighbours, each
+//! A network that lives: nodes come and go, check their contacts, refresh their buckets and look for their neighbors, each
 //! with its production table and lookups, as the engine does it.
 
 mod search;
@@ -18,7 +18,7 @@ const MAX_REFRESHES: usize = 2;
 const DIAL_BACK_AGAIN: Duration = Duration::from_secs(60);
 const BOOTSTRAP_WIDTH: usize = 3;
 
-/// How many contacts, drawn from the whole table, the search for neighbours begins with.
+/// How many contacts, drawn from the whole table, the search for neighbors begins with.
 const SEEDS: usize = 8;
 
 /// When a node looks what is due; in production it is told to the moment.
@@ -43,7 +43,7 @@ struct Node {
     seed_at: Instant,
     checks: usize,
     refreshes: usize,
-    dialled_back: BTreeMap<Key, Instant>,
+    dialed_back: BTreeMap<Key, Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,8 +181,8 @@ impl Live {
         let first = self.now + TURN.mul_f64(self.random.fraction());
         let seed_at = self.now + SEEDING_INTERVAL.mul_f64(self.random.fraction());
         let (rtt, peer) = (RttEstimator::default(), Peer { key, ip: None });
-        let dialled_back = BTreeMap::new();
-        self.nodes.push(Node { peer, table, died: None, joined, rtt, seed_at, checks: 0, refreshes: 0, dialled_back });
+        let dialed_back = BTreeMap::new();
+        self.nodes.push(Node { peer, table, died: None, joined, rtt, seed_at, checks: 0, refreshes: 0, dialed_back });
         self.by_key.insert(key, node);
         self.alive.push(node);
         self.schedule(first, Event::Turn { node });
@@ -278,14 +278,14 @@ impl Live {
         }
     }
 
-    /// Who asks and is not known is dialled back.
+    /// Who asks and is not known is dialed back.
     fn consider(&mut self, node: usize, asker: usize) {
         let (now, key) = (self.now, self.nodes[asker].peer.key);
         let this = &mut self.nodes[node];
-        let again = this.dialled_back.get(&key).is_none_or(|last| *last + DIAL_BACK_AGAIN <= now);
+        let again = this.dialed_back.get(&key).is_none_or(|last| *last + DIAL_BACK_AGAIN <= now);
         if this.died.is_none() && this.table.get(&key).is_none() && again {
-            this.dialled_back.insert(key, now);
-            this.dialled_back.retain(|_, last| *last + DIAL_BACK_AGAIN > now);
+            this.dialed_back.insert(key, now);
+            this.dialed_back.retain(|_, last| *last + DIAL_BACK_AGAIN > now);
             this.checks += 1;
             self.ping(node, asker);
         }

@@ -12,7 +12,7 @@ impl Live {
         let node = &mut self.nodes[owner];
         let config = LookupConfig::default();
         let seeds: Vec<Peer> = match purpose {
-            // From afar, as if it joined anew: who is not known to the neighbours is perhaps known to others.
+            // From afar, as if it joined anew: who is not known to the neighbors is perhaps known to others.
             Purpose::Seed => {
                 let known: Vec<Peer> = node.table.iter().copied().collect();
                 let drawn = self.random.sample(known.len(), SEEDS);

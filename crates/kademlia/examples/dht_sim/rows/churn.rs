@@ -26,7 +26,7 @@ pub(crate) fn churn(scale: &Scale) -> Vec<Section> {
         "Churn",
         "1 000 nodes, each of which stays for an exponentially distributed time, goes without a word, and is \
          followed by a new one with three bootstrap peers. Contacts are checked and buckets refreshed as the table \
-         says, and about once a minute a node searches for its neighbours, beginning with eight contacts drawn from \
+         says, and about once a minute a node searches for its neighbors, beginning with eight contacts drawn from \
          its whole table; off: nothing of that. Measured for an hour, after a median session and at least an hour of \
          churn, in lookups that teach the network nothing. \"Closest\" is the closest node that had joined when the \
          lookup began and was still there when it ended.",
@@ -61,7 +61,7 @@ pub(crate) fn partition(scale: &Scale) -> Vec<Section> {
         "Partition",
         "1 000 nodes, of which neither half can reach the other for 10 minutes. Then whoever still remembers a node \
          of the other half forgets it (harder than what is asked), and one node gets to know one of the other half. \
-         Recall over the whole network. Upkeep as above; off: no refreshes and no search for neighbours.",
+         Recall over the whole network. Upkeep as above; off: no refreshes and no search for neighbors.",
         &["after the partition", "recall@20", "required", "recall@20 (off)"],
     );
     // Twice the bucket refresh interval in all; each time from the one before.

@@ -50,7 +50,7 @@ async fn responders(victim: &KeyPair) -> Vec<Responder> {
         .map(|(ip, n)| record(n, &format!("tcp://{ip}:9")))
         .collect();
     let later = Duration::from_secs(7);
-    let behaviours: Vec<(Duration, Lie)> = vec![
+    let behaviors: Vec<(Duration, Lie)> = vec![
         (later, lie(|request, _| contacts(request, Vec::new()))),
         (Duration::ZERO, lie(|_, _| None)),
         (Duration::ZERO, lie(|_, _| Response::Stored.encode().ok())),
@@ -74,7 +74,7 @@ async fn responders(victim: &KeyPair) -> Vec<Responder> {
         ),
     ];
     let mut responders = Vec::new();
-    for ((delay, lie), n) in behaviours.into_iter().zip(500..) {
+    for ((delay, lie), n) in behaviors.into_iter().zip(500..) {
         responders.push(responder(key_pair(n), delay, lie).await);
     }
     responders

@@ -51,10 +51,10 @@ pub(crate) fn for_each<F: Future<Output = ()>>(transports: &[Transport], scenari
 
 /// Two connected nodes.
 pub(crate) struct Pair {
-    pub(crate) dialler: Transports,
+    pub(crate) dialer: Transports,
     pub(crate) acceptor: Transports,
     pub(crate) listener: Listener,
-    /// The dialler's end.
+    /// The dialer's end.
     pub(crate) a: Connection,
     /// The acceptor's end.
     pub(crate) b: Connection,
@@ -78,10 +78,10 @@ impl Net {
     }
 
     pub(crate) async fn pair_at(&self, host_and_port: &str) -> Pair {
-        let (dialler, acceptor) = (self.node(), self.node());
+        let (dialer, acceptor) = (self.node(), self.node());
         let listener = acceptor.listen(&self.endpoint(host_and_port)).await.unwrap();
-        let (a, b) = connect(&dialler, &listener).await;
-        Pair { dialler, acceptor, listener, a, b }
+        let (a, b) = connect(&dialer, &listener).await;
+        Pair { dialer, acceptor, listener, a, b }
     }
 
     /// Runs something beside the scenario, until the scenario ends.
@@ -91,10 +91,10 @@ impl Net {
 }
 
 /// Both ends of a new connection.
-pub(crate) async fn connect(dialler: &Transports, listener: &Listener) -> (Connection, Connection) {
+pub(crate) async fn connect(dialer: &Transports, listener: &Listener) -> (Connection, Connection) {
     let endpoint = listener.local_endpoint();
-    let (dialled, accepted) = tokio::join!(dialler.dial(&endpoint), async { listener.accept().await?.accept().await });
-    (dialled.unwrap(), accepted.unwrap())
+    let (dialed, accepted) = tokio::join!(dialer.dial(&endpoint), async { listener.accept().await?.accept().await });
+    (dialed.unwrap(), accepted.unwrap())
 }
 
 /// Both ends of a new stream; the opener has written the one byte `!`, which the other has read.

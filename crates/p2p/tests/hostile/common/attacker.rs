@@ -536,7 +536,7 @@ impl Trap {
 }
 
 impl Attacker {
-    /// As a listener: takes the dialler's control stream and its hello.
+    /// As a listener: takes the dialer's control stream and its hello.
     pub async fn greeted(&mut self) -> (u32, Vec<u8>) {
         let control = 1;
         if let Carrier::Quic(quic) = &mut self.carrier {

@@ -184,8 +184,8 @@ pub fn accept(signature: Option<&[u8]>) -> Vec<u8> {
 }
 
 /// What both sides sign over plain tcp: of both hellos, without the lengths in front of them.
-pub fn transcript(dialler: &[u8], listener: &[u8]) -> [u8; 32] {
-    let all = [&(dialler.len() as u64).to_be_bytes(), dialler, listener].concat();
+pub fn transcript(dialer: &[u8], listener: &[u8]) -> [u8; 32] {
+    let all = [&(dialer.len() as u64).to_be_bytes(), dialer, listener].concat();
     digest(&SHA256, &all).as_ref().try_into().unwrap()
 }
 

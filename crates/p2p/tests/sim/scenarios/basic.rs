@@ -51,11 +51,11 @@ pub(super) fn crossing(sim: Sim) -> Outcome {
         for round in 0..ROUNDS {
             let (to_b, to_a) = (other.endpoint(town.transport()), one.endpoint(town.transport()));
             let late = town.sim.sleep(Duration::from_micros(town.draw(30_000)));
-            let dialling = async {
+            let dialing = async {
                 late.await;
                 b.connect(&to_a).await
             };
-            let (at_a, at_b) = futures_util::future::join(a.connect(&to_b), dialling).await;
+            let (at_a, at_b) = futures_util::future::join(a.connect(&to_b), dialing).await;
             assert!(at_a.is_ok() && at_b.is_ok(), "round {round}: {to_b} and {to_a}: {at_a:?}, {at_b:?}");
             let agreed = || match (a.peer(&b.peer_id()), b.peer(&a.peer_id())) {
                 (Some(at_a), Some(at_b)) => {

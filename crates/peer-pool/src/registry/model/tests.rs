@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use super::{Step, World};
 
 /// Runs every interleaving; gives how many states there are.
-fn explore(diallers: &[usize], failures: usize) -> usize {
+fn explore(dialers: &[usize], failures: usize) -> usize {
     let now = crate::clock::now();
-    let worlds = [World::new, World::certified, World::blind].map(|world| world(diallers, failures, now));
+    let worlds = [World::new, World::certified, World::blind].map(|world| world(dialers, failures, now));
     worlds.into_iter().map(explore_from).sum()
 }
 
@@ -36,15 +36,15 @@ fn explore_from(world: World) -> usize {
 #[test]
 fn crossing_dials_leave_one_connection_that_both_sides_chose() {
     assert!(explore(&[0, 1], 0) > 100);
-    for diallers in [&[0][..], &[1], &[0, 0], &[1, 1], &[0, 0, 1], &[0, 1, 1]] {
-        explore(diallers, 0);
+    for dialers in [&[0][..], &[1], &[0, 0], &[1, 1], &[0, 0, 1], &[0, 1, 1]] {
+        explore(dialers, 0);
     }
 }
 
 #[test]
 fn whatever_breaks_both_sides_end_up_agreeing() {
-    for diallers in [&[0][..], &[1], &[0, 1], &[0, 0], &[1, 1]] {
-        explore(diallers, 1);
+    for dialers in [&[0][..], &[1], &[0, 1], &[0, 0], &[1, 1]] {
+        explore(dialers, 1);
     }
     explore(&[0, 1], 2);
 }
@@ -54,9 +54,9 @@ fn whatever_breaks_both_sides_end_up_agreeing() {
 #[test]
 fn who_has_lost_a_connection_gets_another_at_once() {
     for new in [World::new, World::certified, World::blind] {
-        let world = |diallers: &[usize]| new(diallers, 0, crate::clock::now()).losing(1);
-        for diallers in [&[0][..], &[1], &[0, 0], &[1, 1], &[0, 1]] {
-            explore_from(world(diallers));
+        let world = |dialers: &[usize]| new(dialers, 0, crate::clock::now()).losing(1);
+        for dialers in [&[0][..], &[1], &[0, 0], &[1, 1], &[0, 1]] {
+            explore_from(world(dialers));
         }
         explore_from(world(&[0, 1]).losing(2));
     }
@@ -65,9 +65,9 @@ fn who_has_lost_a_connection_gets_another_at_once() {
 /// Over plain tcp a dial may not know who will answer. It claims nothing then, and so replaces nothing.
 #[test]
 fn dials_to_nobody_in_particular_never_make_the_sides_disagree() {
-    let world = |diallers: &[usize]| World::new(diallers, 0, crate::clock::now()).losing(1).uninformed();
-    for diallers in [[0, 0], [0, 1], [1, 1]] {
-        explore_from(world(&diallers));
+    let world = |dialers: &[usize]| World::new(dialers, 0, crate::clock::now()).losing(1).uninformed();
+    for dialers in [[0, 0], [0, 1], [1, 1]] {
+        explore_from(world(&dialers));
     }
 }
 
@@ -110,10 +110,10 @@ fn of_dials_that_cross_the_one_of_the_smaller_peer_stays() {
 /// A dial that nothing crosses is spoken on early, whoever dials.
 #[test]
 fn a_dialer_does_not_wait_without_a_reason() {
-    for dialler in [0, 1] {
+    for dialer in [0, 1] {
         for later in [4, 10] {
-            let world = in_step(World::certified(&[dialler, 1 - dialler], 0, crate::clock::now()), later);
-            assert!(world.conns[0].sides[dialler].early, "{world:#?}");
+            let world = in_step(World::certified(&[dialer, 1 - dialer], 0, crate::clock::now()), later);
+            assert!(world.conns[0].sides[dialer].early, "{world:#?}");
             assert_eq!(world.live, [BTreeSet::from([0]), BTreeSet::from([0])]);
         }
     }

@@ -33,8 +33,8 @@ pub(crate) fn moved(sim: Sim) -> Outcome {
         let mover = &town.residents[index];
         move_in(&town).await;
         whole(&town, &town.residents, &town.residents, RECOVERY).await;
-        let learnt = || dht(mover).mode() == Mode::Server;
-        assert!(town.sim.eventually(SETTLED, learnt).await, "who can be reached becomes a server");
+        let learned = || dht(mover).mode() == Mode::Server;
+        assert!(town.sim.eventually(SETTLED, learned).await, "who can be reached becomes a server");
         let key = Key::of_value(b"what it has");
         let _providing = dht(mover).provide(key).await.expect("others take it");
         town.sim.sleep(Duration::from_millis(town.draw(60_000))).await;

@@ -1,7 +1,7 @@
 //! Nodes behind NAT boxes among nodes that can be reached.
 
 use p2p::kademlia::Mode;
-use p2p_sim::{Fault, Nat, NatBehaviour, NatConfig, Plan};
+use p2p_sim::{Fault, Nat, NatBehavior, NatConfig, Plan};
 
 use super::*;
 
@@ -51,7 +51,7 @@ pub(crate) fn nat(sim: Sim) -> Outcome {
 
 /// One box more than one node is behind, and one each for the others.
 fn boxes(sim: &Sim) -> Vec<Nat> {
-    use NatBehaviour::{AddressDependent, EndpointIndependent};
+    use NatBehavior::{AddressDependent, EndpointIndependent};
     let filtering = [EndpointIndependent, AddressDependent];
     let mapping = [EndpointIndependent, AddressDependent];
     let draw = || sim.runtime().random_u64() as usize / 7;
@@ -71,8 +71,8 @@ fn boxes(sim: &Sim) -> Vec<Nat> {
 /// All are one network; those behind boxes find everybody who can be reached, and nobody finds them.
 async fn well(town: &Town, public: &[Resident], hidden: &[Resident]) {
     whole(town, &town.residents, public, RECOVERY).await;
-    let learnt = || public.iter().all(|it| dht(it).mode() == Mode::Server);
-    assert!(town.sim.eventually(SETTLED, learnt).await, "who can be reached becomes a server");
+    let learned = || public.iter().all(|it| dht(it).mode() == Mode::Server);
+    assert!(town.sim.eventually(SETTLED, learned).await, "who can be reached becomes a server");
     recall(&town.residents, public).await;
     for resident in public {
         let record = dht(resident).record().expect("a server has one");

@@ -13,7 +13,7 @@ const OUTBOUND: usize = 8;
 /// Who hears nothing of a contact asks it three times more before it is forgotten.
 const CUT: Duration = LIVENESS.saturating_mul(3);
 
-/// A node with contacts asks a bootstrap peer every tenth time that it looks for its neighbours, at the latest every five
+/// A node with contacts asks a bootstrap peer every tenth time that it looks for its neighbors, at the latest every five
 /// quarters of their interval. What it hears there has spread when the others have looked for theirs a few times more.
 const HEALED: Duration = SEEDING.saturating_mul(13 + 10);
 

@@ -49,7 +49,7 @@ fn quick(world: &World) -> Config {
 }
 
 #[test]
-fn dialling_oneself_fails_at_once() {
+fn dialing_oneself_fails_at_once() {
     everywhere(|world| async move {
         let host = world.host().await;
         let (started, own) = (world.runtime.now(), host.endpoint());
@@ -59,7 +59,7 @@ fn dialling_oneself_fails_at_once() {
         assert!(error.to_string().contains("own") || matches!(error, Error::SelfDial), "{error:?}");
         let error = host.connect_peer(&host.peer_id()).await.unwrap_err();
         assert!(matches!(error, Error::SelfDial), "{error:?}");
-        assert!(world.runtime.now() - started < host.config().dial_timeout, "it was dialled and waited for");
+        assert!(world.runtime.now() - started < host.config().dial_timeout, "it was dialed and waited for");
         assert_eq!(host.peers(), 0);
         let peer = world.host().await;
         peer.connect(&own).await.unwrap();
@@ -158,15 +158,15 @@ fn ten_thousand_dial_peers_at_once_delay_nobody() {
             }
         })
         .await;
-        let dialled = world.runtime.now() - started;
+        let dialed = world.runtime.now() - started;
         eventually("the last of them is a peer", || host.peer(&kept.peer_id()).is_some()).await;
         let kept_after = world.runtime.now() - started;
         println!(
-            "{}: ran after {ran:?}, dialled after {dialled:?}, the last dial peer after {kept_after:?}",
+            "{}: ran after {ran:?}, dialed after {dialed:?}, the last dial peer after {kept_after:?}",
             world.transport
         );
         // One after another, those where nobody is would take 25 minutes.
-        assert!(ran < Duration::from_secs(30) && dialled < Duration::from_secs(90), "{ran:?} {dialled:?}");
+        assert!(ran < Duration::from_secs(30) && dialed < Duration::from_secs(90), "{ran:?} {dialed:?}");
         let stopping = world.runtime.now();
         host.shutdown().await;
         assert!(world.runtime.now() - stopping < host.config().drain_timeout + Duration::from_secs(3));
