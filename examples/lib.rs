@@ -70,7 +70,7 @@ pub fn dialable(node: &Node) -> Vec<Endpoint> {
     node.listen_endpoints().into_iter().map(one).collect()
 }
 
-/// Where a node serves the DHT that listens there: lookups come in where peers do, signs of life at a free udp port of each
+/// Where a node serves the DHT that listens there: lookups come in where peers do, liveness pings at a free udp port of each
 /// address. A node that listens nowhere is not asked.
 pub fn dht_beside(listen: &[Endpoint]) -> Vec<Endpoint> {
     let mut beside: Vec<_> = listen.iter().map(|at| Endpoint::new(Transport::Udp, at.addr().clone(), 0)).collect();

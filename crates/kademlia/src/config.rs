@@ -38,7 +38,7 @@ pub struct KademliaConfig {
     pub public_ip: Option<IpAddr>,
     /// Where the table and the record's sequence number are kept between runs.
     pub state_dir: Option<PathBuf>,
-    /// How often each contact of the table is asked for a sign of life.
+    /// How often each contact of the table is checked for liveness.
     pub refresh_interval: Duration,
     /// How long a bucket may go without a lookup through it.
     pub bucket_refresh: Duration,
@@ -61,7 +61,7 @@ pub struct KademliaConfig {
     /// What remotes, and the application, can make grow.
     pub limits: KademliaLimits,
     /// Who may ask, and who is asked: [`Action::Lookup`](p2p_identity::Action::Lookup), and
-    /// [`Action::Probe`](p2p_identity::Action::Probe) for signs of life over udp.
+    /// [`Action::Probe`](p2p_identity::Action::Probe) for liveness pings over udp.
     pub access_control: Arc<dyn AccessControl>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{Distance, Key};
 
-/// The most samples that count; the oldest makes way.
+/// The most samples that count; the oldest is evicted.
 pub const MAX_SAMPLES: usize = 64;
 
 /// Of the standard normal distribution, so that 95 % are within.

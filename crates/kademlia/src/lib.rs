@@ -21,7 +21,7 @@ pub mod table;
 
 pub use config::{KademliaConfig, KademliaLimits};
 pub use contact::{Contact, SignedContact};
-pub use dht::{Dht, DhtBuilder, DhtError, MutableValue, Providers, Providing, Put};
+pub use dht::{Dht, DhtBuilder, DhtError, MutableValue, PeerRecords, Providers, Providing, Put};
 pub use discovery::KademliaDiscovery;
 pub use engine::{KademliaEvent, Mode};
 pub use estimate::{Estimate, SizeEstimator};

@@ -76,7 +76,8 @@ pub struct Limits {
     pub connection_window: u32,
     /// Bytes that all connections together may hold.
     pub memory: usize,
-    /// Bytes per second that are sent to all peers together, who share them fairly; `None` for no bound. At least 1,500.
+    /// Bytes per second that are sent to all peers together, who share them fairly. At least 1,500; `None` for a
+    /// rate that is found while many peers fill a slow line, and else for no bound.
     pub upload: Option<u64>,
     /// Bytes per second that are read from all peers together, in the same way.
     pub download: Option<u64>,

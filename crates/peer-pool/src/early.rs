@@ -56,7 +56,7 @@ impl Drop for EarlyPeer {
         peer.end(self.reason.take().unwrap_or_else(given_up));
         let runtime = self.pool.runtime.clone();
         self.pool.sessions.spawn("refused peer", async move {
-            // Readers are woken by the end and make way; what they have not read is theirs no more.
+            // Readers are woken by the end and return; what they have not read is theirs no more.
             let _ = runtime.timeout(LINGER, join_all(peer.links().values().map(|link| link.drain()))).await;
             let _ = runtime.timeout(LINGER, peer.protocols().wait()).await;
             peer.stop().await;

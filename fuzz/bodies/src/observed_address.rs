@@ -24,7 +24,7 @@ pub fn run(data: &[u8]) {
         public_ip: input.flag().then(|| ip(&mut input)),
     };
     let mut observed = ObservedAddresses::new(config);
-    // In each family, by prefix: of two that spoke at the same time the lower one makes way.
+    // In each family, by prefix: of two that spoke at the same time the lower one is evicted.
     let mut says: [Vec<Say>; 2] = Default::default();
     let mut now = start();
     while !input.is_empty() {

@@ -128,8 +128,8 @@ pub const UDP_BUFFER_BYTES: usize = 4 << 20;
 
 /// Unsent bytes that a new TCP socket may hold in the kernel (`TCP_NOTSENT_LOWAT`), where the system has that limit. What
 /// is below it cannot be overtaken by control frames, so it bounds how late a ping goes out on a slow link; see
-/// [`ByteStream::unsent_limit`].
-pub const TCP_UNSENT_BYTES: u32 = 64 << 10;
+/// [`ByteStream::unsent_limit`], which raises it on lines that turn out to be fast.
+pub const TCP_UNSENT_BYTES: u32 = 8 << 10;
 
 /// Sets how many unsent bytes the system may hold for a byte stream. Clones set the same stream's; a stream for which the
 /// system has no such limit takes no notice.

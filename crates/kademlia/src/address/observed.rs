@@ -15,7 +15,7 @@ pub struct ObservedConfig {
     pub min_prefixes: usize,
     /// How long what somebody saw counts.
     pub lifetime: Duration,
-    /// How many prefixes are listened to in each family; the one heard of longest ago makes way.
+    /// How many prefixes are listened to in each family; the one heard of longest ago is evicted.
     pub max_prefixes: usize,
     /// The address that the operator set: of its family, nothing else counts.
     pub public_ip: Option<IpAddr>,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{ObservedAddresses, Scope};
 
-/// Addresses that are kept; the one seen longest ago makes way.
+/// Addresses that are kept; the one seen longest ago is evicted.
 pub const MAX_REACHED: usize = 8;
 
 /// How long an address is kept that nobody has seen the node at, while others have seen it elsewhere.

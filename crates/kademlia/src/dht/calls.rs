@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use p2p_core::PeerId;
 use p2p_identity::{Error, PeerRecord, PublicKey, Result};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::shared::{Shared, Waiter};
-use super::{Dht, DhtError, Providers, Providing};
+use super::{Dht, DhtError, PeerRecords, Providers, Providing};
 use crate::engine::{Command, MAX_FOUND, OperationId, Outcome, Peer};
 use crate::{Key, Refused, StoredValue};
 
@@ -140,6 +140,19 @@ impl Dht {
             Outcome::FindPeer(record) => Ok(record),
             _ => Ok(None),
         }
+    }
+
+    /// The same as it is found: each record that is newer than the one before, at once. Somebody who passes a record on may
+    /// have an old one, so the last counts; but mostly the first leads to the peer, round trips before the search is over.
+    /// Dropping what is returned ends the search.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::ShutDown`].
+    pub fn find_peer_records(&self, peer_id: &PeerId) -> Result<PeerRecords> {
+        let (sender, newest) = watch::channel(None);
+        self.check_running()?;
+        let id = self.shared().begin(Command::FindPeer(*peer_id), Waiter::Peer(sender))?;
+        Ok(PeerRecords::new(newest, Running { shared: self.shared().clone(), id }))
     }
 
     /// The live nodes closest to `key`, closest first: at most 20.

@@ -3,6 +3,7 @@
 mod builder;
 mod calls;
 mod error;
+mod peer_records;
 mod providing;
 mod questions;
 mod shared;
@@ -18,6 +19,7 @@ use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender};
 pub use self::builder::DhtBuilder;
 pub use self::calls::{MutableValue, Put};
 pub use self::error::DhtError;
+pub use self::peer_records::PeerRecords;
 pub use self::providing::{Providers, Providing};
 
 use self::shared::Shared;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use p2p_core::{EventBus, PeerId, Runtime, TaskGroup};
 use p2p_identity::{Error, KeyPair, PeerRecord, Result, TlsIdentity};
 use p2p_net::Transports;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use super::questions::Later;
 use crate::engine::{Action, Asker, Command, Engine, KademliaEvent, OperationId, Outcome, ReplyId};
@@ -64,6 +64,8 @@ pub(super) struct Core {
 pub(super) enum Waiter {
     Outcome(oneshot::Sender<Outcome>),
     Providers(mpsc::Sender<(PeerRecord, IpAddr)>),
+    /// The newest counts.
+    Peer(watch::Sender<Option<PeerRecord>>),
 }
 
 impl Shared {
@@ -231,6 +233,11 @@ impl Shared {
                     if let Some(Waiter::Providers(sender)) = core.operations.get(&id) {
                         // There is room for as many as the engine finds.
                         let _ = sender.try_send((record, reached));
+                    }
+                }
+                Action::Peer { id, record } => {
+                    if let Some(Waiter::Peer(sender)) = core.operations.get(&id) {
+                        sender.send_replace(Some(record));
                     }
                 }
                 Action::Record { seq, record } => {

@@ -13,7 +13,7 @@ use p2p_net::{Endpoint, PeerAddr};
 
 use crate::address::believed;
 
-/// Peers of which something is remembered; the longest untouched makes way.
+/// Peers of which something is remembered; the longest untouched is evicted.
 const REMEMBERED: usize = 4096;
 
 /// The waits after a peer could not be connected to, or went.

@@ -22,7 +22,7 @@ use self::candidates::{Candidate, Candidates, once_each};
 use crate::engine::{Engine, KademliaEvent};
 use crate::{Dht, Key, Providing};
 
-/// Peers beyond those of the table that are remembered as candidates; the longest unseen makes way.
+/// Peers beyond those of the table that are remembered as candidates; the longest unseen is evicted.
 const SEEN: usize = 1024;
 
 /// How soon a search for candidates follows the one before; each further one in vain twice as long after, up to the

@@ -37,7 +37,7 @@ pub enum Action {
         /// What.
         request: Request,
     },
-    /// Ask a contact for a sign of life over udp; then [`on_pong`](super::Engine::on_pong) or
+    /// Ping a contact over udp; then [`on_pong`](super::Engine::on_pong) or
     /// [`on_failure`](super::Engine::on_failure), once and in any case.
     Ping {
         /// To be given back.
@@ -62,6 +62,13 @@ pub enum Action {
         record: PeerRecord,
         /// From where it was told, which decides what addresses of it are believed.
         reached: IpAddr,
+    },
+    /// The peer that an operation looks for was found, or found anew, and the operation goes on.
+    Peer {
+        /// Which.
+        id: OperationId,
+        /// Its newest record until now, verified.
+        record: PeerRecord,
     },
     /// An operation is over.
     Done {

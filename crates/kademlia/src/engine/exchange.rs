@@ -52,7 +52,7 @@ impl Engine {
         id
     }
 
-    /// Asks a contact for a sign of life: a ping where that is possible, else its record.
+    /// Checks a contact for liveness: with a ping where that is possible, else by asking for its record.
     pub(super) fn check(&mut self, peer: Peer) {
         let (target, request) = (peer.target(), Request::GetRecord);
         let Some(address) = peer.ping_address().filter(|_| self.upkeep.pings) else {

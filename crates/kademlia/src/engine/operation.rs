@@ -140,7 +140,7 @@ impl Engine {
             }
             Command::Provide(key) => Purpose::Provide { key, tally: Tally::default(), renewal: false },
         };
-        self.begin_with(now, purpose, Vec::new())
+        self.begin_with(now, purpose, self.early_seeds().to_vec())
     }
 
     /// Gives an operation up. There will be no [`Action::Done`].
@@ -156,25 +156,37 @@ impl Engine {
             self.act(Action::Done { id, outcome });
             return id;
         }
-        let waits = self.is_joining() && !operation.purpose.is_upkeep();
-        if !waits {
-            operation.stage = Stage::Search(self.new_search(now, &operation.purpose, seeds));
+        if self.has_to_wait(&operation.purpose) {
+            self.operations.insert(id, operation);
+        } else {
+            self.begin_search(now, id, operation, seeds);
         }
+        id
+    }
+
+    fn begin_search(&mut self, now: Instant, id: OperationId, mut operation: Operation, seeds: Vec<Peer>) {
+        self.note_records(id, &mut operation.purpose, seeds.iter().map(Peer::record));
+        operation.stage = Stage::Search(self.new_search(now, &operation.purpose, seeds));
         self.operations.insert(id, operation);
         self.drive(now, id);
-        id
+    }
+
+    /// Whether an operation cannot begin yet, because this node is still joining. A search for a peer begins with the early
+    /// seeds: its record proves itself, whoever has it.
+    fn has_to_wait(&self, purpose: &Purpose) -> bool {
+        let is_early = matches!(purpose, Purpose::FindPeer { .. }) && !self.early_seeds().is_empty();
+        self.is_joining() && !purpose.is_upkeep() && !is_early
     }
 
     /// Somebody can be asked now, or nobody will be there soon: what has waited for that begins.
     pub(super) fn release_waiting(&mut self, now: Instant) {
-        let waiting = |operation: &Operation| matches!(operation.stage, Stage::Waiting);
+        let waiting =
+            |operation: &Operation| matches!(operation.stage, Stage::Waiting) && !self.has_to_wait(&operation.purpose);
         let waiting: Vec<OperationId> =
             self.operations.iter().filter(|(_, operation)| waiting(operation)).map(|(id, _)| *id).collect();
         for id in waiting {
-            if let Some(mut operation) = self.operations.remove(&id) {
-                operation.stage = Stage::Search(self.new_search(now, &operation.purpose, Vec::new()));
-                self.operations.insert(id, operation);
-                self.drive(now, id);
+            if let Some(operation) = self.operations.remove(&id) {
+                self.begin_search(now, id, operation, self.early_seeds().to_vec());
             }
         }
     }
@@ -269,6 +281,9 @@ impl Engine {
                     return Some(Outcome::FindPeer(self.local.candidate().cloned()));
                 }
                 *best = self.verified.newest(peer_id).cloned();
+                if let Some(record) = best.clone() {
+                    self.act(Action::Peer { id, record });
+                }
                 None
             }
             Purpose::Get { key, best } => {
@@ -299,17 +314,30 @@ impl Engine {
         contacts: &[Peer],
         (answered, ip): (&Answered, IpAddr),
     ) -> Option<Outcome> {
+        self.note_records(id, purpose, contacts.iter().map(Peer::record).chain(&answered.record));
         match (purpose, &answered.response) {
             (Purpose::FindPeer { peer_id, best }, _) => {
-                let told = contacts.iter().map(Peer::record).chain(&answered.record);
-                for record in told.filter(|record| record.peer_id() == *peer_id) {
-                    if best.as_ref().is_none_or(|best| record.is_newer_than(best)) {
-                        *best = self.verified.check(record).or(best.take());
-                    }
-                }
                 (answered.peer_id == *peer_id).then(|| Outcome::FindPeer(best.clone()))
             }
             (purpose, response) => self.take_answer(id, purpose, response, ip),
+        }
+    }
+
+    /// Keeps the newest record of the peer that an operation looks for, if it looks for one.
+    fn note_records<'a>(
+        &mut self,
+        id: OperationId,
+        purpose: &mut Purpose,
+        records: impl IntoIterator<Item = &'a PeerRecord>,
+    ) {
+        let Purpose::FindPeer { peer_id, best } = purpose else { return };
+        for record in records.into_iter().filter(|record| record.peer_id() == *peer_id) {
+            if best.as_ref().is_none_or(|best| record.is_newer_than(best))
+                && let Some(record) = self.verified.check(record)
+            {
+                self.act(Action::Peer { id, record: record.clone() });
+                *best = Some(record);
+            }
         }
     }
 
@@ -326,6 +354,11 @@ impl Engine {
         match &operation.purpose {
             Purpose::Closest(_) => {
                 self.act(Action::Done { id, outcome: Outcome::Closest(found) });
+            }
+            // Whoever answered first may know few: once more, when this node has joined.
+            Purpose::FindPeer { best: None, .. } if self.is_joining() => {
+                self.upkeep.drop_early_seeds();
+                self.operations.insert(id, Operation { stage: Stage::Waiting, ..operation });
             }
             Purpose::FindPeer { best, .. } => {
                 let outcome = Outcome::FindPeer(best.clone());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hashlink::LinkedHashMap;
 use p2p_core::PeerId;
 
-/// Peers that are remembered; the longest ago makes way.
+/// Peers that are remembered; the longest ago is evicted.
 const REMEMBERED: usize = 4096;
 
 /// Lets something be done once in a while for each peer, or whatever it is that counts.

@@ -51,6 +51,9 @@ pub(super) struct Upkeep {
     bootstraps: usize,
     seeding: usize,
     joined: bool,
+    /// Empty unless this node is joining: contacts from the latest bootstrap answer, or remembered ones. None of them has
+    /// answered yet.
+    early_seeds: Vec<Peer>,
     checks: Checks,
 }
 
@@ -63,6 +66,10 @@ struct Checks {
 }
 
 impl Upkeep {
+    pub(super) fn drop_early_seeds(&mut self) {
+        self.early_seeds = Vec::new();
+    }
+
     pub(super) fn new(config: &KademliaConfig) -> Self {
         Self {
             pings: false,
@@ -79,6 +86,7 @@ impl Upkeep {
             bootstraps: 0,
             seeding: 0,
             joined: false,
+            early_seeds: Vec::new(),
             checks: Checks::default(),
         }
     }
@@ -129,6 +137,11 @@ impl Engine {
     /// Whether it may soon know somebody, and does not yet.
     pub(super) fn is_joining(&self) -> bool {
         !self.upkeep.joined && (self.upkeep.bootstraps > 0 || self.upkeep.seeding > 0)
+    }
+
+    /// Contacts that a search may begin with before this node has joined.
+    pub(super) fn early_seeds(&self) -> &[Peer] {
+        &self.upkeep.early_seeds
     }
 
     pub(super) fn upkeep_due(&self, now: Instant) -> impl Iterator<Item = Instant> {
@@ -235,7 +248,11 @@ impl Engine {
     fn start_seeding(&mut self, now: Instant, seeds: Vec<Peer>) {
         self.upkeep.seeding += 1;
         self.emit(KademliaEvent::SeedingStarted);
+        if self.is_joining() {
+            self.upkeep.early_seeds.clone_from(&seeds);
+        }
         self.begin_with(now, Purpose::Seed, seeds);
+        self.joined_or_not(now);
     }
 
     /// A search for our neighbors has ended.
@@ -251,8 +268,9 @@ impl Engine {
 
     fn joined_or_not(&mut self, now: Instant) {
         if !self.is_joining() {
-            self.release_waiting(now);
+            self.upkeep.drop_early_seeds();
         }
+        self.release_waiting(now);
     }
 
     fn check_contacts(&mut self, now: Instant) {

@@ -4,7 +4,7 @@ use hashlink::LruCache;
 use p2p_core::PeerId;
 use p2p_identity::PeerRecord;
 
-/// Records that are kept; the longest unused makes way.
+/// Records that are kept; the longest unused is evicted.
 const KEPT: usize = 2048;
 
 /// The newest verified record of each peer.

@@ -9,7 +9,7 @@ use p2p_core::{PeerId, TokenBucket};
 use p2p_identity::Prefix;
 use p2p_identity::prefix::is_local;
 
-/// Peers, and prefixes, that are remembered; the one heard of least recently makes way.
+/// Peers, and prefixes, that are remembered; the one heard of least recently is evicted.
 const REMEMBERED: usize = 4096;
 
 /// Seconds' worth of requests that may come at once.

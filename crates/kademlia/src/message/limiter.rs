@@ -19,7 +19,7 @@ pub struct DatagramLimits {
     pub strangers_burst: u32,
     /// And each second after that. An answer costs a signature, about 20 µs: this bounds what a flood can cost.
     pub strangers_per_second: u32,
-    /// Sources that are remembered; the one heard of least recently makes way.
+    /// Sources that are remembered; the one heard of least recently is evicted.
     pub sources: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Signs of life over udp: pings that are asked for, and pongs for the pings of others.
+//! Liveness over udp: pings that are asked for, and pongs for the pings of others.
 //!
 //! A pong is signed, so a contact that answers holds its key; nothing follows from a ping but a pong, which is never
 //! larger. How many are answered is the [`DatagramLimiter`](crate::message::DatagramLimiter)'s to say: what is beyond
@@ -135,7 +135,7 @@ impl RefreshService {
         self.0.seq.store(seq, Ordering::Relaxed);
     }
 
-    /// Asks a contact for a sign of life, several times if need be. Cancel-safe.
+    /// Pings a contact, several times if need be. Cancel-safe.
     ///
     /// # Errors
     /// [`Error::Timeout`]; [`Error::NoAddress`] when no socket reaches it; [`Error::Denied`].

@@ -184,7 +184,7 @@ impl Ledger {
         self.accounts.contains_key(&slot).then(|| self.take(slot).item)
     }
 
-    /// One more prefix vouches for a record, if it has room for it. Where as many do as may, the fullest one makes way for
+    /// One more prefix vouches for a record, if it has room for it. Where as many do as may, the fullest one is replaced by
     /// a less full one, but never the one that was first: otherwise a few prefixes could first take a record over and then
     /// drop it. `None` vouches without limit.
     pub(super) fn sponsor(&mut self, slot: Slot, sponsor: Option<Prefix>) {

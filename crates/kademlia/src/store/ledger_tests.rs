@@ -185,7 +185,7 @@ fn a_record_stays_while_somebody_vouches_for_it() {
     assert!(ledger.expires(slot).is_some(), "the crowd filled its share and could only take back its own word");
     assert_eq!(ledger.shares[&prefix(1).unwrap()].bytes, 10);
 
-    // Where as many vouch as may, a fuller one makes way for a less full one, and never the other way round.
+    // Where as many vouch as may, a fuller one is replaced by a less full one, and never the other way round.
     let (slot, _) = ledger.insert(item(0xff), now, 1, prefix(3)).unwrap();
     (4..=7).for_each(|n| {
         ledger.insert(item(n), now, usize::from(n), prefix(n)).unwrap();

@@ -1,4 +1,4 @@
-//! The udp endpoint: signs of life, and floods.
+//! The udp endpoint: liveness pings, and floods.
 
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ async fn a_flood_gets_few_answers_and_harms_nobody() {
             received += len as u64;
         }
     }
-    // Lookups go on, and so does the friend's sign of life.
+    // Lookups go on, and so does the friend's pong.
     let put = within("put", friend.put("through it all")).await.unwrap();
     assert_eq!(put.stored, 2);
     victim.runtime().sleep(Duration::from_secs(4)).await;

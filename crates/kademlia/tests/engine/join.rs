@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use p2p_kademlia::Key;
-use p2p_kademlia::engine::{KademliaEvent, Mode};
+use p2p_kademlia::engine::{Command, KademliaEvent, Mode, Outcome};
 
 use crate::net::{Net, joined};
 
@@ -92,4 +92,40 @@ fn a_partition_heals_through_one_shared_contact() {
         recall += net.recall(n * 4, Key::of_value(&[n as u8]), 20) / 20.0;
     }
     assert!(recall >= 0.99, "{recall}");
+}
+
+/// A peer is looked for among those that the first bootstrap peer to answer tells of. Where these are of no use, it is looked for
+/// again among all.
+#[test]
+fn who_looks_for_a_peer_before_it_has_joined_finds_it_beyond_the_first_answer() {
+    for seed in 0..10 {
+        let mut net = Net::new(seed);
+        for (part, first) in [(1, 0), (2, 10)] {
+            for n in first..first + 6 {
+                net.part.insert(n, part);
+                net.add(n, if n == first { &[] } else { std::slice::from_ref(&first) }, |_| ());
+                net.run(Duration::from_millis(500));
+            }
+        }
+        net.run(Duration::from_secs(30));
+        (1..6).for_each(|n| net.kill(n));
+        net.part.clear();
+        net.add(20, &[0, 10], |_| ());
+        let wanted = net.engine(12).peer_id();
+        let found = net.outcome(20, Command::FindPeer(wanted));
+        assert!(matches!(&found, Outcome::FindPeer(Some(record)) if record.peer_id() == wanted), "{seed}: {found:?}");
+    }
+}
+
+/// The bootstrap peer names the peer, which is then asked itself, and answers without its record.
+#[test]
+fn who_looks_for_a_peer_that_it_was_told_of_at_first_finds_it() {
+    for seed in 0..10 {
+        let mut net = joined(12, seed, |_| ());
+        net.reticent.insert(5);
+        net.add(20, &[0], |_| ());
+        let wanted = net.engine(5).peer_id();
+        let found = net.outcome(20, Command::FindPeer(wanted));
+        assert!(matches!(&found, Outcome::FindPeer(Some(record)) if record.peer_id() == wanted), "{seed}: {found:?}");
+    }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Net {
     pub(crate) everywhere: BTreeSet<usize>,
     /// Nodes behind a translation that lets everybody in.
     pub(crate) translated: BTreeSet<usize>,
+    /// Nodes whose answers come without their record.
+    pub(crate) reticent: BTreeSet<usize>,
     /// Nodes that tell others that they see them there, and that they reach them.
     pub(crate) liars: BTreeMap<usize, IpAddr>,
     /// Who asked to be dialed back, and what it told of itself.
@@ -134,6 +136,7 @@ impl Net {
             sybils: BTreeSet::new(),
             everywhere: BTreeSet::new(),
             translated: BTreeSet::new(),
+            reticent: BTreeSet::new(),
             liars: BTreeMap::new(),
             tried: Vec::new(),
             messages: 0,
@@ -259,7 +262,7 @@ impl Net {
                 let answered = Answered {
                     peer_id: node.engine.peer_id(),
                     endpoint: endpoint(from),
-                    record: node.engine.record().cloned(),
+                    record: node.engine.record().filter(|_| !self.reticent.contains(&from)).cloned(),
                     response: *response,
                 };
                 self.messages += 1;

@@ -20,6 +20,8 @@ pub(super) const CONTROL_LIMIT: usize = 64 << 10;
 pub(super) struct Out {
     /// Data that may wait, at most [`DATA_LIMIT`].
     limit: usize,
+    /// The line is slow: one frame at a time waits.
+    single: bool,
     control: Segments,
     urgent: Segments,
     data: Segments,
@@ -29,7 +31,7 @@ pub(super) struct Out {
 impl Default for Out {
     fn default() -> Self {
         let segments = Segments::default;
-        Self { limit: DATA_LIMIT, control: segments(), urgent: segments(), data: segments(), round: 0 }
+        Self { limit: DATA_LIMIT, single: false, control: segments(), urgent: segments(), data: segments(), round: 0 }
     }
 }
 
@@ -37,6 +39,12 @@ impl Out {
     /// Sets how much data may wait, which is also the length of the longest frame: the next one, of whichever stream,
     /// waits for it.
     pub(super) fn set_limit(&mut self, bytes: usize) {
+        self.limit = bytes.min(DATA_LIMIT);
+        self.single = self.limit < DATA_LIMIT;
+    }
+
+    /// The same where nothing is known of the line yet: several frames may wait, and are written together.
+    pub(super) fn begin_with_limit(&mut self, bytes: usize) {
         self.limit = bytes.min(DATA_LIMIT);
     }
 
@@ -78,8 +86,7 @@ impl Out {
     /// Whether stream data must wait.
     pub(super) fn is_full(&self) -> bool {
         let waiting = self.data.bytes + self.urgent.bytes;
-        // On a slow line one frame at a time.
-        waiting >= self.limit || (self.limit < DATA_LIMIT && waiting > 0)
+        waiting >= self.limit || (self.single && waiting > 0)
     }
 
     /// Whether even a stream that goes ahead of others must wait.

@@ -14,6 +14,10 @@ pub(super) const MIN_AHEAD: u32 = 3 << 10;
 /// The most, which is enough for lines of 40 Mbit/s and above.
 pub(super) const MAX_AHEAD: u32 = 128 << 10;
 
+/// What may lie there once [`ENOUGH`] bytes were written without the socket being full. Until then it is little: when a hub begins to
+/// send to many, what their sockets hold is out of its hands.
+const UNHINDERED: u32 = 64 << 10;
+
 /// A rate is measured over at least so long, unless [`ENOUGH`] bytes have passed.
 const SPELL: Duration = Duration::from_millis(20);
 const ENOUGH: u64 = 64 << 10;
@@ -26,12 +30,14 @@ pub(super) struct Pace {
     /// In bytes per second.
     rate: Option<u64>,
     ahead: u32,
+    /// Bytes written before the socket was full for the first time.
+    unhindered: u64,
 }
 
 impl Pace {
     /// Begins with `ahead` bytes.
     pub(super) fn new(ahead: u32) -> Self {
-        Self { spell: None, rate: None, ahead }
+        Self { spell: None, rate: None, ahead, unhindered: 0 }
     }
 
     /// The bytes that may lie in each place.
@@ -44,11 +50,26 @@ impl Pace {
         self.ahead < MAX_AHEAD
     }
 
-    /// The socket has taken so many bytes.
-    pub(super) fn on_written(&mut self, bytes: usize) {
+    /// Whether the socket was full, and nothing that was written since was all there was.
+    pub(super) fn measures(&self) -> bool {
+        self.spell.is_some()
+    }
+
+    /// The socket has taken so many bytes. Whether [`ahead`](Self::ahead) has changed.
+    pub(super) fn on_written(&mut self, bytes: usize) -> bool {
         if let Some((_, written)) = &mut self.spell {
             *written += bytes as u64;
+            return false;
         }
+        if self.unhindered >= ENOUGH {
+            return false;
+        }
+        self.unhindered += bytes as u64;
+        let changes = self.unhindered >= ENOUGH && self.rate.is_none() && self.ahead < UNHINDERED;
+        if changes {
+            self.ahead = UNHINDERED;
+        }
+        changes
     }
 
     /// The socket is full. Whether [`ahead`](Self::ahead) has changed by much, for which it is worth telling the system.
@@ -115,9 +136,9 @@ mod tests {
     #[test]
     fn a_socket_that_is_never_full_says_nothing() {
         let now = crate::mux::clock::tests::start();
-        let mut pace = Pace::new(64 << 10);
+        let mut pace = Pace::new(8 << 10);
         for n in 0..1000 {
-            pace.on_written(100);
+            assert_eq!(pace.on_written(100), n == 655);
             // Once in a while, after long pauses.
             assert!(!pace.on_full(now + Duration::from_secs(n)));
             pace.on_empty();

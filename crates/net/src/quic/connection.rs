@@ -74,7 +74,7 @@ impl QuicConnection {
                 credit.end();
             }
         });
-        let upload = setup.config().upload;
+        let upload = setup.config().shapers.upload.clone();
         let download = setup.config().shapers.download.as_ref().map(Shaper::join);
         let bound = endpoint.local_addr();
         // What one of many addresses it is shows in what was received.

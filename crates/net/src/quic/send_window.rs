@@ -10,10 +10,12 @@
 //! it should: where there is one stream only, nothing exceeds it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use p2p_core::Runtime;
+
+use crate::shaper::Shaper;
 
 /// The window that a connection begins with, and the least.
 pub(super) const LEAST: u64 = 512 << 10;
@@ -67,8 +69,8 @@ pub(super) struct SendWindow {
     state: Mutex<State>,
     /// Bytes that all streams have written.
     written: AtomicU64,
-    /// The node's, in bytes per second.
-    upload: Option<u64>,
+    /// The node's rate, if it has one.
+    upload: Option<Arc<Shaper>>,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,7 @@ struct State {
 }
 
 impl SendWindow {
-    pub(super) fn new(upload: Option<u64>) -> Self {
+    pub(super) fn new(upload: Option<Arc<Shaper>>) -> Self {
         Self { state: Mutex::new(State { size: LEAST, next: None }), written: AtomicU64::new(0), upload }
     }
 
@@ -100,7 +102,10 @@ impl SendWindow {
         }
         let path = connection.stats().path;
         state.next = Some(now + (path.rtt / LOOKS).max(LEAST_TIME));
-        let size = wanted(path.cwnd, self.upload.map(|rate| in_time(rate, SOON.max(2 * path.rtt))));
+        let size = wanted(
+            path.cwnd,
+            self.upload.as_ref().and_then(|upload| upload.rate()).map(|rate| in_time(rate, SOON.max(2 * path.rtt))),
+        );
         if size > state.size || size < state.size / 2 {
             state.size = size;
             drop(state);

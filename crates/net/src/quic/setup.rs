@@ -11,6 +11,7 @@ use quinn::{
 };
 use ring::{hkdf, hmac};
 
+use super::congestion::Observed;
 use super::send_window;
 use super::window::{first_window, stream_window};
 use crate::{NetConfig, ResetSecret, TlsConfigs};
@@ -149,6 +150,9 @@ impl Setup {
             // quinn arms no other timer for a connection whose first packet closes it.
             .max_idle_timeout(Some(idle_timeout(self.config.idle_timeout)))
             .keep_alive_interval(self.config.keep_alive);
+        if let Some(upload) = &self.config.shapers.upload {
+            transport.congestion_controller_factory(Arc::new(Observed::by(upload)));
+        }
         transport
     }
 }

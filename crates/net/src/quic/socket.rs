@@ -84,7 +84,8 @@ impl quinn::AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sender = self.upload.as_ref().and_then(|_| SENDER.take());
+        let upload = self.upload.as_ref().filter(|upload| upload.counts());
+        let sender = upload.and_then(|_| SENDER.take());
         if let Some(sender) = &sender
             && !sender.may_send(transmit.contents.len())
         {
@@ -102,7 +103,7 @@ impl quinn::AsyncUdpSocket for Socket {
                 if self.full.load(Ordering::Relaxed) {
                     self.full.store(false, Ordering::Relaxed);
                 }
-                match (&self.upload, sender) {
+                match (upload, sender) {
                     (None, _) => {}
                     (Some(upload), None) => upload.used_by_nobody(transmit.contents.len()),
                     (_, Some(sender)) => sender.share.used(transmit.contents.len()),
@@ -152,7 +153,8 @@ impl quinn::AsyncUdpSocket for Socket {
     fn max_transmit_segments(&self) -> usize {
         let most = self.udp.max_send_segments();
         // No more than a turn's worth at once.
-        self.upload.as_ref().map_or(most, |upload| most.min((upload.quantum() / DATAGRAM).max(1)))
+        let upload = self.upload.as_ref().filter(|upload| upload.is_active());
+        upload.map_or(most, |upload| most.min((upload.quantum() / DATAGRAM).max(1)))
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -190,7 +192,9 @@ impl quinn::UdpPoller for Poller {
             sender.waits.store(false, Ordering::Relaxed);
         }
         ready!(this.poll_socket(cx))?;
-        if let Some(sender) = &this.sender {
+        if let Some(sender) = &this.sender
+            && sender.share.counts()
+        {
             SENDER.set(Some(sender.clone()));
         }
         Poll::Ready(Ok(()))

@@ -1,6 +1,6 @@
 //! Decides whose turn it is: time, requests and what was used in; turns out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// What a node that was idle may move at once, in parts of a second. Long enough to make up for timers that are late.
@@ -15,6 +15,9 @@ const MAX_TURN: u64 = 64 << 10;
 
 /// What cannot wait may exceed a connection's credit by so many turns' worth, until it has had a turn again.
 const AHEAD: i64 = 2;
+
+/// How long a connection that was ahead of others waits at most.
+const MOST_LATE: Duration = Duration::from_secs(2);
 
 /// Bytes are counted in billionths, so that no time that passed is rounded away.
 const BYTE: i128 = 1_000_000_000;
@@ -34,6 +37,8 @@ pub(crate) struct Shares {
     next: u64,
     /// Who wants a turn, or owes one, each once.
     turns: VecDeque<u64>,
+    /// Who wants a turn and has none before that time.
+    late: BTreeSet<(Instant, u64)>,
 }
 
 #[derive(Debug)]
@@ -46,6 +51,8 @@ struct Member {
     queued: bool,
     /// It has more to move, and does not only owe.
     wants: bool,
+    /// It has no turn before that.
+    not_before: Instant,
 }
 
 impl Member {
@@ -60,8 +67,16 @@ impl Shares {
     /// A full bucket of `rate` bytes per second.
     pub(crate) fn new(rate: u64, now: Instant) -> Self {
         let quantum = (rate / TURN).clamp(MIN_TURN, MAX_TURN);
-        let mut shares =
-            Self { rate, quantum, level: 0, updated: now, members: BTreeMap::new(), next: 0, turns: VecDeque::new() };
+        let mut shares = Self {
+            rate,
+            quantum,
+            level: 0,
+            updated: now,
+            members: BTreeMap::new(),
+            next: 0,
+            turns: VecDeque::new(),
+            late: BTreeSet::new(),
+        };
         shares.level = shares.burst();
         shares
     }
@@ -69,6 +84,42 @@ impl Shares {
     /// What one turn allows, in bytes.
     pub(crate) fn quantum(&self) -> u64 {
         self.quantum
+    }
+
+    /// Another rate from now on.
+    pub(crate) fn set_rate(&mut self, rate: u64, now: Instant) {
+        self.refill(now);
+        self.rate = rate;
+        self.quantum = (rate / TURN).clamp(MIN_TURN, MAX_TURN);
+        self.level = self.level.min(self.burst());
+    }
+
+    /// What each connection has moved before counts: who was ahead has no turn until those behind have had as much, but for what
+    /// these leave, and no longer than [`MOST_LATE`].
+    pub(crate) fn even_out(&mut self, moved: &BTreeMap<u64, u64>, now: Instant) {
+        for (&id, &most) in moved {
+            let behind: u64 = moved.values().map(|&other| most.saturating_sub(other)).sum();
+            let wait = Duration::from_nanos(behind.saturating_mul(1_000_000) / (self.rate / 1_000).max(1));
+            if let Some(member) = self.members.get_mut(&id) {
+                member.not_before = now + wait.min(MOST_LATE);
+            }
+        }
+    }
+
+    /// Nobody owes or waits any more.
+    pub(crate) fn forget(&mut self) {
+        self.turns.clear();
+        self.late.clear();
+        self.level = self.burst();
+        let ahead = self.most_ahead();
+        for member in self.members.values_mut() {
+            *member = Member { credit: 0, ahead, queued: false, wants: false, not_before: self.updated };
+        }
+    }
+
+    /// Bytes per second.
+    pub(crate) fn rate(&self) -> u64 {
+        self.rate
     }
 
     fn burst(&self) -> i128 {
@@ -79,15 +130,21 @@ impl Shares {
     pub(crate) fn join(&mut self) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.members.insert(id, Member { credit: 0, ahead: self.most_ahead(), queued: false, wants: false });
+        self.members.insert(
+            id,
+            Member { credit: 0, ahead: self.most_ahead(), queued: false, wants: false, not_before: self.updated },
+        );
         id
     }
 
     /// A connection has ended. What it was granted and has not used goes to the others.
     pub(crate) fn leave(&mut self, id: u64) {
         self.give_back(id);
-        if self.members.remove(&id).is_some_and(|member| member.queued) {
-            self.turns.retain(|waiting| *waiting != id);
+        if let Some(member) = self.members.remove(&id) {
+            self.late.remove(&(member.not_before, id));
+            if member.queued {
+                self.turns.retain(|waiting| *waiting != id);
+            }
         }
     }
 
@@ -100,7 +157,11 @@ impl Shares {
     pub(crate) fn ask(&mut self, id: u64) {
         if let Some(member) = self.members.get_mut(&id) {
             member.wants = true;
-            member.queue(id, &mut self.turns);
+            if member.not_before <= self.updated {
+                member.queue(id, &mut self.turns);
+            } else if !member.queued {
+                self.late.insert((member.not_before, id));
+            }
         }
     }
 
@@ -140,6 +201,7 @@ impl Shares {
     /// Gives turns, as far as there are bytes: who of those that asked has credit now.
     pub(crate) fn serve(&mut self, now: Instant) -> Vec<u64> {
         self.refill(now);
+        self.end_waits();
         let (quantum, most_ahead) = (self.quantum as i64, self.most_ahead());
         let mut served = Vec::new();
         while self.level > 0
@@ -170,7 +232,27 @@ impl Shares {
     pub(crate) fn next_turn(&self) -> Option<Instant> {
         let short = (1 - self.level).max(0) as u128;
         let wait = Duration::from_nanos(u64::try_from(short.div_ceil(self.rate.max(1).into())).unwrap_or(u64::MAX));
-        (!self.turns.is_empty()).then(|| self.updated + wait)
+        let turn = (!self.turns.is_empty()).then(|| self.updated + wait);
+        // The earliest of the late; or when the bucket is full, if that is sooner.
+        let late = self.late.first().map(|(at, _)| {
+            let room = (self.burst() - self.level).max(0) as u128;
+            let full = u64::try_from(room.div_ceil(self.rate.max(1).into())).unwrap_or(u64::MAX);
+            (*at).min(self.updated + Duration::from_nanos(full))
+        });
+        turn.into_iter().chain(late).min()
+    }
+
+    /// Those that were late go on. One turn is for the first of the others when the bucket is full: what nobody else uses.
+    fn end_waits(&mut self) {
+        let mut idle = self.level >= self.burst();
+        while let Some(&(at, id)) = self.late.first()
+            && (at <= self.updated || std::mem::take(&mut idle))
+        {
+            self.late.pop_first();
+            if let Some(member) = self.members.get_mut(&id) {
+                member.queue(id, &mut self.turns);
+            }
+        }
     }
 
     /// How many connections there are.

@@ -227,7 +227,7 @@ fn world() -> (p2p_sim::Sim, p2p_sim::Host) {
     (sim, host)
 }
 
-fn shaper(tasks: &TaskGroup, rate: u64) -> Arc<Shaper> {
+fn shaper(tasks: &Arc<TaskGroup>, rate: u64) -> Arc<Shaper> {
     let Shapers { upload, download } = Shapers::start(Some(rate), None, tasks);
     assert!(download.is_none());
     upload.unwrap()
@@ -237,7 +237,7 @@ fn shaper(tasks: &TaskGroup, rate: u64) -> Arc<Shaper> {
 fn who_waits_is_woken_at_its_turn_and_nothing_runs_when_nobody_does() {
     let (sim, host) = world();
     sim.block_on(async {
-        let tasks = TaskGroup::new(host.runtime());
+        let tasks = Arc::new(TaskGroup::new(host.runtime()));
         let share = shaper(&tasks, 10_000).join();
         // The task is asleep.
         sim.sleep(Duration::from_secs(1)).await;
@@ -257,7 +257,7 @@ fn who_waits_is_woken_at_its_turn_and_nothing_runs_when_nobody_does() {
 fn who_goes_on_and_on_lets_others_run_between_two_turns() {
     let (sim, host) = world();
     sim.block_on(async move {
-        let tasks = TaskGroup::new(host.runtime());
+        let tasks = Arc::new(TaskGroup::new(host.runtime()));
         // Holds 50 kB, which are 25 turns.
         let share = shaper(&tasks, 1_000_000).join();
         let woken = Arc::new(Woken::default());
@@ -278,7 +278,7 @@ fn who_goes_on_and_on_lets_others_run_between_two_turns() {
 fn nobody_waits_once_its_task_is_gone() {
     let (sim, host) = world();
     sim.block_on(async move {
-        let tasks = TaskGroup::new(host.runtime());
+        let tasks = Arc::new(TaskGroup::new(host.runtime()));
         let shaper = shaper(&tasks, 10_000);
         let share = shaper.join();
         share.used(1 << 30);
@@ -300,7 +300,7 @@ fn nobody_waits_once_its_task_is_gone() {
 fn a_connection_that_ends_is_forgotten() {
     let (sim, host) = world();
     sim.block_on(async move {
-        let tasks = TaskGroup::new(host.runtime());
+        let tasks = Arc::new(TaskGroup::new(host.runtime()));
         let shaper = shaper(&tasks, 10_000);
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..100 {
@@ -312,5 +312,67 @@ fn a_connection_that_ends_is_forgotten() {
         assert_eq!(left(&shaper.lock()), (0, 0));
         tasks.shutdown().await;
         assert!(tasks.is_empty());
+    });
+}
+
+#[test]
+fn who_was_ahead_waits_for_the_others_as_long_as_they_use_the_rate() {
+    let mut world = World::new(1_000_000, vec![hungry(1_000), hungry(1_000), hungry(1_000)]);
+    let ids: Vec<u64> = world.all.iter().map(|(id, ..)| *id).collect();
+    let moved = [(ids[0], 200_000), (ids[1], 0), (ids[2], 50_000)].into_iter().collect();
+    // The bucket is empty, as where the rate was just found.
+    world.shares.used(u64::MAX, 50_000, world.now);
+    world.shares.even_out(&moved, world.now);
+    (0..1_000).for_each(|_| world.step(Duration::from_millis(1)));
+    let used = world.used();
+    let all = [used[0] + 200_000, used[1], used[2] + 50_000];
+    assert!(jain(&all) > 0.98, "{all:?}");
+    assert!(world.total() >= 900_000, "{used:?}");
+}
+
+#[test]
+fn who_was_ahead_goes_on_when_the_others_do_not_use_the_rate() {
+    let start = crate::mux::start();
+    let mut shares = Shares::new(1_000_000, start);
+    let (ahead, other) = (shares.join(), shares.join());
+    shares.used(u64::MAX, 50_000, start);
+    shares.even_out(&[(ahead, 500_000), (other, 0)].into_iter().collect(), start);
+    shares.ask(ahead);
+    assert!(shares.serve(start).is_empty());
+    let next = shares.next_turn().unwrap();
+    assert!(next - start <= Duration::from_millis(51), "when the bucket is full");
+    assert_eq!(shares.serve(next), [ahead]);
+    assert_eq!(shares.credit(ahead), shares.quantum());
+    shares.leave(ahead);
+    assert_eq!(shares.next_turn(), None);
+}
+
+#[test]
+fn a_rate_is_found_when_lines_hold_many_back_and_is_given_up_later() {
+    let (sim, host) = world();
+    sim.block_on(async {
+        let tasks = Arc::new(TaskGroup::new(host.runtime()));
+        let shaper = Shapers::start(None, None, &tasks).upload.unwrap();
+        let shares: Vec<_> = (0..10).map(|_| shaper.join()).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!((shares[0].poll(&mut cx), tasks.len()), (Poll::Ready(usize::MAX), 0));
+        for _ in 0..100 {
+            shares.iter().for_each(|share| share.took(1_000, true));
+            sim.sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!((shares[0].is_active(), tasks.len()), (true, 1));
+        shares[0].used(1 << 30);
+        assert!(shares[0].poll(&mut cx).is_pending());
+        sim.sleep(Duration::from_secs(5)).await;
+        assert_eq!((shares[0].poll(&mut cx), tasks.len()), (Poll::Ready(usize::MAX), 0));
+        // And found again.
+        for _ in 0..100 {
+            shares.iter().for_each(|share| share.took(1_000, true));
+            sim.sleep(Duration::from_millis(10)).await;
+        }
+        shares[0].used(1 << 30);
+        assert!(shares[0].poll(&mut cx).is_pending());
+        tasks.shutdown().await;
+        assert_eq!(shares[0].poll(&mut cx), Poll::Ready(usize::MAX));
     });
 }

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use p2p_core::{EventListener, PeerId};
 use p2p_discovery::DiscoveredPeer;
-use p2p_identity::{Error, ProtocolId, ProtocolKind, Result, encode};
+use p2p_identity::{Error, PeerRecord, ProtocolId, ProtocolKind, Result, encode};
+use p2p_kademlia::Dht;
 use p2p_net::{Endpoint, PeerAddr, Stream};
 use p2p_peer_pool::{Broadcast, PeerConn, PeerEvent, PeerInfo};
 use serde::Serialize;
@@ -41,13 +44,41 @@ impl Node {
             done => return done,
         };
         let Some(dht) = &self.dht else { return Err(error) };
-        let Some(record) = dht.find_peer(peer_id).await? else { return Err(error) };
-        let found: Vec<_> = record.addrs().iter().filter(|addr| !known.contains(addr)).cloned().collect();
-        if found.is_empty() {
-            return Err(error);
+        self.connect_where_found(dht, peer_id, known, error).await
+    }
+
+    /// Looks a peer up, and dials it wherever it is found; for as long as that fails, the search for a newer record goes on.
+    /// `error` is what failed until now, at the addresses `tried`.
+    async fn connect_where_found(
+        &self,
+        dht: &Dht,
+        peer_id: &PeerId,
+        mut tried: Vec<PeerAddr>,
+        mut error: Error,
+    ) -> Result<()> {
+        let mut records = dht.find_peer_records(peer_id)?;
+        let mut dials = FuturesUnordered::new();
+        let mut searches = true;
+        loop {
+            tokio::select! {
+                biased;
+                Some(dialed) = dials.next() => match dialed {
+                    Ok(()) => return Ok(()),
+                    Err(failed) => error = failed,
+                },
+                record = records.next(), if searches => {
+                    searches = record.is_some();
+                    let addrs = record.iter().flat_map(PeerRecord::addrs);
+                    let new: Vec<PeerAddr> = addrs.filter(|addr| !tried.contains(addr)).cloned().collect();
+                    if !new.is_empty() {
+                        new.iter().for_each(|addr| lock(&self.addresses).learn_endpoint(addr.endpoint.clone()));
+                        tried.extend_from_slice(&new);
+                        dials.push(async move { self.pool.connect_peer(peer_id, &new).await });
+                    }
+                }
+                else => return Err(error),
+            }
         }
-        found.iter().for_each(|addr| lock(&self.addresses).learn_endpoint(addr.endpoint.clone()));
-        self.pool.connect_peer(peer_id, &found).await
     }
 
     /// Says good-bye to a peer, delivers what was sent, and disconnects; `code` and `reason` are the application's and

@@ -138,7 +138,10 @@ impl Busy {
                 let mut stream = self.conn.open_stream().await?;
                 stream.write_all(&[n]).await?;
                 stream.flush().await?;
-                assert_eq!(stream.read_u8().await?, n);
+                let mut answer = Vec::new();
+                // To its end: a stream that is dropped before fails the other side's shutdown of it.
+                stream.read_to_end(&mut answer).await?;
+                assert_eq!(answer, [n]);
             }
             Ok(())
         };

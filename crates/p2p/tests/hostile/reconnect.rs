@@ -158,7 +158,7 @@ async fn garbage_under_many_names_leads_to_a_ban_of_the_address() {
     }
 }
 
-/// The list of bans has a limit, and the one that ends first makes way.
+/// The list of bans has a limit, and the one that ends first is evicted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_list_of_bans_is_bounded() {
     let _turn = together().await;

@@ -100,7 +100,7 @@ impl Session {
         let peer = self.peer.clone();
         let reason = peer.end(reason);
         let runtime = peer.core.runtime.clone();
-        // What has arrived stays readable; readers that wait inside are woken by the end and make way.
+        // What has arrived stays readable; readers that wait inside are woken by the end and return.
         let _ = runtime.timeout(LINGER, join_all(peer.links.values().map(|link| link.drain()))).await;
         let unread = peer.links.values().any(|link| link.has_unread() && !link.has_ended_here());
         if let Some(pool) = peer.pool.upgrade() {

@@ -236,6 +236,16 @@ impl Core {
         }
     }
 
+    /// The same, and begins a measurement if one is due.
+    pub(super) fn measure_rtt(&mut self) -> Option<Duration> {
+        if self.end.is_none()
+            && let Some(number) = self.rtt.begin(self.clock.now())
+        {
+            self.out.control(Kind::Ping, 0, &number.to_be_bytes());
+        }
+        self.rtt()
+    }
+
     /// The shortest round-trip time that was measured lately.
     pub(super) fn rtt(&self) -> Option<Duration> {
         self.rtt.shortest()

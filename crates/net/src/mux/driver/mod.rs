@@ -91,6 +91,10 @@ struct Io {
     unsent: UnsentLimit,
     /// What the connection has of the node's upload rate, if there is one.
     upload: Option<Share>,
+    /// Bytes written since the socket was found full, and since the shaper was told of them.
+    taken: usize,
+    /// More may lie ahead of a frame than what the system and the core were told.
+    more_ahead: bool,
     /// Bytes at the beginning of `batch` that do not wait for their turn.
     urgent: usize,
     decoder: Decoder,
@@ -127,6 +131,8 @@ impl Shared {
             pace: Pace::new(unsent.get()),
             unsent,
             upload: config.shapers.upload.as_ref().map(Shaper::join),
+            taken: 0,
+            more_ahead: false,
             urgent: 0,
             decoder: Decoder::new(),
             reserved: None,
@@ -135,8 +141,9 @@ impl Shared {
         if early.is_none() {
             core.accepted();
         }
-        if let Some(upload) = &io.upload {
-            core.out.set_limit(upload.quantum());
+        match &io.upload {
+            Some(upload) if upload.is_active() => core.out.set_limit(io.longest_frame()),
+            _ => core.out.begin_with_limit(io.longest_frame()),
         }
         Self {
             core: Mutex::new(core),
@@ -232,29 +239,40 @@ impl Shared {
     /// Writes until nothing is left.
     fn poll_write(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = self.poll_write_all(io, cx);
+        if done.is_pending() {
+            self.tell_of_line(io);
+        }
+        if std::mem::take(&mut io.more_ahead) {
+            self.set_ahead(io);
+        }
         if done.is_pending() && io.pace.on_full(self.runtime.now()) {
-            let ahead = io.pace.ahead();
-            io.unsent.set(ahead);
-            let limit = io.upload.as_ref().map_or(usize::MAX, Share::quantum).min(ahead as usize);
-            self.with_core(|core| core.out.set_limit(limit));
+            self.set_ahead(io);
         }
         done
     }
 
     fn poll_write_all(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Io { stream, batch, made_room, needs_flush, blocked, pace, upload, urgent, .. } = io;
+        let Io { stream, batch, made_room, needs_flush, blocked, pace, upload, urgent, taken, more_ahead, .. } = io;
+        let share = upload.as_ref();
+        let upload = share.filter(|share| share.is_active());
         let Some(stream) = stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let mut stream = Pin::new(stream);
         loop {
-            // On a slow line before more is written: a stream that holds written bytes back (TLS) would take them although
-            // its socket is full, and nothing could overtake them there. Elsewhere it writes more at once.
-            if pace.is_slow() {
-                ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
+            // Before more is written: a stream that holds written bytes back (TLS) would take them although its socket
+            // is full, and nothing could overtake them there. With them held back, a line of 100 Mbit/s fills a second later.
+            if *needs_flush {
+                let Poll::Ready(flushed) = stream.as_mut().poll_flush(cx) else {
+                    *blocked = Some(Blocked::Flush);
+                    return Poll::Pending;
+                };
+                flushed?;
+                *needs_flush = false;
+                self.unblocked(blocked, Blocked::Flush);
             }
-            if batch.is_empty() && !self.with_core(|core| take_output(core, batch, made_room, upload, urgent)) {
-                ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
+            if batch.is_empty() && !self.with_core(|core| upload::take_output(core, batch, made_room, upload, urgent)) {
                 pace.on_empty();
-                upload.iter().for_each(Share::rest);
+                *taken = 0;
+                upload.into_iter().for_each(Share::rest);
                 return Poll::Ready(Ok(()));
             }
             let most = match upload {
@@ -291,9 +309,15 @@ impl Shared {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.unblocked(blocked, Blocked::Write);
-            pace.on_written(written);
+            *more_ahead |= pace.on_written(written);
+            if pace.measures() {
+                *taken = taken.saturating_add(written);
+            }
+            if let Some(share) = share.filter(|share| share.counts()) {
+                share.used(written);
+            }
             if let Some(upload) = upload {
-                upload.used(written);
+                upload.took(std::mem::take(taken), false);
                 *urgent = urgent.saturating_sub(written);
             }
             *needs_flush = true;
@@ -310,26 +334,6 @@ impl Shared {
                 *batch = VecDeque::new();
             }
         }
-    }
-
-    /// Has what was written leave the stream's own buffers.
-    fn poll_flush(
-        &self,
-        stream: Pin<&mut Box<dyn MuxIo>>,
-        needs_flush: &mut bool,
-        blocked: &mut Option<Blocked>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        if *needs_flush {
-            let Poll::Ready(flushed) = stream.poll_flush(cx) else {
-                *blocked = Some(Blocked::Flush);
-                return Poll::Pending;
-            };
-            flushed?;
-            *needs_flush = false;
-            self.unblocked(blocked, Blocked::Flush);
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Reads once and gives the core what came. Ready with `Ok(false)` at the end of the byte stream.
@@ -465,26 +469,6 @@ impl Shared {
 }
 
 type Freed = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Takes what the core has to send; `false` when that is nothing.
-fn take_output(
-    core: &mut Core,
-    batch: &mut VecDeque<Bytes>,
-    made_room: &mut bool,
-    upload: &Option<Share>,
-    urgent: &mut usize,
-) -> bool {
-    if core.out.is_empty() {
-        return false;
-    }
-    if upload.is_some() && core.out.has_urgent() {
-        *urgent = core.out.take_urgent(batch);
-    } else {
-        core.out.take(batch);
-    }
-    *made_room |= core.on_room();
-    true
-}
 
 fn lost(error: io::Error) -> CloseReason {
     CloseReason::Lost(error.to_string())

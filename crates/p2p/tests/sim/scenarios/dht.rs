@@ -33,7 +33,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How long the nodes may take to find each other and fill their slots.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// How often a contact is asked for a sign of life. One that is dead is asked twice more, half a minute after each failure, and so
+/// How often a contact is checked for liveness. One that is dead is asked twice more, half a minute after each failure, and so
 /// is forgotten within two of these periods, as it is by default.
 const LIVENESS: Duration = Duration::from_secs(120);
 

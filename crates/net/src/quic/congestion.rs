@@ -1,0 +1,96 @@
+//! quinn's congestion control, observed: what remotes acknowledge, and whether the line has a queue.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+use quinn_proto::RttEstimator;
+
+use crate::shaper::{Observer, Shaper};
+use crate::shortest::NEAR;
+
+/// A round trip that is longer than the shortest by this has waited in a queue. Acknowledgements alone may be 25 ms late
+/// (RFC 9000 §18.2, `max_ack_delay`).
+const QUEUE: Duration = Duration::from_millis(40);
+
+/// Makes what quinn uses by default, and tells a shaper of it.
+#[derive(Debug)]
+pub(super) struct Observed(Arc<Shaper>);
+
+impl Observed {
+    pub(super) fn by(shaper: &Arc<Shaper>) -> Self {
+        Self(shaper.clone())
+    }
+}
+
+impl ControllerFactory for Observed {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        let inner = Arc::new(CubicConfig::default()).build(now, current_mtu);
+        Box::new(Cubic { inner, observer: self.0.observer(), acked: 0, held: false, is_near: true })
+    }
+}
+
+struct Cubic {
+    inner: Box<dyn Controller>,
+    observer: Observer,
+    /// Since the observer was told the last time.
+    acked: u64,
+    held: bool,
+    is_near: bool,
+}
+
+impl Controller for Cubic {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.inner.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        self.is_near = rtt.min() < NEAR;
+        self.acked += bytes;
+        if !self.is_near && !self.held && now.saturating_duration_since(sent) > rtt.min() + QUEUE {
+            // quinn takes the wait for the shaper's turn for a part of the round trip.
+            self.held = now.saturating_duration_since(sent) > rtt.min() + QUEUE + self.observer.round() * 3 / 2;
+        }
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
+        self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+        let (acked, held) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.held));
+        if !self.is_near && self.observer.watches() {
+            self.observer.took(acked as usize, held);
+        }
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        self.held = true;
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.inner.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.inner.window()
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        self.inner.metrics()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        let Self { inner, observer, acked, held, is_near } = self;
+        let (inner, observer) = (inner.clone_box(), observer.clone());
+        Box::new(Self { inner, observer, acked: *acked, held: *held, is_near: *is_near })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.inner.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self.inner.into_any()
+    }
+}
