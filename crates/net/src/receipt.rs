@@ -5,8 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+
+use tokio::sync::Notify;
 
 use crate::{CloseReason, Error, Result};
 
@@ -67,8 +70,30 @@ impl fmt::Debug for Receipt {
 #[derive(Debug, Default)]
 pub(crate) struct Owed {
     receipts: BTreeMap<u64, Arc<Receipt>>,
-    /// Who waits until there are none.
-    idle: Vec<Waker>,
+    /// For whoever waits until there are none.
+    idle: Option<Arc<Idle>>,
+}
+
+/// Those who wait until a connection awaits no receipt. Who no longer waits is forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Idle(Notify);
+
+impl Wake for Idle {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_waiters();
+    }
+}
+
+/// Waits until `awaited`, the [`Owed::awaited`] of a connection, gives nothing. Cancel-safe.
+pub(crate) async fn delivered(awaited: impl Fn() -> Option<Arc<Idle>>) {
+    while let Some(idle) = awaited() {
+        let mut none = pin!(idle.0.notified());
+        none.as_mut().enable();
+        // The last may have come just before.
+        if awaited().is_some() {
+            none.await;
+        }
+    }
 }
 
 impl Owed {
@@ -102,20 +127,14 @@ impl Owed {
         self.wake_idle(wake);
     }
 
-    /// Ready when no receipt is awaited.
-    pub(crate) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.receipts.is_empty() {
-            return Poll::Ready(());
-        }
-        if !self.idle.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.idle.push(cx.waker().clone());
-        }
-        Poll::Pending
+    /// Where to wait for the last receipt; `None` when none is awaited.
+    pub(crate) fn awaited(&mut self) -> Option<Arc<Idle>> {
+        (!self.receipts.is_empty()).then(|| self.idle.get_or_insert_default().clone())
     }
 
     fn wake_idle(&mut self, wake: &mut Vec<Waker>) {
         if self.receipts.is_empty() {
-            wake.append(&mut self.idle);
+            wake.extend(self.idle.clone().map(Waker::from));
         }
     }
 
@@ -155,11 +174,47 @@ mod tests {
         let (mut owed, receipt) = (Owed::default(), Arc::<Receipt>::default());
         owed.expect(1, receipt.clone());
         let cx = &mut Context::from_waker(Waker::noop());
-        assert!(owed.poll_idle(cx).is_pending() && receipt.poll(cx).is_pending());
+        assert!(owed.awaited().is_some() && receipt.poll(cx).is_pending());
         let mut wake = Vec::new();
         owed.close(&CloseReason::TimedOut, &mut wake);
         assert_eq!(wake.len(), 2, "the handle and who waits for all");
-        assert!(owed.poll_idle(cx).is_ready());
+        assert!(owed.awaited().is_none());
         assert!(matches!(receipt.poll(cx), Poll::Ready(Err(Error::Closed(CloseReason::TimedOut)))));
+    }
+
+    /// Counts who holds it.
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn who_waits_no_longer_is_forgotten() {
+        let owed = Mutex::new(Owed::default());
+        owed.lock().unwrap().expect(1, Arc::default());
+        let task = Arc::new(Task);
+        for _ in 0..1000 {
+            let mut waits = pin!(delivered(|| owed.lock().unwrap().awaited()));
+            // Each time another waker, as other tasks have.
+            let waker = Waker::from(task.clone());
+            assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&task), 1);
+    }
+
+    #[test]
+    fn all_who_wait_are_woken_by_the_last_receipt() {
+        let owed = Mutex::new(Owed::default());
+        [1, 5].into_iter().for_each(|stream| owed.lock().unwrap().expect(stream, Arc::default()));
+        let mut wait = [0; 2].map(|_| Box::pin(delivered(|| owed.lock().unwrap().awaited())));
+        let cx = &mut Context::from_waker(Waker::noop());
+        for stream in [5, 1] {
+            assert!(wait.iter_mut().all(|wait| wait.as_mut().poll(cx).is_pending()));
+            let mut wake = Vec::new();
+            assert!(owed.lock().unwrap().settle(stream, Ok(()), &mut wake));
+            wake.into_iter().for_each(Waker::wake);
+        }
+        assert!(wait.iter_mut().all(|wait| wait.as_mut().poll(cx).is_ready()));
     }
 }

@@ -152,7 +152,7 @@ impl SendStream {
         each!(SendInner, &mut self.inner, inner => inner.finish_silently())
     }
 
-    /// Gives the stream up; the remote's reads fail with `code`.
+    /// Gives the stream up; the remote's reads fail with `code`. What has been ended before is not taken back.
     pub fn reset(mut self, code: u32) {
         each!(SendInner, &mut self.inner, inner => inner.reset(code));
     }

@@ -1,7 +1,6 @@
 //! Handles to a multiplexed connection and its streams.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 use super::driver::{Driven, Shared, run};
 use super::{MuxIo, Side};
 use crate::message::Flusher;
-use crate::receipt::Receipt;
+use crate::receipt::{self, Receipt};
 use crate::shaper::{Shaper, Share};
 use crate::{CloseReason, Error, NetConfig, Result};
 
@@ -141,7 +140,7 @@ impl MuxConnection {
     }
 
     pub(crate) async fn delivered(&self) {
-        poll_fn(|cx| self.handle.shared.with_core(|core| core.poll_delivered(cx))).await;
+        receipt::delivered(|| self.handle.shared.with_core(|core| core.awaited())).await;
     }
 
     pub(crate) fn bytes_received(&self) -> u64 {

@@ -4,7 +4,6 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
@@ -53,20 +52,24 @@ impl QuicConnection {
         let flusher = Flusher::new();
         let setup = endpoint.setup();
         let credit = Arc::new(Credit::new(setup.config(), setup.runtime().now(), connection.rtt()));
-        let receipts = Receipts::new(&connection, &setup.tasks);
+        let receipts = Receipts::new(&connection, setup.config().max_inbound_streams, &setup.tasks);
         setup.tasks.spawn("quic messages", {
             let (connection, flusher) = (connection.clone(), Driving(flusher.clone()));
             let (credit, runtime) = (credit.clone(), setup.runtime().clone());
             let awaiting = Awaiting(receipts.clone());
             async move {
-                let _awaiting = awaiting;
                 let closed = async {
                     let mut closed = pin!(connection.closed());
                     let mut watch = pin!(credit.watch(&connection, &*runtime));
-                    poll_fn(|cx| match closed.as_mut().poll(cx) {
-                        Poll::Ready(_) => Poll::Ready(()),
-                        // It never ends by itself.
-                        Poll::Pending => watch.as_mut().poll(cx),
+                    let mut receipts = pin!(awaiting.0.read());
+                    poll_fn(|cx| {
+                        let closed = closed.as_mut().poll(cx);
+                        // They never end by themselves. What came before the end counts.
+                        let _ = receipts.as_mut().poll(cx);
+                        if closed.is_pending() {
+                            let _ = watch.as_mut().poll(cx);
+                        }
+                        closed.map(drop)
                     })
                     .await;
                 };
@@ -101,7 +104,10 @@ impl QuicConnection {
     /// remote to allow it. Cancel-safe.
     pub(crate) async fn open_stream(&self) -> Result<(QuicRecv, QuicSend)> {
         match self.0.endpoint.setup().runtime().timeout(OPEN_WAIT, self.0.connection.open_bi()).await {
-            Ok(Ok((send, recv))) => Ok(self.stream(send, recv)),
+            Ok(Ok((send, recv))) => {
+                self.0.receipts.opened(send.id());
+                Ok(self.stream(send, recv))
+            }
             Ok(Err(error)) => Err(Error::Closed(self.0.reason_of(&error))),
             Err(_) => Err(Error::Refused),
         }
@@ -109,7 +115,8 @@ impl QuicConnection {
 
     /// The next stream that the remote opened. Cancel-safe; of several waiting callers each gets another stream.
     pub(crate) async fn accept_stream(&self) -> Result<(QuicRecv, QuicSend)> {
-        match self.0.connection.accept_bi().await {
+        let mut accept = pin!(self.0.connection.accept_bi());
+        match poll_fn(|cx| self.0.receipts.take(|| accept.as_mut().poll(cx))).await {
             Ok((send, recv)) => Ok(self.stream(send, recv)),
             Err(error) => Err(Error::Closed(self.0.reason_of(&error))),
         }
@@ -156,7 +163,7 @@ impl QuicConnection {
     }
 
     pub(crate) async fn delivered(&self) {
-        poll_fn(|cx| self.0.receipts.poll_delivered(cx)).await;
+        self.0.receipts.delivered().await;
     }
 
     pub(crate) fn accepted(&self) {

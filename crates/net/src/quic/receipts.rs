@@ -2,22 +2,23 @@
 //!
 //! A stream of QUIC is acknowledged when the remote's transport has it, which says nothing of the remote's program. So each
 //! side has one unidirectional stream on which it says which streams it has read to the end, or given up. It is opened
-//! with the first receipt, and read from the first stream on that ends here: a connection without such streams has neither.
+//! with the first receipt.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
 use bytes::{Buf, BytesMut};
 use p2p_core::TaskGroup;
-use quinn::{StreamId, VarInt};
+use quinn::{ConnectionError, Dir, RecvStream, SendStream, Side, StreamId, VarInt};
 use tokio::sync::Notify;
 
 use super::connection::Shared;
 use crate::error::VIOLATION_CODE;
 use crate::message::{decode_length, encode_length};
-use crate::receipt::{Owed, Receipt};
+use crate::receipt::{self, Idle, Owed, Receipt};
 use crate::{CloseReason, Error, Result};
 
 /// Unidirectional streams that a side may have open: the one for its receipts.
@@ -25,10 +26,6 @@ pub(super) const STREAMS: u32 = 1;
 
 /// Bytes of receipts that may wait to be sent. More means that the remote provokes receipts and does not read them.
 const MAX_WAITING: usize = 64 << 10;
-
-/// Streams that the remote has given up before they ended here. A stale one makes way, which an honest remote with fewer
-/// open streams never sees.
-const MAX_EARLY: usize = 1024;
 
 /// The receipts of one connection.
 #[derive(Debug)]
@@ -43,25 +40,35 @@ pub(super) struct Receipts {
     violation: OnceLock<&'static str>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     owed: Owed,
-    /// Streams that the remote gave up before they ended here, with its code.
-    early: BTreeMap<u64, u32>,
+    open: Open,
     waiting: BytesMut,
-    /// The tasks that write and read have been started.
+    /// The task that writes has been started.
     writes: bool,
-    reads: bool,
     end: Option<CloseReason>,
 }
 
+/// Streams that have not ended here, and the remote's code if it has given one up.
+#[derive(Debug)]
+struct Open {
+    streams: BTreeMap<u64, Option<u32>>,
+    /// The same for streams that the remote has opened and nobody has taken.
+    untaken: BTreeMap<u64, u32>,
+    /// The remote's first such stream, and how many there may be.
+    next: StreamId,
+    most_untaken: usize,
+}
+
 impl Receipts {
-    pub(super) fn new(connection: &quinn::Connection, tasks: &Arc<TaskGroup>) -> Arc<Self> {
+    /// For a connection on which the remote may have so many streams open.
+    pub(super) fn new(connection: &quinn::Connection, most_streams: u32, tasks: &Arc<TaskGroup>) -> Arc<Self> {
         Arc::new(Self {
             connection: connection.clone(),
             tasks: Arc::downgrade(tasks),
             shared: OnceLock::new(),
-            state: Mutex::default(),
+            state: Mutex::new(State::new(!connection.side(), most_streams)),
             given: Notify::new(),
             violation: OnceLock::new(),
         })
@@ -76,19 +83,37 @@ impl Receipts {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A stream was opened here.
+    pub(super) fn opened(&self, stream: StreamId) {
+        self.lock().open.streams.insert(stream.into(), None);
+    }
+
+    /// Takes a stream that the remote opened. No receipt is looked at meanwhile, so that it is known which are for streams to
+    /// come and which for those that are over.
+    pub(super) fn take<T>(
+        &self,
+        accept: impl FnOnce() -> Poll<Result<(SendStream, T), ConnectionError>>,
+    ) -> Poll<Result<(SendStream, T), ConnectionError>> {
+        let mut state = self.lock();
+        let taken = accept();
+        if let Poll::Ready(Ok((stream, _))) = &taken {
+            state.open.taken(stream.id());
+        }
+        taken
+    }
+
+    /// A stream ends here now, and nobody waits for what becomes of it.
+    pub(super) fn close(&self, stream: StreamId) {
+        self.lock().open.streams.remove(&stream.into());
+    }
+
     /// A stream ends here now.
     ///
     /// # Errors
-    /// [`Error::Stopped`] when the remote has given it up with another code than 0.
-    pub(super) fn expect(self: &Arc<Self>, stream: StreamId) -> Result<Arc<Receipt>> {
-        let stream = u64::from(stream);
+    /// [`Error::Stopped`] when the remote has given it up with another code than 0. The stream has not ended then.
+    pub(super) fn expect(&self, stream: StreamId) -> Result<Arc<Receipt>> {
         let receipt = Arc::<Receipt>::default();
-        let mut state = self.lock();
-        state.expect(stream, &receipt)?;
-        if !std::mem::replace(&mut state.reads, true) {
-            drop(state);
-            self.spawn("quic receipts", Self::read);
-        }
+        self.lock().expect(stream.into(), &receipt)?;
         Ok(receipt)
     }
 
@@ -106,15 +131,19 @@ impl Receipts {
         if full {
             return self.violated("it provokes more receipts than it reads");
         }
-        if starts {
-            self.spawn("quic receipts", Self::write);
+        if starts && let Some(tasks) = self.tasks.upgrade() {
+            tasks.spawn("quic receipts", self.clone().write());
         }
         self.given.notify_one();
     }
 
-    /// Ready when no receipt is awaited.
-    pub(super) fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.lock().owed.poll_idle(cx)
+    /// Waits until no receipt is awaited.
+    pub(super) async fn delivered(&self) {
+        receipt::delivered(|| self.awaited()).await;
+    }
+
+    fn awaited(&self) -> Option<Arc<Idle>> {
+        self.lock().owed.awaited()
     }
 
     /// What the remote did wrong, if that ended the connection.
@@ -143,12 +172,6 @@ impl Receipts {
         wake.into_iter().for_each(Waker::wake);
     }
 
-    fn spawn<F: Future<Output = ()> + Send + 'static>(self: &Arc<Self>, name: &'static str, task: fn(Arc<Self>) -> F) {
-        if let Some(tasks) = self.tasks.upgrade() {
-            tasks.spawn(name, task(self.clone()));
-        }
-    }
-
     async fn write(self: Arc<Self>) {
         let Ok(mut stream) = self.connection.open_uni().await else { return };
         // Nothing that the application sends may delay them.
@@ -171,13 +194,20 @@ impl Receipts {
         }
     }
 
-    async fn read(self: Arc<Self>) {
-        let Ok(mut stream) = self.connection.accept_uni().await else { return };
+    /// Takes the remote's receipts as they come. Never ends by itself.
+    pub(super) async fn read(&self) {
+        if let Ok(mut stream) = self.connection.accept_uni().await {
+            self.read_from(&mut stream).await;
+        }
+        pending().await
+    }
+
+    async fn read_from(&self, stream: &mut RecvStream) {
         let mut bytes = BytesMut::new();
         while let Ok(Some(chunk)) = stream.read_chunk(usize::MAX, true).await {
             bytes.extend_from_slice(&chunk.bytes);
             let mut wake = Vec::new();
-            let taken = self.lock().take(&mut bytes, &mut wake);
+            let taken = self.lock().settle(&mut bytes, &mut wake);
             wake.into_iter().for_each(Waker::wake);
             if taken.is_err() {
                 return self.violated("a receipt that is malformed");
@@ -187,32 +217,69 @@ impl Receipts {
 }
 
 impl State {
+    fn new(remote: Side, most_untaken: u32) -> Self {
+        let open = Open {
+            streams: BTreeMap::new(),
+            untaken: BTreeMap::new(),
+            next: StreamId::new(remote, Dir::Bi, 0),
+            most_untaken: most_untaken as usize,
+        };
+        Self { owed: Owed::default(), open, waiting: BytesMut::new(), writes: false, end: None }
+    }
+
     /// A stream ends here now; whether the remote has given it up before.
     fn expect(&mut self, stream: u64, receipt: &Arc<Receipt>) -> Result<()> {
-        match (self.early.remove(&stream), &self.end) {
-            (Some(code), _) if code != 0 => return Err(Error::Stopped(code)),
-            (Some(code), _) => drop(receipt.settle(Err(Error::Stopped(code)))),
-            (None, Some(end)) => return Err(Error::Closed(end.clone())),
-            (None, None) => self.owed.expect(stream, receipt.clone()),
+        if let Some(end) = &self.end {
+            return Err(Error::Closed(end.clone()));
         }
+        match self.open.streams.get(&stream) {
+            Some(&Some(code)) if code != 0 => return Err(Error::Stopped(code)),
+            Some(&Some(code)) => drop(receipt.settle(Err(Error::Stopped(code)))),
+            _ => self.owed.expect(stream, receipt.clone()),
+        }
+        self.open.streams.remove(&stream);
         Ok(())
     }
 
     /// Takes the whole receipts at the start of `bytes`.
-    fn take(&mut self, bytes: &mut BytesMut, wake: &mut Vec<Waker>) -> Result<()> {
+    fn settle(&mut self, bytes: &mut BytesMut, wake: &mut Vec<Waker>) -> Result<()> {
         while let Some((stream, stopped, len)) = next(bytes)? {
             bytes.advance(len);
             let outcome = stopped.map_or(Ok(()), |code| Err(Error::Stopped(code)));
             if !self.owed.settle(stream, outcome, wake)
                 && let Some(code) = stopped
             {
-                self.early.insert(stream, code);
-                if self.early.len() > MAX_EARLY {
-                    self.early.pop_first();
-                }
+                self.open.given_up(stream, code);
             }
         }
         Ok(())
+    }
+}
+
+impl Open {
+    /// The remote's next stream was taken.
+    fn taken(&mut self, stream: StreamId) {
+        let code = self.untaken.remove(&stream.into());
+        self.streams.insert(stream.into(), code);
+        self.next = StreamId::new(stream.initiator(), Dir::Bi, stream.index() + 1);
+    }
+
+    fn given_up(&mut self, stream: u64, code: u32) {
+        if let Some(known) = self.streams.get_mut(&stream) {
+            known.get_or_insert(code);
+        } else if self.is_untaken(stream) {
+            self.untaken.entry(stream).or_insert(code);
+            // One more than may be open is none that there is.
+            if self.untaken.len() > self.most_untaken {
+                self.untaken.pop_last();
+            }
+        }
+    }
+
+    fn is_untaken(&self, stream: u64) -> bool {
+        let next = u64::from(self.next);
+        // Who opened a stream, and whether it has two directions, is in its last two bits.
+        stream >= next && stream % 4 == next % 4
     }
 }
 
@@ -246,15 +313,26 @@ mod tests {
         bytes
     }
 
+    const MOST: u32 = 16;
+
+    /// The client's, to which odd streams are the remote's.
+    fn state() -> State {
+        State::new(Side::Server, MOST)
+    }
+
     fn take(state: &mut State, bytes: &[u8]) -> Result<usize> {
         let mut bytes = BytesMut::from(bytes);
-        state.take(&mut bytes, &mut Vec::new())?;
+        state.settle(&mut bytes, &mut Vec::new())?;
         Ok(bytes.len())
+    }
+
+    fn id(stream: u64) -> StreamId {
+        VarInt::from_u64(stream).unwrap().into()
     }
 
     #[test]
     fn receipts_arrive_in_any_pieces() {
-        let mut state = State::default();
+        let mut state = state();
         let receipts = [(4, 0, None), (8, 1, Some(0)), (70_000, 1 << 32, Some(u32::MAX))];
         let expected: Vec<_> = receipts.iter().map(|_| Arc::<Receipt>::default()).collect();
         let mut all = BytesMut::new();
@@ -265,7 +343,7 @@ mod tests {
         let mut bytes = BytesMut::new();
         for byte in all {
             bytes.extend_from_slice(&[byte]);
-            state.take(&mut bytes, &mut Vec::new()).unwrap();
+            state.settle(&mut bytes, &mut Vec::new()).unwrap();
         }
         assert!(bytes.is_empty());
         for ((_, _, code), expected) in receipts.iter().zip(&expected) {
@@ -279,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_is_no_receipt_is_refused() {
-        let mut state = State::default();
+        let mut state = state();
         // A code beyond 32 bits, and numbers that are not in their shortest form.
         assert!(take(&mut state, &receipt(4, (1 << 32) + 1)).is_err());
         assert!(take(&mut state, &[0x40, 4, 0]).is_err());
@@ -287,29 +365,53 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_given_up_before_it_ends_is_remembered_within_bounds() {
-        let mut state = State::default();
-        for stream in 0..3 * MAX_EARLY as u64 {
-            take(&mut state, &receipt(stream, 1 + stream % 2)).unwrap();
-            // That it was read says nothing of a stream that has not ended.
-            take(&mut state, &receipt(stream + 1, 0)).unwrap();
+    fn a_stream_given_up_before_it_ends_is_remembered_until_then() {
+        let mut state = state();
+        for stream in [0, 4, 8] {
+            state.open.streams.insert(stream, None);
+            take(&mut state, &receipt(stream, 1 + stream)).unwrap();
+            // Only the first counts.
+            take(&mut state, &receipt(stream, 100)).unwrap();
+            take(&mut state, &receipt(stream, 0)).unwrap();
         }
-        assert_eq!(state.early.len(), MAX_EARLY);
-        let last = 3 * MAX_EARLY as u64 - 1;
-        let (with_1, with_0) = (Arc::<Receipt>::default(), Arc::<Receipt>::default());
-        assert!(matches!(state.expect(last, &with_1), Err(Error::Stopped(1))));
-        state.expect(last - 1, &with_0).unwrap();
-        assert!(matches!(with_0.outcome(), Some(Err(Error::Stopped(0)))));
+        let given = Arc::<Receipt>::default();
+        state.expect(0, &given).unwrap();
+        assert!(matches!(given.outcome(), Some(Err(Error::Stopped(0)))));
+        for _ in 0..2 {
+            assert!(matches!(state.expect(4, &Arc::default()), Err(Error::Stopped(4))));
+        }
+        state.open.streams.remove(&8);
+        // It is over.
+        take(&mut state, &receipt(8, 1)).unwrap();
+        assert_eq!(state.open.streams.keys().collect::<Vec<_>>(), [&4]);
+        assert!(state.open.untaken.is_empty());
+    }
+
+    #[test]
+    fn a_stream_given_up_before_it_is_taken_is_remembered_within_bounds() {
+        let mut state = state();
+        // Of either side, of both directions and of one.
+        for stream in 0..1000 {
+            take(&mut state, &receipt(stream, 3)).unwrap();
+        }
+        assert_eq!(state.open.untaken.len(), MOST as usize);
+        for stream in (1..4 * u64::from(MOST)).step_by(4) {
+            state.open.taken(id(stream));
+            assert!(matches!(state.expect(stream, &Arc::default()), Err(Error::Stopped(2))), "{stream}");
+            state.open.streams.remove(&stream);
+            take(&mut state, &receipt(stream, 3)).unwrap();
+        }
+        assert!(state.open.untaken.is_empty() && state.open.streams.is_empty());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let mut state = State::default();
+            let mut state = state();
             if let Ok(left) = take(&mut state, &bytes) {
                 prop_assert!(left < 16);
             }
-            prop_assert!(state.early.len() <= MAX_EARLY);
+            prop_assert!(state.open.streams.is_empty() && state.open.untaken.len() <= MOST as usize);
         }
     }
 }

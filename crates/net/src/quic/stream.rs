@@ -64,8 +64,14 @@ impl QuicSend {
         if let Some(reason) = self.connection.close_reason() {
             return Err(Error::Closed(reason));
         }
-        self.ended = true;
+        self.end();
         self.stream.finish().map_err(|_| Error::Finished)
+    }
+
+    /// Nobody waits for what becomes of it.
+    fn end(&mut self) {
+        self.ended = true;
+        self.connection.receipts().close(self.stream.id());
     }
 
     /// Queues the end. The [`receipt`](Self::receipt) says what becomes of it.
@@ -79,9 +85,9 @@ impl QuicSend {
         if let Some(reason) = self.connection.close_reason() {
             return Err(Error::Closed(reason));
         }
-        let receipt = self.connection.receipts().expect(self.stream.id())?;
-        self.receipt = Some(receipt);
-        self.finish_silently()
+        self.receipt = Some(self.connection.receipts().expect(self.stream.id())?);
+        self.ended = true;
+        self.stream.finish().map_err(|_| Error::Finished)
     }
 
     /// What became of the end, once it was queued.
@@ -90,9 +96,11 @@ impl QuicSend {
     }
 
     pub(crate) fn reset(&mut self, code: u32) {
-        self.ended = true;
-        // Fails only where nothing is left to give up.
-        let _ = self.stream.reset(VarInt::from_u32(code));
+        if !self.ended {
+            self.end();
+            // Fails only where nothing is left to give up.
+            let _ = self.stream.reset(VarInt::from_u32(code));
+        }
     }
 
     pub(crate) fn set_priority(&mut self, priority: i32) {
@@ -139,9 +147,7 @@ impl QuicSend {
 impl Drop for QuicSend {
     fn drop(&mut self) {
         // quinn would finish the stream, and half a message would look like a whole one.
-        if !self.ended {
-            self.reset(0);
-        }
+        self.reset(0);
     }
 }
 

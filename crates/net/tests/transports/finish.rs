@@ -5,7 +5,7 @@ use std::task::Poll;
 use p2p_net::{CloseReason, Error, MessageReceiver, MessageSender, NetConfig, SendLimits, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::common::{for_each_transport, stream};
+use crate::common::{Pair, echo, for_each_transport, stream};
 
 /// Polls once.
 async fn is_finished(send: &mut SendStream) -> Option<Result<(), Error>> {
@@ -180,6 +180,91 @@ fn a_remote_that_has_stopped_with_0_is_no_error_for_shutdown() {
         }
         send.shutdown().await.unwrap();
         assert!(matches!(send.finish().await, Err(Error::Stopped(0))));
+        pair.a.delivered().await;
+    });
+}
+
+/// Finishes a stream, with which a side may begin to look at receipts.
+async fn finish_one(pair: &Pair) {
+    let (mut near, mut far) = stream(&pair.a, &pair.b).await;
+    let mut rest = Vec::new();
+    let (told, read) = tokio::join!(near.finish(), far.read_to_end(&mut rest));
+    told.unwrap();
+    read.unwrap();
+}
+
+#[test]
+fn who_was_told_of_a_code_is_told_again() {
+    for_each_transport(async |net| {
+        let pair = net.pair().await;
+        finish_one(&pair).await;
+        let (near, far) = stream(&pair.a, &pair.b).await;
+        let mut send = near.into_split().1;
+        far.into_split().0.stop(7);
+        // What was said before has come with it.
+        finish_one(&pair).await;
+        for _ in 0..3 {
+            let told = send.finish().await;
+            assert!(matches!(told, Err(Error::Stopped(7))), "{told:?}");
+        }
+        pair.a.delivered().await;
+    });
+}
+
+#[test]
+fn a_thousand_streams_that_were_given_up_hide_no_later_one() {
+    for_each_transport(async |net| {
+        let pair = net.pair().await;
+        finish_one(&pair).await;
+        for _ in 0..1_100 {
+            // Its opener reads nothing, and its acceptor says nothing.
+            let (near, far) = stream(&pair.b, &pair.a).await;
+            drop(near.into_split().0);
+            drop(far);
+        }
+        let (near, far) = stream(&pair.a, &pair.b).await;
+        let mut send = near.into_split().1;
+        drop(far.into_split().0);
+        while send.write_all_bytes(vec![0; 1000].into()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        let told = send.finish().await;
+        assert!(matches!(told, Err(Error::Stopped(0))), "{told:?}");
+        pair.a.delivered().await;
+    });
+}
+
+#[test]
+fn a_side_that_finishes_nothing_takes_receipts_without_end() {
+    for_each_transport(async |mut net| {
+        // Little room, so that what nobody takes shows soon.
+        (net.config.stream_window, net.config.connection_window) = (4 << 10, 0);
+        net.config.max_inbound_streams = 16;
+        let pair = net.pair().await;
+        for _ in 0..16_000 {
+            // Its opener drops the sending half unfinished, its acceptor reads nothing.
+            let mut near = pair.a.open_stream().await.unwrap();
+            near.write_all(b"!").await.unwrap();
+            drop(pair.b.accept_stream().await.unwrap());
+        }
+        let (mut near, mut far) = stream(&pair.a, &pair.b).await;
+        echo(&mut near, &mut far, b"still there").await;
+    });
+}
+
+#[test]
+fn what_was_ended_is_not_taken_back() {
+    for_each_transport(async |net| {
+        let pair = net.pair().await;
+        let (near, mut far) = stream(&pair.a, &pair.b).await;
+        let mut send = near.into_split().1;
+        send.write_all(&[5; 50_000]).await.unwrap();
+        assert!(is_finished(&mut send).await.is_none());
+        // Whoever waited has lost patience.
+        send.reset(9);
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all.len(), 50_000);
         pair.a.delivered().await;
     });
 }

@@ -20,7 +20,7 @@ use super::rtt::Rtt;
 use super::stream::{Recv, Send};
 use crate::error::VIOLATION_CODE;
 use crate::message::MAX_LENGTH_BYTES;
-use crate::receipt::{Owed, Receipt};
+use crate::receipt::{Idle, Owed, Receipt};
 use crate::{CloseReason, Error, Result};
 
 /// Bounds of one connection.
@@ -212,7 +212,7 @@ impl Core {
             return Poll::Ready(Ok(Some(chunk)));
         }
         if let Some(end) = recv.end {
-            if end.is_none() && !recv.silent && self.end.is_none() {
+            if end.is_none() && !recv.silent && !recv.done && self.end.is_none() {
                 self.out.control(Kind::Read, id, &[]);
             }
             self.recv_done(id);
@@ -277,9 +277,9 @@ impl Core {
         }
     }
 
-    /// Ready when the remote has read to the end, or given up, all streams that have ended here.
-    pub(super) fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.owed.poll_idle(cx)
+    /// Where to wait until the remote has read to the end, or given up, all streams that have ended here; `None` if it has.
+    pub(super) fn awaited(&mut self) -> Option<Arc<Idle>> {
+        self.owed.awaited()
     }
 
     /// Ends the connection, telling the remote.

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 
-use super::super::frame::{Header, Kind};
+use super::super::frame::{HEADER_LEN, Header, Kind};
 use super::super::model::Peer;
 use super::{BOUNDS, cx};
 use crate::Error;
@@ -37,11 +37,11 @@ fn a_receipt_says_that_the_end_was_read_and_no_less() {
     assert!(matches!(peers[1].core.read(&mut cx(), 1, 2), Poll::Ready(Ok(Some(_)))));
     assert!(matches!(peers[1].core.read(&mut cx(), 1, 2), Poll::Ready(Ok(Some(_)))));
     deliver(&mut peers, 1);
-    assert!(receipt.outcome().is_none() && peers[0].core.poll_delivered(&mut cx()).is_pending());
+    assert!(receipt.outcome().is_none() && peers[0].core.awaited().is_some());
     assert!(matches!(peers[1].core.read(&mut cx(), 1, 2), Poll::Ready(Ok(None))));
     deliver(&mut peers, 1);
     assert!(matches!(receipt.outcome(), Some(Ok(()))));
-    assert!(peers[0].core.poll_delivered(&mut cx()).is_ready());
+    assert!(peers[0].core.awaited().is_none());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_remote_that_stopped_with_0_may_have_all_that_it_needs() {
         let told = matches!(receipt.outcome(), Some(Err(Error::Stopped(0))));
         assert_eq!(told, queued);
         // Nobody waits for the end of a stream that was ended silently.
-        assert!(peers[0].core.poll_delivered(&mut cx()).is_ready());
+        assert!(peers[0].core.awaited().is_none());
     }
 }
 
@@ -111,4 +111,18 @@ fn a_remote_that_gives_no_receipts_is_remembered_within_bounds() {
     }
     peer.core.check();
     assert_eq!(peer.core.open_streams(), 0);
+}
+
+#[test]
+fn the_end_is_said_to_be_read_once_however_often_it_is_looked_at() {
+    let (mut peers, receipt) = finished(b"all");
+    assert!(peers[1].core.read(&mut cx(), 1, 3).is_ready());
+    deliver(&mut peers, 1);
+    // The other direction is open, so the stream stays.
+    for _ in 0..3 {
+        assert!(matches!(peers[1].core.read(&mut cx(), 1, 3), Poll::Ready(Ok(None))));
+    }
+    let said: usize = peers[1].output().iter().map(Bytes::len).sum();
+    assert_eq!(said, HEADER_LEN);
+    assert!(receipt.outcome().is_none());
 }
