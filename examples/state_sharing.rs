@@ -45,7 +45,7 @@ impl Protocol for Board {
             let fresh = merge(&self.scores, self.conn.recv_msg().await?);
             if !fresh.is_empty() {
                 // To everybody else. Who is too slow to take it would have to be sent all of it later; see `Broadcast::busy`.
-                self.conn.broadcast_except(encode(&fresh)?, &[self.conn.peer_id()]);
+                self.conn.broadcast_except(encode(&fresh)?, &[self.conn.peer_id()])?;
             }
         }
     }

@@ -170,7 +170,7 @@ impl Hub {
             .collect();
         for _ in 0..rounds {
             // Who reads gets each message: a broadcast that finds somebody busy waits for them a moment.
-            let missed = self.node.broadcast(&protocol_id(), message.clone()).busy;
+            let missed = self.node.broadcast(&protocol_id(), message.clone()).unwrap().busy;
             for peer in missed.iter().filter(|peer| reading.contains(peer)) {
                 self.node.send_to(peer, &protocol_id(), message.clone()).await.unwrap();
             }

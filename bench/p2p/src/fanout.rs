@@ -32,7 +32,7 @@ pub async fn fanout(count: usize, width: usize, transport: Transport) -> Measure
     let sending = tokio::spawn(async move {
         let mut busy = 0;
         for _ in 0..rounds {
-            let missed = hub.broadcast(&protocol_id(), message.clone()).busy;
+            let missed = hub.broadcast(&protocol_id(), message.clone()).unwrap().busy;
             busy += missed.len();
             for peer in missed {
                 hub.send_to(&peer, &protocol_id(), message.clone()).await.unwrap();

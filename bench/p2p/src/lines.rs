@@ -168,7 +168,7 @@ pub async fn uplink(width: usize, transport: Transport) -> Measured {
     tokio::spawn(async move {
         let message = Bytes::from(vec![7; 1024]);
         for _ in 0..ROUNDS {
-            for peer in sender.broadcast(&protocol_id(), message.clone()).busy {
+            for peer in sender.broadcast(&protocol_id(), message.clone()).unwrap().busy {
                 // One that has been lost gets nothing any more.
                 let _ = sender.send_to(&peer, &protocol_id(), message.clone()).await;
             }

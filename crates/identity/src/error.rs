@@ -108,6 +108,9 @@ pub enum Error {
     /// A protocol of that id is attached already.
     #[error("protocol {0} is attached already")]
     DuplicateProtocol(ProtocolId),
+    /// No protocol of that id is attached.
+    #[error("protocol {0} is not attached")]
+    ProtocolNotAttached(ProtocolId),
     /// It needs a running node.
     #[error("not running: call `run` first")]
     NotRunning,

@@ -1,10 +1,11 @@
 //! One message to many peers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use p2p_core::PeerId;
-use p2p_identity::Error;
+use p2p_identity::{Error, Result};
 use p2p_net::SharedMessage;
 
 use crate::link::Link;
@@ -19,12 +20,20 @@ pub struct Broadcast {
 }
 
 /// All peers that speak a protocol. The list is rebuilt when it changes, so that a broadcast takes it as it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Group {
+    max_message: usize,
+    /// The node shuts down.
+    closed: AtomicBool,
     links: Mutex<Arc<Vec<Arc<Link>>>>,
 }
 
 impl Group {
+    /// Nobody yet. Messages have at most so many bytes.
+    pub(crate) fn new(max_message: usize) -> Self {
+        Self { max_message, closed: AtomicBool::new(false), links: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Arc<Vec<Arc<Link>>>> {
         // The list is valid after each statement.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
@@ -41,8 +50,25 @@ impl Group {
         }
     }
 
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Gives the message to every peer that `to` names and whose queue has room. Never waits.
-    pub(crate) fn broadcast(&self, message: &Bytes, to: impl Fn(&PeerId) -> bool) -> Broadcast {
+    ///
+    /// # Errors
+    /// [`Error::MessageTooLarge`] and [`Error::ShutDown`], whoever is there.
+    pub(crate) fn broadcast(&self, message: &Bytes, to: impl Fn(&PeerId) -> bool) -> Result<Broadcast> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::ShutDown);
+        }
+        if message.len() > self.max_message {
+            return Err(Error::MessageTooLarge { len: message.len(), max: self.max_message });
+        }
         let links = self.lock().clone();
         let message = SharedMessage::new(message.clone());
         let mut result = Broadcast::default();
@@ -54,6 +80,6 @@ impl Group {
                 Err(_) => {}
             }
         }
-        result
+        Ok(result)
     }
 }

@@ -107,16 +107,20 @@ impl PeerConn {
     }
 
     /// Gives a message to all peers that speak this protocol. Never waits: who has no room is named and does not get it.
-    pub fn broadcast(&self, message: impl Into<Bytes>) -> Broadcast {
+    ///
+    /// # Errors
+    /// [`Error::MessageTooLarge`], [`Error::ShutDown`]. That nobody is there is none.
+    pub fn broadcast(&self, message: impl Into<Bytes>) -> Result<Broadcast> {
         self.broadcast_except(message, &[])
     }
 
     /// As [`broadcast`](Self::broadcast), to all but those named.
-    pub fn broadcast_except(&self, message: impl Into<Bytes>, except: &[PeerId]) -> Broadcast {
-        match self.link.group.upgrade() {
-            Some(group) => group.broadcast(&message.into(), |peer| !except.contains(peer)),
-            None => Broadcast::default(),
-        }
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_except(&self, message: impl Into<Bytes>, except: &[PeerId]) -> Result<Broadcast> {
+        let group = self.link.group.upgrade().ok_or(Error::ShutDown)?;
+        group.broadcast(&message.into(), |peer| !except.contains(peer))
     }
 
     /// Opens a stream of bytes on this protocol; the remote gets it from [`accept_stream`](Self::accept_stream). Waits until

@@ -164,26 +164,35 @@ impl Node {
 
     /// Gives a message to every peer that speaks the protocol. Never waits: who has no room is named in the result and
     /// does not get it.
-    pub fn broadcast(&self, protocol: &ProtocolId, message: impl Into<Bytes>) -> Broadcast {
+    ///
+    /// # Errors
+    /// [`Error::MessageTooLarge`], [`Error::ProtocolNotAttached`], [`Error::NotRunning`], [`Error::ShutDown`]. That nobody is
+    /// there is none.
+    pub fn broadcast(&self, protocol: &ProtocolId, message: impl Into<Bytes>) -> Result<Broadcast> {
+        self.check_running()?;
         self.pool.broadcast(protocol, message)
     }
 
     /// As [`broadcast`](Self::broadcast), to those named.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_to(
         &self,
         protocol: &ProtocolId,
         message: impl Into<Bytes>,
         peers: &BTreeSet<PeerId>,
-    ) -> Broadcast {
+    ) -> Result<Broadcast> {
+        self.check_running()?;
         self.pool.broadcast_to(protocol, message, peers)
     }
 
     /// As [`broadcast`](Self::broadcast), for a value, which is encoded once.
     ///
     /// # Errors
-    /// [`Error::Encode`].
+    /// [`Error::Encode`], and those of [`broadcast`](Self::broadcast).
     pub fn broadcast_msg<T: Serialize + ?Sized>(&self, protocol: &ProtocolId, value: &T) -> Result<Broadcast> {
-        Ok(self.broadcast(protocol, encode(value)?))
+        self.broadcast(protocol, encode(value)?)
     }
 
     /// Tells others, through the discoveries and the node's record, that this node has `item`. One that is

@@ -78,7 +78,7 @@ fn a_protocol_that_is_not_read_keeps_its_messages_and_its_peer() {
         }
         assert!(pair.a_conn.rtt().is_some_and(|rtt| rtt < Duration::from_secs(1)), "{:?}", pair.a_conn.rtt());
         loop {
-            let broadcast = pair.a.broadcast(&id("/slow"), numbered(stuck, 60_000));
+            let broadcast = pair.a.broadcast(&id("/slow"), numbered(stuck, 60_000)).unwrap();
             if broadcast.sent == 0 {
                 assert_eq!(broadcast.busy, [pair.b.peer_id()]);
                 break;

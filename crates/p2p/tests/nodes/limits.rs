@@ -1,10 +1,13 @@
 //! Bounds that the application meets.
 
+use std::collections::BTreeSet;
+
 use p2p::layers::net::Error as NetError;
-use p2p::{Config, Error, Limits, RejectReason};
+use p2p::protocol::ProtocolKind;
+use p2p::{Broadcast, Config, Error, Limits, Node, RejectReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::common::{eventually, everywhere, exchange, id, in_time, shutdown};
+use crate::common::{eventually, everywhere, exchange, id, in_time, new_key, shutdown};
 
 #[test]
 fn a_message_over_the_limit_is_an_error_and_the_connection_lives() {
@@ -23,7 +26,8 @@ fn a_message_over_the_limit_is_an_error_and_the_connection_lives() {
             too_large(pair.a_conn.send(vec![1; MAX + 1]).await);
             too_large(pair.a_conn.try_send(vec![1; MAX + 1]));
             too_large(pair.a.send_to(&peer, &x, vec![1; MAX + 1]).await);
-            assert_eq!(pair.a.broadcast(&x, vec![1; MAX + 1]).sent, 0);
+            too_large(pair.a.broadcast(&x, vec![1; MAX + 1]).map(drop));
+            too_large(pair.a_conn.broadcast(vec![1; MAX + 1]).map(drop));
             // Larger than the window, and at the limit.
             pair.a_conn.send(vec![7; MAX]).await.unwrap();
             assert_eq!(in_time("a large message", pair.b_conn.recv()).await.unwrap(), vec![7; MAX]);
@@ -37,6 +41,32 @@ fn a_message_over_the_limit_is_an_error_and_the_connection_lives() {
 }
 
 #[test]
+fn a_broadcast_that_cannot_be_sent_is_an_error() {
+    everywhere(|world| async move {
+        let (x, y) = (id("/x"), id("/y"));
+        let max = Limits::default().message;
+        let too_large = |told: Result<Broadcast, Error>| {
+            assert!(matches!(told, Err(Error::MessageTooLarge { len, .. }) if len == max + 1), "{told:?}");
+        };
+        let host = world.host().await;
+        let node = Node::builder(&new_key()).config(world.config()).runtime(world.runtime.clone()).build().unwrap();
+        assert!(matches!(node.broadcast(&x, "early"), Err(Error::NotRunning)));
+        host.speak("/x", ProtocolKind::Optional, |conn| async move { Err(conn.recv().await.unwrap_err()) });
+        // Nobody is there, which is no error.
+        assert_eq!(host.broadcast(&x, "nobody").unwrap(), Broadcast::default());
+        too_large(host.broadcast(&x, vec![1; max + 1]));
+        let not_attached = |told: Result<Broadcast, Error>| {
+            assert!(matches!(&told, Err(Error::ProtocolNotAttached(protocol)) if *protocol == y), "{told:?}");
+        };
+        not_attached(host.broadcast(&y, "what"));
+        not_attached(host.broadcast_to(&y, "what", &BTreeSet::new()));
+        not_attached(host.broadcast_msg(&y, &1u32));
+        host.shutdown().await;
+        assert!(matches!(host.broadcast(&x, "late"), Err(Error::ShutDown)));
+    });
+}
+
+#[test]
 fn the_send_queue_is_bounded_and_says_so() {
     everywhere(|world| async move {
         let limits = Limits { queue_messages: 10, connection_window: 1 << 20, ..Limits::default() };
@@ -45,7 +75,7 @@ fn the_send_queue_is_bounded_and_says_so() {
         let mut sent = 0u32;
         // What the queue, the windows and the kernel take, and no more.
         eventually_busy(&pair.a_conn, &mut sent).await;
-        let broadcast = pair.a.broadcast(&id("/x"), "no room");
+        let broadcast = pair.a.broadcast(&id("/x"), "no room").unwrap();
         assert_eq!((broadcast.sent, broadcast.busy), (0, vec![pair.b.peer_id()]));
         for n in 0..sent {
             let message = in_time("what was accepted", pair.b_conn.recv()).await.unwrap();

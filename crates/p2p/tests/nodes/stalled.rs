@@ -46,7 +46,7 @@ async fn freezer(world: &World, hub: &mut Host) -> (Freezer, PeerId) {
 /// One message to everybody, and back when all but the frozen one have it. Gives the time and whether it was skipped.
 async fn round(hub: &Host, n: u32, readers: &[PeerConn], frozen: PeerId) -> (Duration, bool) {
     let started = hub.runtime().now();
-    let broadcast = hub.broadcast(&id("/x"), numbered(n, 50_000));
+    let broadcast = hub.broadcast(&id("/x"), numbered(n, 50_000)).unwrap();
     let at_once = hub.runtime().now() - started;
     assert!(at_once < Duration::from_secs(1), "broadcast waited: {at_once:?}");
     assert!(broadcast.busy.iter().all(|busy| *busy == frozen), "{:?}", broadcast.busy);

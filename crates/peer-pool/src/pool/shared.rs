@@ -154,6 +154,7 @@ impl Shared {
     /// No new peers from here on; whether this was the first call.
     pub(super) fn close(&self) -> bool {
         let first = !self.closing.swap(true, Ordering::AcqRel);
+        self.lock().groups.values().for_each(|group| group.close());
         self.changed.notify_waiters();
         first
     }
@@ -210,11 +211,18 @@ impl Shared {
     /// All peers that speak a protocol.
     pub(crate) fn group(&self, protocol: &ProtocolId) -> Arc<Group> {
         let mut state = self.lock();
-        state.groups.entry(protocol.clone()).or_default().clone()
+        let group = state.groups.entry(protocol.clone());
+        group.or_insert_with(|| Arc::new(Group::new(self.config.limits.message))).clone()
     }
 
-    pub(super) fn group_if_any(&self, protocol: &ProtocolId) -> Option<Arc<Group>> {
-        self.lock().groups.get(protocol).cloned()
+    /// The same, for a protocol that is attached, or that peers still speak.
+    pub(super) fn spoken(&self, protocol: &ProtocolId) -> Result<Arc<Group>> {
+        let spoken = self.lock().groups.get(protocol).filter(|group| !group.is_empty()).cloned();
+        match spoken {
+            Some(group) => Ok(group),
+            None if self.attached.snapshot().contains_key(protocol) => Ok(self.group(protocol)),
+            None => Err(Error::ProtocolNotAttached(protocol.clone())),
+        }
     }
 
     /// Counts an offence; a peer that is banned for it is disconnected.

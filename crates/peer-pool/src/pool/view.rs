@@ -73,17 +73,34 @@ impl PeerPool {
     }
 
     /// Gives a message to all peers that speak a protocol. Never waits: who has no room is named and does not get it.
-    pub fn broadcast(&self, protocol: &ProtocolId, message: impl Into<Bytes>) -> Broadcast {
+    ///
+    /// # Errors
+    /// [`Error::MessageTooLarge`], [`Error::ProtocolNotAttached`], [`Error::ShutDown`]. That nobody is there is none.
+    pub fn broadcast(&self, protocol: &ProtocolId, message: impl Into<Bytes>) -> Result<Broadcast> {
         self.broadcast_where(protocol, &message.into(), |_| true)
     }
 
     /// As [`broadcast`](Self::broadcast), to those of the peers that `to` names.
-    pub fn broadcast_to(&self, protocol: &ProtocolId, message: impl Into<Bytes>, to: &BTreeSet<PeerId>) -> Broadcast {
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_to(
+        &self,
+        protocol: &ProtocolId,
+        message: impl Into<Bytes>,
+        to: &BTreeSet<PeerId>,
+    ) -> Result<Broadcast> {
         self.broadcast_where(protocol, &message.into(), |peer| to.contains(peer))
     }
 
-    fn broadcast_where(&self, protocol: &ProtocolId, message: &Bytes, to: impl Fn(&PeerId) -> bool) -> Broadcast {
-        self.shared.group_if_any(protocol).map(|group| group.broadcast(message, to)).unwrap_or_default()
+    fn broadcast_where(
+        &self,
+        protocol: &ProtocolId,
+        message: &Bytes,
+        to: impl Fn(&PeerId) -> bool,
+    ) -> Result<Broadcast> {
+        self.shared.check_open()?;
+        self.shared.spoken(protocol)?.broadcast(message, to)
     }
 
     /// All peers that come and go from now on.
