@@ -37,7 +37,7 @@ async fn story() -> Result<(), Error> {
     let put = writer.put("the tide is at six").await?;
     let value = reader.get(&put.key).await?;
     check(value.as_deref() == Some(b"the tide is at six"), "the value was not found")?;
-    println!("put and get: a value that {} nodes keep, found under {}", put.stored, put.key);
+    println!("put and get: a value that {} other nodes keep, found under {}", put.stored, put.key);
 
     // One that is replaced is found under its publisher's key and a name. Whoever reads checks the signature.
     writer.put_mutable("status", "at sea", None).await?;

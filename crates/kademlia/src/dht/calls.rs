@@ -17,7 +17,7 @@ use crate::{Key, Refused, StoredValue};
 pub struct Put {
     /// Under which key it is found.
     pub key: Key,
-    /// How many nodes keep it: at least one.
+    /// How many other nodes keep it: at least one.
     pub stored: usize,
 }
 
@@ -47,7 +47,8 @@ impl Dht {
     /// Stores a value of at most 1,000 bytes under its hash with the nodes that are closest to it, for a day.
     ///
     /// # Errors
-    /// [`Error::MessageTooLarge`]; [`DhtError::NoNodes`] and [`DhtError::Refused`] inside [`Error::App`];
+    /// [`Error::MessageTooLarge`]; [`DhtError::NoNodes`], also for a server that knows nobody, and [`DhtError::Refused`] inside
+    /// [`Error::App`];
     /// [`Error::NotRunning`], [`Error::ShutDown`].
     pub async fn put(&self, value: impl Into<Bytes>) -> Result<Put> {
         self.store(StoredValue::immutable(value)?, None).await

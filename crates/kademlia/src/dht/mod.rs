@@ -22,7 +22,7 @@ pub use self::error::DhtError;
 pub use self::peer_records::PeerRecords;
 pub use self::providing::{Providers, Providing};
 
-use self::shared::Shared;
+use self::shared::{Ending, Shared};
 use crate::engine::{KademliaEvent, Mode};
 use crate::lookup_service::Authenticated;
 use crate::{Estimate, KademliaConfig, Key};
@@ -139,7 +139,8 @@ impl Dht {
             engine.remember(contacts);
             engine.start(now);
         });
-        shared.tasks.spawn("dht clock", shared.clone().run_clock());
+        let ending = Ending(shared.clone());
+        shared.tasks.spawn("dht clock", async move { ending.0.clone().run_clock().await });
         shared.tasks.spawn("idle lookup connections", shared.client.clone().expire_idle());
         if shared.state.is_some() {
             shared.tasks.spawn("dht state", shared.clone().run_saving());

@@ -305,6 +305,15 @@ impl Shared {
     }
 }
 
+/// Ends what waits when the clock is gone, though nobody has shut the node down: then its runtime is.
+pub(super) struct Ending(pub(super) Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 fn answerer(shared: Weak<Shared>) -> Answerer {
     Arc::new(move |asker, request| {
         let shared = shared.clone();

@@ -123,16 +123,16 @@ pub enum Outcome {
     FindPeer(Option<PeerRecord>),
     /// The value, verified.
     Get(Option<StoredValue>),
-    /// How many nodes keep it; and why not, if no node does, or if more nodes have another value.
+    /// How many others keep it; and why not, if none does, or if more nodes have another value.
     Put {
-        /// Nodes, this one included.
+        /// Nodes beside this one.
         stored: usize,
         /// Of several reasons the weightiest.
         refused: Option<Refused>,
     },
     /// As for [`Put`](Self::Put).
     Provide {
-        /// Nodes, this one included.
+        /// Nodes beside this one.
         stored: usize,
         /// Of several reasons the weightiest.
         refused: Option<Refused>,

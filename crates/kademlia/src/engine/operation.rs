@@ -67,7 +67,10 @@ pub(super) enum Stage {
 /// How many keep what they were given.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
+    /// Others: what is with this node alone is with nobody.
     pub(super) stored: usize,
+    /// It is to be kept here too, once others do.
+    pub(super) at_home: bool,
     /// Nodes that have another value, or say so.
     pub(super) conflicts: usize,
     pub(super) refused: Option<Refused>,
@@ -116,7 +119,7 @@ impl Purpose {
         matches!(self, Self::Put { .. } | Self::Provide { .. })
     }
 
-    fn is_upkeep(&self) -> bool {
+    pub(super) fn is_upkeep(&self) -> bool {
         match self {
             Self::Seed | Self::Refresh(_) => true,
             Self::Put { republish, .. } => *republish,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::exchange::About;
-use super::operation::{Operation, Purpose, Stage};
+use super::operation::{Operation, Purpose, Stage, Tally};
 use super::{Action, Engine, Mode, OperationId, Outcome, Peer, QuestionId};
 use crate::address::is_of_use;
 use crate::{Contact, Refused, Request, Response, Source};
@@ -14,15 +14,19 @@ use crate::{Contact, Refused, Request, Response, Source};
 const MAX_WRITES: usize = 256;
 
 impl Engine {
-    /// The region has been found: everybody there is given what is to be kept, this node included if it is one of them.
+    /// The region has been found: everybody there is given what is to be kept, this node included if it is one of them. What
+    /// a user stores is kept here when somebody else keeps it, too: else it was not stored.
     pub(super) fn write(&mut self, now: Instant, id: OperationId, mut operation: Operation, found: Vec<Peer>) {
         let Some(request) = self.writing(&operation.purpose) else {
             // The record went away meanwhile.
             return self.write_ended(now, id, operation);
         };
         if self.is_close(&operation, &found) {
-            let kept = self.keep(now, &request);
-            count(&mut operation.purpose, Some(kept.map_or_else(Response::from, |()| Response::Stored)));
+            if operation.purpose.is_upkeep() {
+                self.keep_here(now, &mut operation.purpose, &request);
+            } else if let Some(tally) = tally(&mut operation.purpose) {
+                tally.at_home = true;
+            }
         }
         let mut waiting = BTreeSet::new();
         let can_use = |peer: &Peer| match (&request, peer.ip()) {
@@ -59,6 +63,13 @@ impl Engine {
         self.mode() == Mode::Server && (farther || found.len() < self.lookup.k)
     }
 
+    /// The same; a reason not to counts as that of others.
+    fn keep_here(&mut self, now: Instant, purpose: &mut Purpose, request: &Request) {
+        if let Err(refused) = self.keep(now, request) {
+            count(purpose, Some(refused.into()));
+        }
+    }
+
     /// Keeps it here.
     fn keep(&mut self, now: Instant, request: &Request) -> Result<(), Refused> {
         let from = Source { peer: self.peer_id(), ip: IpAddr::from([127, 0, 0, 1]) };
@@ -87,7 +98,12 @@ impl Engine {
         }
     }
 
-    fn write_ended(&mut self, now: Instant, id: OperationId, operation: Operation) {
+    fn write_ended(&mut self, now: Instant, id: OperationId, mut operation: Operation) {
+        if tally(&mut operation.purpose).is_some_and(|tally| tally.at_home && tally.stored > 0)
+            && let Some(request) = self.writing(&operation.purpose)
+        {
+            self.keep_here(now, &mut operation.purpose, &request);
+        }
         let outcome = match operation.purpose {
             Purpose::Put { republish: true, .. } => {
                 self.upkeep.republishes = self.upkeep.republishes.saturating_sub(1);
@@ -102,8 +118,15 @@ impl Engine {
     }
 }
 
+fn tally(purpose: &mut Purpose) -> Option<&mut Tally> {
+    match purpose {
+        Purpose::Put { tally, .. } | Purpose::Provide { tally, .. } => Some(tally),
+        _ => None,
+    }
+}
+
 fn count(purpose: &mut Purpose, answer: Option<Response>) {
-    let (Purpose::Put { tally, .. } | Purpose::Provide { tally, .. }) = purpose else { return };
+    let Some(tally) = tally(purpose) else { return };
     match answer {
         Some(Response::Stored) => tally.stored += 1,
         Some(Response::Refused(refused)) => {

@@ -39,8 +39,6 @@ async fn a_node_alone_says_so() {
     dht.run().await.unwrap();
     assert!(matches!(dht.run().await, Err(p2p_identity::Error::AlreadyRunning)));
     assert!(within("closest", dht.closest(&dht.key())).await.unwrap().is_empty());
-    // It keeps what it is given: it is the closest there is.
-    assert_eq!(within("put", dht.put("x")).await.unwrap().stored, 1);
     dht.shutdown().await;
     assert!(matches!(dht.get(&dht.key()).await, Err(p2p_identity::Error::ShutDown)));
     assert_eq!(dht.tasks(), 0);
@@ -58,6 +56,72 @@ async fn a_node_alone_says_so() {
     client.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_knows_nobody_stores_nothing() {
+    use crate::common::{node, tcp};
+    use p2p_kademlia::DhtError;
+
+    let _alone = alone().await;
+    let server = node(1, tcp(None)).await;
+    let key = Key::of_value(b"a song");
+    let told = within("put", server.put("x")).await.unwrap_err();
+    assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
+    // What was not stored is not in the way either.
+    for _ in 0..2 {
+        let told = within("put", server.put_mutable("status", "x", Some(0))).await.unwrap_err();
+        assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
+    }
+    let told = within("provide", server.provide(key)).await.map(drop).unwrap_err();
+    assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
+    assert!(within("no provider", server.providers(&key).next()).await.is_none());
+
+    // Receipts count others, and it keeps what they keep.
+    let other = node(2, tcp(Some(&server))).await;
+    until("they meet", || server.contacts().len() == 1 && other.contacts().len() == 1).await;
+    let put = within("put", server.put("x")).await.unwrap();
+    assert_eq!(put.stored, 1);
+    other.shutdown().await;
+    assert!(within("get", server.get(&put.key)).await.unwrap().is_some());
+    server.shutdown().await;
+}
+
+/// A node that was made on a runtime which is gone.
+async fn orphan(n: u16, bootstrap: Option<p2p_kademlia::Dht>) -> p2p_kademlia::Dht {
+    use crate::common::{node, tcp};
+
+    let (tell, made) = tokio::sync::oneshot::channel();
+    #[expect(clippy::disallowed_methods, reason = "a runtime ends outside of others")]
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dht = node(n, tcp(bootstrap.as_ref())).await;
+            if bootstrap.is_some() {
+                until("it knows somebody", || dht.contacts().len() == 1).await;
+            }
+            let _ = tell.send(dht);
+        });
+    });
+    let dht = within("a node", made).await.unwrap();
+    thread.join().unwrap();
+    dht
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_runtime_is_gone_stores_nothing() {
+    use crate::common::{node, tcp};
+    use p2p_identity::Error;
+
+    let _alone = alone().await;
+    let server = node(1, tcp(None)).await;
+    for bootstrap in [None, Some(server.clone())] {
+        let dht = orphan(2, bootstrap).await;
+        assert!(matches!(within("put", dht.put("x")).await, Err(Error::ShutDown)));
+        assert!(matches!(within("provide", dht.provide(dht.key())).await, Err(Error::ShutDown)));
+        assert!(matches!(within("get", dht.get(&dht.key())).await, Err(Error::ShutDown)));
+    }
+    server.shutdown().await;
+}
+
 #[cfg(feature = "quic")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transports_mix() {
@@ -73,7 +137,7 @@ async fn transports_mix() {
     };
     let nodes = network_of(9, mixed).await;
     let put = within("put", nodes[1].put("over everything")).await.unwrap();
-    assert_eq!(put.stored, 9);
+    assert_eq!(put.stored, 8);
     for dht in &nodes {
         assert!(within("get", dht.get(&put.key)).await.unwrap().is_some());
     }
@@ -101,8 +165,8 @@ async fn networks_and_policies_keep_apart() {
     denied.insert(friend.peer_id());
     assert_eq!(within("get", first.get(&Key::of_value(b"x"))).await.unwrap(), None);
     until("it is forgotten", || first.contacts().is_empty()).await;
-    let put = within("put", friend.put("for nobody else")).await.unwrap();
-    assert_eq!(put.stored, 1);
+    let put = within("put", friend.put("for nobody else")).await;
+    assert_eq!(p2p_kademlia::DhtError::of(&put.unwrap_err()), Some(p2p_kademlia::DhtError::NoNodes));
     shut_down(vec![first, other, unwanted, friend]).await;
 }
 
@@ -156,7 +220,7 @@ async fn connections_that_others_accepted_are_served() {
     let other = node(2, KademliaConfig { bootstrap_peers: vec![endpoint], ..config(None) }).await;
     until("they meet", || other.contacts().len() == 1 && dht.contacts().len() == 1).await;
     let put = within("put", other.put("x")).await.unwrap();
-    assert_eq!(put.stored, 2);
+    assert_eq!(put.stored, 1);
     other.shutdown().await;
     dht.shutdown().await;
     accepting.shutdown().await;

@@ -86,8 +86,11 @@ async fn a_node_that_dies_leaves_the_tables() {
 async fn dropping_the_last_handle_ends_everything() {
     let dht = node(1, config(None)).await;
     let endpoints = dht.endpoints();
-    let _providing = dht.provide(dht.key()).await.unwrap();
+    let other = node(3, config(Some(&dht))).await;
+    until("it is known", || dht.contacts().len() == 1).await;
+    let _providing = within("provide", dht.provide(dht.key())).await.unwrap();
     drop(dht);
+    other.shutdown().await;
     let rebind = || {
         let config = KademliaConfig { discovery_endpoints: endpoints.clone(), ..KademliaConfig::loopback() };
         async move {
