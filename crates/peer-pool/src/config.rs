@@ -93,6 +93,8 @@ pub struct Limits {
     pub handshake_message: usize,
     /// Protocols of a node.
     pub protocols: usize,
+    /// Peers that are kept connected. They take no slot.
+    pub kept: usize,
     /// Dials at the same time, for those the application waits for and again for those in the background.
     pub dials: usize,
     /// Peers and addresses whose offences are remembered, and bans.
@@ -142,6 +144,7 @@ impl Default for Limits {
             exempt_private: true,
             handshake_message: 16 << 10,
             protocols: 64,
+            kept: 16_384,
             dials: 64,
             offenders: 4096,
             event_queue: 1024,
@@ -158,6 +161,7 @@ impl PoolConfig {
         SlotLimits {
             inbound: self.inbound_slots,
             outbound: self.outbound_slots,
+            kept: self.limits.kept,
             inbound_per_prefix: self.limits.inbound_per_prefix,
             grace: self.handshake_timeout / 8,
             tie_break: self.handshake_timeout / 4,
@@ -205,6 +209,10 @@ impl PoolConfig {
         ];
         if let Some((field, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Err(Error::config(field, "must be at least 1"));
+        }
+        if self.dial_peers.len() > limits.kept {
+            let (given, most) = (self.dial_peers.len(), limits.kept);
+            return Err(Error::config("dial_peers", format!("{given} are more than the {most} of `limits.kept`")));
         }
         if limits.memory < limits.message {
             return Err(Error::config("limits.memory", "must hold at least one message of `limits.message` bytes"));

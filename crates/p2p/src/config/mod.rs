@@ -45,7 +45,7 @@ pub struct Config {
     pub discovery_endpoints: Vec<Endpoint>,
     /// Nodes of the DHT to start from, tried in random order. If this and `discovery_endpoints` are empty there is no DHT.
     pub bootstrap_peers: Vec<Endpoint>,
-    /// Peers to connect to and to stay connected with.
+    /// Peers to connect to and to stay connected with. They take none of the slots; at most `limits.kept`.
     pub dial_peers: Vec<Endpoint>,
     /// The address under which others reach this node, where that is not the one it listens on. A node that listens on all
     /// addresses (`0.0.0.0`, `::`) and is reached at one of them learns it from others.
@@ -54,7 +54,7 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Peers that may have dialed us.
     pub inbound_slots: usize,
-    /// Peers that we may have dialed.
+    /// Peers that we may have dialed, `dial_peers` aside. Where all are taken, who was found makes way for who is asked for.
     pub outbound_slots: usize,
     /// How often a failed dial is repeated before it counts as failed.
     pub max_connect_retries: usize,

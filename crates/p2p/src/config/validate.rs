@@ -31,9 +31,6 @@ pub(super) fn validate(config: &Config) -> Result<(), Error> {
     }
     listen_endpoints(&config.listen_endpoints)?;
     dial_peers(&config.dial_peers)?;
-    if !config.dial_peers.is_empty() && config.outbound_slots == 0 {
-        return Err(wrong("outbound_slots", "dial_peers need at least one outbound slot"));
-    }
     if let Some(ip) = config.public_ip.filter(|&ip| !is_reachable(ip)) {
         return Err(wrong("public_ip", format_args!("nobody can reach {ip}")));
     }
@@ -80,7 +77,6 @@ fn listen_endpoints(endpoints: &[Endpoint]) -> Result<(), Error> {
 
 fn dial_peers(endpoints: &[Endpoint]) -> Result<(), Error> {
     const FIELD: &str = "dial_peers";
-    range(FIELD, endpoints.len(), 0..=ENDPOINTS)?;
     for endpoint in endpoints {
         connects(FIELD, endpoint)?;
         if endpoint.port() == 0 {
@@ -151,10 +147,10 @@ mod tests {
             ("dial_peers", Box::new(move |c: &mut Config| c.dial_peers = endpoint("tcp://0.0.0.0:1"))),
             ("dial_peers", Box::new(move |c: &mut Config| c.dial_peers = endpoint("udp://[::1]:1"))),
             (
-                "outbound_slots",
+                "dial_peers",
                 Box::new(move |c: &mut Config| {
                     c.dial_peers = endpoint("tcp://[::1]:1");
-                    c.outbound_slots = 0;
+                    c.limits.kept = 0;
                 }),
             ),
             ("public_ip", Box::new(|c: &mut Config| c.public_ip = Some("0.0.0.0".parse().unwrap()))),

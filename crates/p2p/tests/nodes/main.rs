@@ -22,6 +22,7 @@ mod limits;
 mod listeners;
 mod mutual_dials;
 mod panics;
+mod places;
 mod refusals;
 mod restart;
 mod shutdown;

@@ -116,6 +116,12 @@ impl Shared {
             match effect {
                 Effect::Establish(id) => drop(state.fates.remove(&id).map(|tell| tell.send(Fate::Stays))),
                 Effect::Drop(id, why) => drop(state.fates.remove(&id).map(|tell| tell.send(Fate::Goes(why)))),
+                Effect::MakeWay(id) => {
+                    // One that has yet to be announced is told by `admit`.
+                    if let Some(peer) = state.peer_of(id) {
+                        peer.core().leave(Leave::Orderly(made_way()));
+                    }
+                }
                 Effect::Close(id, reason) => {
                     if let Some(peer) = state.peer_of(id) {
                         peer.core().leave(Leave::Now(reason));
@@ -153,6 +159,9 @@ impl Shared {
         }
         if !self.is_allowed(peer) {
             return Err(DisconnectReason::Denied);
+        }
+        if state.registry.is_leaving(core.connection_id) {
+            return Err(made_way());
         }
         if state.registry.live(&id) != Some(core.connection_id) {
             return Err(DisconnectReason::Replaced);
@@ -226,6 +235,11 @@ impl Shared {
             self.offence(Some(id), &core.endpoint, Offence::Flapping);
         }
     }
+}
+
+/// Why a peer goes that discovery has found.
+fn made_way() -> DisconnectReason {
+    DisconnectReason::Local { code: 0, reason: "its slot was wanted for another peer".into() }
 }
 
 impl State {

@@ -1,16 +1,16 @@
 //! Slots: how many there are of each kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Candidate;
+use super::{Candidate, SlotLimits};
 use crate::Direction;
 
-/// A dial that holds an outbound slot.
+/// A dial that holds an outbound slot, and why it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Dial(u64);
+pub struct Dial(u64, DialKind);
 
 /// Why somebody is dialed. Dials of one kind do not delay those of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DialKind {
     /// The application waits for it.
     Asked,
@@ -33,13 +33,51 @@ impl DialKind {
     }
 }
 
+/// What a connection takes a place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Inbound,
+    /// An outbound slot, for the application or for discovery.
+    Asked,
+    Found,
+    /// Beside the outbound slots.
+    Kept,
+}
+
+/// Places that are taken from the same stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Inbound,
+    Outbound,
+    Kept,
+}
+
+impl Place {
+    pub(super) fn of<P>(candidate: &Candidate<P>) -> Self {
+        match (candidate.direction, candidate.dial) {
+            (Direction::Inbound, _) => Self::Inbound,
+            (Direction::Outbound, None | Some(Dial(_, DialKind::Asked))) => Self::Asked,
+            (Direction::Outbound, Some(Dial(_, DialKind::Found))) => Self::Found,
+            (Direction::Outbound, Some(Dial(_, DialKind::Kept | DialKind::Again))) => Self::Kept,
+        }
+    }
+
+    pub(super) fn class(self) -> Class {
+        match self {
+            Self::Inbound => Class::Inbound,
+            Self::Asked | Self::Found => Class::Outbound,
+            Self::Kept => Class::Kept,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Counts<P> {
-    inbound: usize,
-    outbound: usize,
+    /// Connections in each [`Place`].
+    places: [usize; 4],
     prefixes: BTreeMap<P, usize>,
     /// Dials that have no connection yet that holds their slot.
-    dials: BTreeMap<Dial, DialKind>,
+    dials: BTreeSet<Dial>,
     /// How many of each kind.
     by_kind: [usize; DialKind::COUNT],
     next_dial: u64,
@@ -48,10 +86,9 @@ pub(super) struct Counts<P> {
 impl<P> Default for Counts<P> {
     fn default() -> Self {
         Self {
-            inbound: 0,
-            outbound: 0,
+            places: [0; 4],
             prefixes: BTreeMap::new(),
-            dials: BTreeMap::new(),
+            dials: BTreeSet::new(),
             by_kind: [0; DialKind::COUNT],
             next_dial: 0,
         }
@@ -59,72 +96,71 @@ impl<P> Default for Counts<P> {
 }
 
 impl<P: Ord + Copy> Counts<P> {
-    /// Whether a dial of this kind gets a slot now.
-    pub(super) fn may_dial(&self, kind: DialKind, limit: usize) -> bool {
+    /// Whether a dial of this kind gets a slot now. Whoever was found makes way for those the application asks for.
+    pub(super) fn may_dial(&self, kind: DialKind, limits: &SlotLimits) -> bool {
         let under_way = if kind.holds_slot() { self.by_kind[kind as usize] } else { 0 };
-        self.outbound + under_way < limit
+        match kind {
+            DialKind::Asked => self.places[Place::Asked as usize] + under_way < limits.outbound,
+            DialKind::Found => self.taken(Class::Outbound) + under_way < limits.outbound,
+            DialKind::Kept | DialKind::Again => self.taken(Class::Kept) < limits.kept,
+        }
     }
 
-    pub(super) fn begin_dial(&mut self, kind: DialKind, limit: usize) -> Option<Dial> {
-        if !self.may_dial(kind, limit) {
+    pub(super) fn begin_dial(&mut self, kind: DialKind, limits: &SlotLimits) -> Option<Dial> {
+        if !self.may_dial(kind, limits) {
             return None;
         }
-        let dial = Dial(self.next_dial);
+        let dial = Dial(self.next_dial, kind);
         self.next_dial += 1;
-        self.dials.insert(dial, kind);
+        self.dials.insert(dial);
         self.by_kind[kind as usize] += 1;
         Some(dial)
     }
 
     pub(super) fn end_dial(&mut self, dial: Dial) {
-        if let Some(kind) = self.dials.remove(&dial) {
-            self.by_kind[kind as usize] -= 1;
+        if self.dials.remove(&dial) {
+            self.by_kind[dial.1 as usize] -= 1;
         }
     }
 
     pub(super) fn add(&mut self, candidate: &Candidate<P>) {
-        match candidate.direction {
-            Direction::Inbound => {
-                self.inbound += 1;
-                if let Some(prefix) = candidate.prefix {
-                    *self.prefixes.entry(prefix).or_default() += 1;
-                }
-            }
-            Direction::Outbound => {
-                self.outbound += 1;
-                // The connection holds the slot from here on.
-                if let Some(dial) = candidate.dial {
-                    self.end_dial(dial);
-                }
-            }
+        self.places[Place::of(candidate) as usize] += 1;
+        if let Some(prefix) = counted_prefix(candidate) {
+            *self.prefixes.entry(prefix).or_default() += 1;
+        }
+        // The connection holds the slot from here on.
+        if let Some(dial) = candidate.dial {
+            self.end_dial(dial);
         }
     }
 
     pub(super) fn remove(&mut self, candidate: &Candidate<P>) {
-        match candidate.direction {
-            Direction::Inbound => {
-                self.inbound -= 1;
-                let Some(prefix) = candidate.prefix else { return };
-                if let Some(count) = self.prefixes.get_mut(&prefix) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.prefixes.remove(&prefix);
-                    }
-                }
+        self.places[Place::of(candidate) as usize] -= 1;
+        if let Some(prefix) = counted_prefix(candidate)
+            && let Some(count) = self.prefixes.get_mut(&prefix)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.prefixes.remove(&prefix);
             }
-            Direction::Outbound => self.outbound -= 1,
         }
     }
 
-    /// Slots held by connections.
-    pub(super) fn taken(&self, direction: Direction) -> usize {
-        match direction {
-            Direction::Inbound => self.inbound,
-            Direction::Outbound => self.outbound,
+    /// Places held by connections.
+    pub(super) fn taken(&self, class: Class) -> usize {
+        let held = |place: Place| self.places[place as usize];
+        match class {
+            Class::Inbound => held(Place::Inbound),
+            Class::Outbound => held(Place::Asked) + held(Place::Found),
+            Class::Kept => held(Place::Kept),
         }
     }
 
     pub(super) fn of_prefix(&self, prefix: P) -> usize {
         self.prefixes.get(&prefix).copied().unwrap_or(0)
     }
+}
+
+fn counted_prefix<P: Copy>(candidate: &Candidate<P>) -> Option<P> {
+    candidate.prefix.filter(|_| candidate.direction == Direction::Inbound)
 }

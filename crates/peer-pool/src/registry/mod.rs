@@ -65,7 +65,7 @@ use std::time::{Duration, Instant};
 use p2p_core::PeerId;
 use p2p_identity::{DisconnectReason, RejectReason, Serial};
 
-use self::counts::Counts;
+use self::counts::{Class, Counts, Place};
 pub use self::counts::{Dial, DialKind};
 use self::numbers::Numbers;
 use crate::{ConnectionId, Direction};
@@ -75,8 +75,10 @@ use crate::{ConnectionId, Direction};
 pub struct SlotLimits {
     /// Peers that dialed us.
     pub inbound: usize,
-    /// Peers that we dialed.
+    /// Peers that we dialed, those that are kept connected not among them.
     pub outbound: usize,
+    /// Peers that we dialed to keep them connected.
+    pub kept: usize,
     /// Inbound peers of one address range.
     pub inbound_per_prefix: usize,
     /// How long a connection that was accepted, and is not complete, keeps its slot from others.
@@ -122,6 +124,8 @@ pub enum Effect {
     Establish(ConnectionId),
     /// Close a connection that never became the peer's.
     Drop(ConnectionId, RejectReason),
+    /// Say good-bye on the peer's connection, which is [leaving](Registry::leaving): somebody else was asked for.
+    MakeWay(ConnectionId),
     /// Close the peer's connection at once, and call [`Registry::removed`] when it is gone.
     Close(ConnectionId, DisconnectReason),
     /// See quickly whether the peer's connection still lives.
@@ -176,12 +180,12 @@ impl<P: Ord + Copy> Registry<P> {
     ///
     /// Dials of one kind are not counted against those of another, so that thousands of dead addresses delay nobody.
     pub fn begin_dial(&mut self, kind: DialKind) -> Option<Dial> {
-        self.counts.begin_dial(kind, self.limits.outbound)
+        self.counts.begin_dial(kind, &self.limits)
     }
 
     /// Whether [`begin_dial`](Self::begin_dial) would give a slot now.
     pub fn may_dial(&self, kind: DialKind) -> bool {
-        self.counts.may_dial(kind, self.limits.outbound)
+        self.counts.may_dial(kind, &self.limits)
     }
 
     /// The dial is over. Harmless when its connection has taken the slot over.
@@ -281,9 +285,9 @@ impl<P: Ord + Copy> Registry<P> {
     /// is free from now on, unless so many are leaving without going that it would be a way around the limits.
     pub fn leaving(&mut self, id: ConnectionId) {
         let Some(entry) = self.entries.get(&id).filter(|entry| entry.phase == Phase::Live) else { return };
-        let (direction, limit) = (entry.candidate.direction, self.limit(entry.candidate.direction));
-        let on_the_way = |entry: &&Entry<P>| !entry.counted && entry.candidate.direction == direction;
-        let free = self.with_phase(Phase::Leaving).filter(on_the_way).count() < limit;
+        let class = Place::of(&entry.candidate).class();
+        let on_the_way = |entry: &&Entry<P>| !entry.counted && Place::of(&entry.candidate).class() == class;
+        let free = self.with_phase(Phase::Leaving).filter(on_the_way).count() < self.limit(class);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.phase = Phase::Leaving;
         if free {
@@ -343,15 +347,21 @@ impl<P: Ord + Copy> Registry<P> {
         self.by_peer.get(peer).is_some_and(|ids| ids.iter().any(early))
     }
 
-    /// Slots that peers, and connections that may become peers, hold: inbound and outbound.
-    pub fn slots_taken(&self) -> (usize, usize) {
-        (self.counts.taken(Direction::Inbound), self.counts.taken(Direction::Outbound))
+    /// Whether the connection is about to end in good order.
+    pub fn is_leaving(&self, id: ConnectionId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.phase == Phase::Leaving)
     }
 
-    fn limit(&self, direction: Direction) -> usize {
-        match direction {
-            Direction::Inbound => self.limits.inbound,
-            Direction::Outbound => self.limits.outbound,
+    /// Slots that peers, and connections that may become peers, hold: inbound and outbound.
+    pub fn slots_taken(&self) -> (usize, usize) {
+        (self.counts.taken(Class::Inbound), self.counts.taken(Class::Outbound))
+    }
+
+    fn limit(&self, class: Class) -> usize {
+        match class {
+            Class::Inbound => self.limits.inbound,
+            Class::Outbound => self.limits.outbound,
+            Class::Kept => self.limits.kept,
         }
     }
 
@@ -381,24 +391,39 @@ impl<P: Ord + Copy> Registry<P> {
         self.others(candidate).filter(proven).any(|entry| candidate.is_ended_by(&entry.candidate))
     }
 
-    /// Sees to it that the candidate fits, if need be by dropping one that got stuck in its handshake.
+    /// Sees to it that the candidate fits, if need be by dropping one that got stuck in its handshake, or by letting one that
+    /// discovery has found make way for one that was asked for.
     fn make_room(&mut self, now: Instant, new: &Candidate<P>, effects: &mut Vec<Effect>) -> Result<(), RejectReason> {
         // A crossing or a restarted connection of the same peer takes no second slot.
-        let own = |entry: &&Entry<P>| entry.phase != Phase::Leaving && entry.candidate.direction == new.direction;
-        if self.by_peer.get(&new.peer).into_iter().flatten().any(|id| own(&&self.entries[id])) {
+        let place = Place::of(new);
+        let class = place.class();
+        let own = |entry: &Entry<P>| entry.phase != Phase::Leaving && Place::of(&entry.candidate).class() == class;
+        if self.by_peer.get(&new.peer).into_iter().flatten().any(|id| own(&self.entries[id])) {
             return Ok(());
         }
-        let limit = self.limit(new.direction);
         if let Some(prefix) = new.prefix.filter(|_| new.direction == Direction::Inbound) {
             while self.counts.of_prefix(prefix) >= self.limits.inbound_per_prefix {
                 self.evict(now, effects, RejectReason::PrefixFull, |old| old.prefix == Some(prefix))?;
             }
         }
         // More than one may have to go: crossing connections of one peer can exceed the limit for a while.
-        while self.counts.taken(new.direction) >= limit {
-            self.evict(now, effects, RejectReason::SlotsFull, |old| old.direction == new.direction)?;
+        while self.counts.taken(class) >= self.limit(class) {
+            let evicted = self.evict(now, effects, RejectReason::SlotsFull, |old| Place::of(old).class() == class);
+            if evicted.is_err() && !(place == Place::Asked && self.make_way(effects)) {
+                return evicted;
+            }
         }
         Ok(())
+    }
+
+    /// Lets the peer leave that discovery found last; whether that made room.
+    fn make_way(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let found = self.with_phase(Phase::Live).filter(|entry| Place::of(&entry.candidate) == Place::Found);
+        let last = found.max_by_key(|entry| (entry.since, entry.candidate.id)).map(|entry| entry.candidate.id);
+        let Some(id) = last else { return false };
+        self.leaving(id);
+        effects.push(Effect::MakeWay(id));
+        !self.entries[&id].counted
     }
 
     /// Drops the connection that has been stuck in its handshake for the longest time.

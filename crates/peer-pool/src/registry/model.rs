@@ -14,6 +14,7 @@ pub(super) fn limits() -> SlotLimits {
     SlotLimits {
         inbound: 4,
         outbound: 3,
+        kept: 2,
         inbound_per_prefix: 2,
         grace: Duration::from_millis(500),
         tie_break: Duration::from_secs(1),
@@ -392,7 +393,7 @@ impl World {
                     assert!(self.broke || self.any_lost(), "nothing else is replaced: {self:#?}");
                     self.gone(at, side);
                 }
-                Effect::Probe(_) => {}
+                Effect::Probe(_) | Effect::MakeWay(_) => {}
             }
         }
     }

@@ -58,6 +58,9 @@ impl Sequence {
                     assert!(!self.established.contains(&id), "dropped what was the peer's");
                     self.known.retain(|known| *known != id);
                 }
+                Effect::MakeWay(id) => {
+                    assert!(self.established.contains(&id) && self.registry.is_leaving(id), "never was the peer's");
+                }
                 Effect::Close(id, _) | Effect::Probe(id) => {
                     assert!(self.established.contains(&id), "never was the peer's");
                 }
@@ -154,14 +157,14 @@ impl Sequence {
 
     fn check(&self) {
         let Registry { entries, by_peer, counts, .. } = &self.registry;
-        for (direction, limit) in [(Direction::Inbound, limits().inbound), (Direction::Outbound, limits().outbound)] {
+        for class in [Class::Inbound, Class::Outbound, Class::Kept] {
+            let of_class = |entry: &Entry<u8>| Place::of(&entry.candidate).class() == class;
             // A second connection of a peer may add one to the count while it lasts, never a peer.
-            let live =
-                |id: &ConnectionId| entries[id].phase == Phase::Live && entries[id].candidate.direction == direction;
+            let live = |id: &ConnectionId| entries[id].phase == Phase::Live && of_class(&entries[id]);
             let peers = by_peer.values().filter(|ids| ids.iter().any(live)).count();
-            assert!(peers <= limit, "more peers than slots");
-            let counted = entries.values().filter(|entry| entry.counted && entry.candidate.direction == direction);
-            assert_eq!(counted.count(), counts.taken(direction), "slots");
+            assert!(peers <= self.registry.limit(class), "more peers than slots");
+            let counted = entries.values().filter(|entry| entry.counted && of_class(entry));
+            assert_eq!(counted.count(), counts.taken(class), "slots");
         }
         for ids in by_peer.values() {
             // The remote can only have lost what it has accepted, and its numbers come with that.

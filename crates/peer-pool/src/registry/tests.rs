@@ -161,7 +161,53 @@ fn dials_hold_outbound_slots_and_those_of_discovery_delay_nobody() {
     assert!(registry.may_dial(DialKind::Found));
     assert!(registry.begin_dial(DialKind::Found).is_some());
     assert!(registry.begin_dial(DialKind::Found).is_none(), "one of three slots is a live peer's");
-    assert!((0..100).all(|_| registry.begin_dial(DialKind::Kept).is_some()), "those take a slot when they answer");
+    assert!((0..100).all(|_| registry.begin_dial(DialKind::Kept).is_some()), "those take a place when they answer");
+}
+
+/// As it is dialed.
+fn dialed(registry: &mut Registry<u8>, kind: DialKind, id: u64) -> Candidate<u8> {
+    let dial = Some(registry.begin_dial(kind).expect("a slot"));
+    Candidate { dial, ..candidate(id, id as usize, Direction::Outbound) }
+}
+
+#[test]
+fn kept_peers_have_places_of_their_own() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    for id in 0..3 {
+        let found = dialed(&mut registry, DialKind::Found, id);
+        establish(&mut registry, now, found);
+    }
+    assert!(!registry.may_dial(DialKind::Found));
+    for (id, kind) in [(3, DialKind::Kept), (4, DialKind::Again)] {
+        let kept = dialed(&mut registry, kind, id);
+        assert_eq!(establish(&mut registry, now, kept), [Effect::Establish(kept.id)]);
+    }
+    assert_eq!(registry.slots_taken(), (0, 3));
+    assert!(registry.begin_dial(DialKind::Kept).is_none(), "there are two such places");
+    registry.removed(now, ConnectionId::new(3));
+    assert!(registry.begin_dial(DialKind::Again).is_some());
+    assert!(!registry.may_dial(DialKind::Found), "its place is no slot");
+}
+
+#[test]
+fn who_was_found_makes_way_for_who_is_asked_for() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    for id in 0..3 {
+        let found = dialed(&mut registry, DialKind::Found, id);
+        establish(&mut registry, now, found);
+    }
+    for (id, leaves) in [(3, 2), (4, 1), (5, 0)] {
+        let asked = dialed(&mut registry, DialKind::Asked, id);
+        let effects = [Effect::MakeWay(ConnectionId::new(leaves)), Effect::Establish(asked.id)];
+        assert_eq!(establish(&mut registry, now, asked), effects);
+        assert_eq!(registry.slots_taken(), (0, 3));
+    }
+    assert!(registry.begin_dial(DialKind::Asked).is_none(), "they make no way for each other");
+    // Nobody makes way who has nowhere to go: so many that leave and do not go keep their places.
+    for id in 3..6 {
+        registry.leaving(ConnectionId::new(id));
+    }
+    assert_eq!(registry.slots_taken(), (0, 3));
 }
 
 #[test]
@@ -192,6 +238,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0usize..40).prop_map(Op::Leaving),
         2 => (0usize..40).prop_map(Op::Removed),
         1 => (0u64..1500).prop_map(Op::Wait),
+        2 => prop::sample::select(vec![DialKind::Asked, DialKind::Found, DialKind::Kept]).prop_map(Op::BeginDial),
+        1 => (0usize..40).prop_map(Op::EndDial),
     ]
 }
 
