@@ -1,11 +1,12 @@
 //! Connects to whom the discoveries find, and tells them what became of it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use p2p_core::RecvError;
+use p2p_core::{EventListener, PeerId, RecvError};
 use p2p_discovery::{DiscoveredPeer, Discovery, PeerConnectionEvent};
 use p2p_identity::{DisconnectReason, Error};
 use p2p_peer_pool::{Direction, PeerEvent, PeerInfo, PeerPool};
@@ -26,7 +27,13 @@ impl Node {
             return;
         }
         let (peers, events) = self.pool.watch_peers();
-        self.tasks.spawn("peer events", tell(peers, events, self.discoveries.clone(), self.addresses.clone()));
+        let teller = Teller {
+            pool: self.pool.clone(),
+            discoveries: self.discoveries.clone(),
+            addresses: self.addresses.clone(),
+            there: BTreeMap::new(),
+        };
+        self.tasks.spawn("peer events", teller.run(peers, events));
         for discovery in &self.discoveries {
             let seeker = Seeker { pool: self.pool.clone(), addresses: self.addresses.clone() };
             self.tasks.spawn("seek peers", seeker.run(discovery.clone()));
@@ -82,35 +89,67 @@ impl Seeker {
 }
 
 /// Tells every discovery who comes and goes.
-async fn tell(
-    peers: Vec<PeerInfo>,
-    mut events: p2p_core::EventListener<PeerEvent>,
+struct Teller {
+    pool: PeerPool,
     discoveries: Vec<Arc<dyn Discovery>>,
     addresses: Arc<Mutex<Addresses>>,
-) {
-    let tell = |event: PeerConnectionEvent| discoveries.iter().for_each(|discovery| discovery.on_event(event.clone()));
-    let connected = |peer: PeerInfo| {
+    /// Those of whom was told that they are connected, and no more until now.
+    there: BTreeMap<PeerId, PeerInfo>,
+}
+
+impl Teller {
+    async fn run(mut self, peers: Vec<PeerInfo>, mut events: EventListener<PeerEvent>) {
+        self.compare(peers);
+        loop {
+            match events.recv().await {
+                Ok(PeerEvent::Added { peer }) => self.connected(peer),
+                Ok(PeerEvent::Removed { peer, reason }) => self.gone(peer, reason),
+                Ok(_) => {}
+                Err(RecvError::Closed) => return,
+                // Who has come and gone meanwhile shows in who is there.
+                Err(_) => {
+                    let (peers, later) = self.pool.watch_peers();
+                    events = later;
+                    self.compare(peers);
+                }
+            }
+        }
+    }
+
+    /// Tells what is different from what was told.
+    fn compare(&mut self, peers: Vec<PeerInfo>) {
+        let here: BTreeMap<_, _> = peers.iter().map(|peer| (peer.peer_id, peer.connection_id)).collect();
+        let is_gone = |peer: &PeerInfo| here.get(&peer.peer_id) != Some(&peer.connection_id);
+        let gone: Vec<_> = self.there.values().filter(|peer| is_gone(peer)).cloned().collect();
+        for peer in gone {
+            self.gone(peer, DisconnectReason::Lost("its end was missed".into()));
+        }
+        for peer in peers {
+            if !self.there.contains_key(&peer.peer_id) {
+                self.connected(peer);
+            }
+        }
+    }
+
+    fn connected(&mut self, peer: PeerInfo) {
+        self.there.insert(peer.peer_id, peer.clone());
         let outbound = peer.direction == Direction::Outbound;
         if outbound {
-            lock(&addresses).learn_endpoint(peer.endpoint.clone().with_peer_id(peer.peer_id));
+            lock(&self.addresses).learn_endpoint(peer.endpoint.clone().with_peer_id(peer.peer_id));
         }
-        tell(PeerConnectionEvent::Connected { peer_id: peer.peer_id, endpoint: peer.endpoint, outbound });
-    };
-    peers.into_iter().for_each(connected);
-    loop {
-        match events.recv().await {
-            Ok(PeerEvent::Added { peer }) => connected(peer),
-            Ok(PeerEvent::Removed { peer, reason: DisconnectReason::Banned }) => {
-                tell(PeerConnectionEvent::Banned { peer_id: peer.peer_id });
-            }
-            Ok(PeerEvent::Removed { peer, reason }) => {
-                let PeerInfo { peer_id, endpoint, .. } = peer;
-                tell(PeerConnectionEvent::Disconnected { peer_id, endpoint, reason });
-            }
-            Ok(_) => {}
-            Err(RecvError::Closed) => return,
-            // What was lost is over; whoever is still there is told of at its end.
-            Err(_) => {}
-        }
+        self.tell(&PeerConnectionEvent::Connected { peer_id: peer.peer_id, endpoint: peer.endpoint, outbound });
+    }
+
+    fn gone(&mut self, peer: PeerInfo, reason: DisconnectReason) {
+        let PeerInfo { peer_id, endpoint, .. } = peer;
+        self.there.remove(&peer_id);
+        self.tell(&match reason {
+            DisconnectReason::Banned => PeerConnectionEvent::Banned { peer_id },
+            reason => PeerConnectionEvent::Disconnected { peer_id, endpoint, reason },
+        });
+    }
+
+    fn tell(&self, event: &PeerConnectionEvent) {
+        self.discoveries.iter().for_each(|discovery| discovery.on_event(event.clone()));
     }
 }

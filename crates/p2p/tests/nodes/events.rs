@@ -1,14 +1,19 @@
 //! What listeners are told of peers that come and go in every way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use p2p::discovery::{DiscoveredPeer, Discovery, PeerConnectionEvent};
+use p2p::endpoint::Transport;
 use p2p::protocol::ProtocolKind;
 use p2p::{
-    Config, ConnectionId, DisconnectReason, EventListener, Limits, PeerEvent, PeerId, PeerPoolEvent, PeerPoolEventKind,
+    Config, ConnectionId, DisconnectReason, Error, EventListener, Limits, Node, PeerEvent, PeerId, PeerPoolEvent,
+    PeerPoolEventKind, Runtime, async_trait,
 };
 
-use crate::common::{World, eventually, everywhere, shutdown};
+use crate::common::{World, eventually, everywhere, new_key, shutdown};
 
 const CLIENTS: usize = 4;
 const ROUNDS: usize = 12;
@@ -154,5 +159,74 @@ fn a_peer_is_described_alike_everywhere() {
         assert_eq!(a.removed().await, DisconnectReason::LocalShutdown);
         assert_eq!(b.removed().await, DisconnectReason::RemoteShutdown);
         shutdown([a, b]).await;
+    });
+}
+
+/// A discovery that finds nobody and knows who is connected.
+#[derive(Default)]
+struct Knows {
+    connected: Mutex<BTreeSet<PeerId>>,
+    told: AtomicUsize,
+}
+
+#[async_trait]
+impl Discovery for Knows {
+    async fn start(self: Arc<Self>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn shutdown(&self) {}
+
+    async fn recv(&self) -> DiscoveredPeer {
+        std::future::pending().await
+    }
+
+    fn on_event(&self, event: PeerConnectionEvent) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        let mut connected = self.connected.lock().unwrap();
+        match event {
+            PeerConnectionEvent::Connected { peer_id, .. } => assert!(connected.insert(peer_id), "told twice"),
+            PeerConnectionEvent::Disconnected { peer_id, .. } | PeerConnectionEvent::Banned { peer_id } => {
+                assert!(connected.remove(&peer_id), "it was not there");
+            }
+            _ => {}
+        }
+    }
+
+    fn find_peers_with(&self, _: &[u8]) -> Vec<DiscoveredPeer> {
+        Vec::new()
+    }
+}
+
+/// On one thread, so that what happens at once has happened before anybody is told.
+#[test]
+fn a_discovery_that_was_told_late_knows_who_is_gone() {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio.block_on(async {
+        let runtime: Arc<dyn Runtime> = Arc::new(p2p::TokioRuntime::current().unwrap());
+        let world = World { runtime, transport: Transport::Tcp, is_tokio: true };
+        let knows = Arc::new(Knows::default());
+        let config = Config { limits: Limits { event_queue: 1, ..Limits::default() }, ..world.config() };
+        let builder = Node::builder(&new_key()).config(config).runtime(world.runtime.clone());
+        let hub = builder.discovery(knows.clone()).build().unwrap();
+        hub.run().await.unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            clients.push(world.host().await);
+        }
+        for client in &clients {
+            client.connect(&hub.listen_endpoints()[0]).await.unwrap();
+        }
+        eventually("all are known", || knows.connected.lock().unwrap().len() == 6).await;
+        let before = knows.told.load(Ordering::Relaxed);
+        for client in &clients[..5] {
+            hub.ban(&client.peer_id(), Duration::from_millis(1));
+        }
+        let left = BTreeSet::from([clients[5].peer_id()]);
+        eventually("it knows who is left", || *knows.connected.lock().unwrap() == left).await;
+        // Each of them was told of once.
+        assert_eq!(knows.told.load(Ordering::Relaxed) - before, 5);
+        hub.shutdown().await;
+        shutdown(clients).await;
     });
 }

@@ -161,7 +161,8 @@ async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
         node.runtime().sleep(Duration::from_secs(1)).await;
     }
     *lock(&home.node) = Some(node.clone());
-    let bounds = (node.config().inbound_slots, node.config().outbound_slots, node.config().limits.memory);
+    let config = node.config();
+    let bounds = (config.inbound_slots, config.outbound_slots + config.dial_peers.len(), config.limits.memory);
     drop(node);
     while let Ok(event) = events.recv().await {
         host.trace(describe(&event));
