@@ -30,6 +30,15 @@ pub enum PeerConnectionEvent {
         /// How.
         reason: DisconnectReason,
     },
+    /// A dial has led to somebody: over a new connection, or because there was one already, which anybody may have made.
+    /// Only the discovery that named the endpoint is told; before or after [`Connected`](Self::Connected), and maybe when the
+    /// peer has gone again.
+    Answered {
+        /// Who.
+        peer_id: PeerId,
+        /// Where, as the discovery named it.
+        endpoint: Endpoint,
+    },
     /// No connection came about, after all retries.
     ConnectFailed {
         /// With whom, if that was known.

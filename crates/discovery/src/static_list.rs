@@ -1,6 +1,6 @@
 //! [`StaticDiscovery`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -42,8 +42,15 @@ const BANNED: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct StaticDiscovery {
     context: OnceLock<DiscoveryContext>,
-    entries: Mutex<BTreeMap<Endpoint, Entry>>,
+    state: Mutex<List>,
     changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    entries: BTreeMap<Endpoint, Entry>,
+    /// Peers of the node, on the list or not.
+    connected: BTreeSet<PeerId>,
 }
 
 #[derive(Debug)]
@@ -86,29 +93,29 @@ impl StaticDiscovery {
 
     /// Adds an endpoint, to be offered at once; one that is there already stays as it is.
     pub fn insert(&self, endpoint: Endpoint) {
-        self.lock().entry(endpoint).or_insert_with(Entry::new);
+        self.lock().entries.entry(endpoint).or_insert_with(Entry::new);
         self.changed.notify_one();
     }
 
     /// Offers an endpoint no more. A connection to it stays. Tells whether it was there.
     pub fn remove(&self, endpoint: &Endpoint) -> bool {
-        self.lock().remove(endpoint).is_some()
+        self.lock().entries.remove(endpoint).is_some()
     }
 
     /// The endpoints on the list.
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.lock().keys().cloned().collect()
+        self.lock().entries.keys().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Endpoint, Entry>> {
-        // The map is valid after each statement.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, List> {
+        // Both fields are valid by themselves.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes an endpoint that is due; else tells when the next one will be.
     fn take(&self, now: Option<Instant>) -> Result<Endpoint, Option<Instant>> {
         let mut next = None;
-        for (endpoint, entry) in self.lock().iter_mut() {
+        for (endpoint, entry) in self.lock().entries.iter_mut() {
             match (entry.state, now) {
                 (State::Waiting(at), Some(now)) if at > now => {
                     next = Some(next.map_or(at, |next: Instant| next.min(at)));
@@ -125,7 +132,7 @@ impl StaticDiscovery {
 
     /// Changes the entries that an event is about.
     fn update(&self, peer_id: Option<PeerId>, endpoint: Option<&Endpoint>, change: impl Fn(&mut Entry)) {
-        for (known, entry) in self.lock().iter_mut() {
+        for (known, entry) in self.lock().entries.iter_mut() {
             let same_peer = peer_id.is_some() && (known.peer_id() == peer_id || entry.answered == peer_id);
             let same_place = endpoint
                 .is_some_and(|endpoint| known.clone().with_peer_id(None) == endpoint.clone().with_peer_id(None));
@@ -134,6 +141,23 @@ impl StaticDiscovery {
             }
         }
         self.changed.notify_one();
+    }
+
+    /// Somebody answers at an endpoint that may name nobody.
+    fn answered(&self, peer_id: PeerId, endpoint: &Endpoint) {
+        let is_there = self.lock().connected.contains(&peer_id);
+        self.update(None, Some(endpoint), |entry| {
+            let is_new = entry.answered.replace(peer_id) != Some(peer_id);
+            // Whoever has gone before it was known to be there is told of no more.
+            if is_new
+                && !is_there
+                && entry.state == State::Offered
+                && let Some(context) = self.context.get()
+            {
+                let wait = entry.backoff.next(&*context.runtime).min(RETURN_MAX);
+                entry.state = State::Waiting(context.runtime.now() + wait);
+            }
+        });
     }
 
     /// The peer may be offered again after a while.
@@ -182,6 +206,7 @@ impl Discovery for StaticDiscovery {
     fn on_event(&self, event: PeerConnectionEvent) {
         match event {
             PeerConnectionEvent::Connected { peer_id, endpoint, outbound } => {
+                self.lock().connected.insert(peer_id);
                 let endpoint = outbound.then_some(&endpoint);
                 let now = self.context.get().map(|context| context.runtime.now());
                 self.update(Some(peer_id), endpoint, |entry| {
@@ -192,6 +217,7 @@ impl Discovery for StaticDiscovery {
                 });
             }
             PeerConnectionEvent::Disconnected { peer_id, reason, .. } => {
+                self.lock().connected.remove(&peer_id);
                 let Some(context) = self.context.get() else { return };
                 let (runtime, now) = (&*context.runtime, context.runtime.now());
                 self.update(Some(peer_id), None, |entry| {
@@ -204,10 +230,12 @@ impl Discovery for StaticDiscovery {
                     entry.state = State::Waiting(now + wait.max(at_least));
                 });
             }
+            PeerConnectionEvent::Answered { peer_id, endpoint } => self.answered(peer_id, &endpoint),
             PeerConnectionEvent::ConnectFailed { peer_id, endpoint } => {
                 self.retry(peer_id, Some(&endpoint), Duration::ZERO);
             }
             PeerConnectionEvent::Banned { peer_id } => {
+                self.lock().connected.remove(&peer_id);
                 self.retry(Some(peer_id), None, BANNED);
                 // What is no failure is not cut short.
                 self.update(Some(peer_id), None, |entry| entry.backoff.reset());
@@ -216,7 +244,7 @@ impl Discovery for StaticDiscovery {
     }
 
     fn network_changed(&self) {
-        for entry in self.lock().values_mut().filter(|entry| entry.backoff.failures() > 0) {
+        for entry in self.lock().entries.values_mut().filter(|entry| entry.backoff.failures() > 0) {
             if let State::Waiting(_) = entry.state {
                 entry.state = State::Due;
                 entry.backoff.reset();

@@ -113,6 +113,24 @@ fn the_best_address_comes_first_and_names_the_peer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_dialed_us_first_is_offered_again_when_it_has_left() {
+    let one = endpoint("tcp://192.0.2.1:1");
+    let discovery = StaticDiscovery::new([one.clone()]);
+    discovery.init(context());
+    let from = endpoint("tcp://192.0.2.1:40000");
+    discovery.on_event(PeerConnectionEvent::Connected { peer_id: peer(4), endpoint: from.clone(), outbound: false });
+    assert_eq!(offered(&discovery, 1).await, Some(one.clone().into()));
+    discovery.on_event(PeerConnectionEvent::Answered { peer_id: peer(4), endpoint: one.clone() });
+    assert_eq!(offered(&discovery, 3600).await, None, "it is connected");
+    let reason = DisconnectReason::RemoteShutdown;
+    discovery.on_event(PeerConnectionEvent::Disconnected { peer_id: peer(4), endpoint: from, reason });
+    assert_eq!(offered(&discovery, 2).await, Some(one.clone().into()));
+    // Another one answers there now, and is gone before this is known.
+    discovery.on_event(PeerConnectionEvent::Answered { peer_id: peer(5), endpoint: one.clone() });
+    assert_eq!(offered(&discovery, 26).await, Some(one.into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_leaves_at_once_is_offered_ever_more_rarely() {
     let one = endpoint("tcp://192.0.2.1:1").with_peer_id(peer(4));
     let discovery = StaticDiscovery::new([one.clone()]);

@@ -76,8 +76,9 @@ impl Seeker {
             }
         };
         match connected {
-            // The peer's event tells, or it was connected before.
-            Ok(_) => {}
+            Ok(peer_id) => {
+                discovery.on_event(PeerConnectionEvent::Answered { peer_id, endpoint: first });
+            }
             Err(Error::Banned(peer_id)) => discovery.on_event(PeerConnectionEvent::Banned { peer_id }),
             Err(Error::SelfDial | Error::ShutDown) => {}
             Err(error) => {

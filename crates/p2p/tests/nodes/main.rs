@@ -19,6 +19,7 @@ mod goodbye;
 mod head_of_line;
 mod lifecycle;
 mod limits;
+mod listed;
 mod listeners;
 mod mutual_dials;
 mod panics;
