@@ -21,8 +21,8 @@ const RETRY_BASE: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
-/// The longest such wait for a peer that has been connected. It bounds how late such a peer comes back after a network
-/// that was away for long.
+/// The longest such wait for a peer that has been connected, and for all while nobody is: it is the network then that is
+/// away. It bounds how late they come back after that.
 const RETURN_MAX: Duration = Duration::from_secs(25);
 
 /// How long a banned peer is left out.
@@ -164,8 +164,9 @@ impl StaticDiscovery {
     fn retry(&self, peer_id: Option<PeerId>, endpoint: Option<&Endpoint>, at_least: Duration) {
         let Some(context) = self.context.get() else { return };
         let runtime = &*context.runtime;
+        let is_alone = self.lock().connected.is_empty();
         self.update(peer_id, endpoint, |entry| {
-            let longest = if entry.answered.is_some() { RETURN_MAX } else { RETRY_MAX };
+            let longest = if is_alone || entry.answered.is_some() { RETURN_MAX } else { RETRY_MAX };
             let wait = entry.backoff.next(runtime).min(longest).max(at_least);
             entry.state = State::Waiting(runtime.now() + wait);
         });

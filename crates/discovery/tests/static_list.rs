@@ -113,6 +113,30 @@ fn the_best_address_comes_first_and_names_the_peer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_was_never_met_is_offered_soon_after_a_long_time_without_network() {
+    let one = endpoint("tcp://192.0.2.1:1");
+    let discovery = StaticDiscovery::new([one.clone()]);
+    discovery.init(context());
+    assert!(offered(&discovery, 1).await.is_some());
+    let failed = || discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: None, endpoint: one.clone() });
+    // Two hours in which nobody is connected: it says nothing of this one that it does not answer.
+    for _ in 0..288 {
+        failed();
+        assert!(offered(&discovery, 26).await.is_some(), "it was not there for two hours");
+    }
+    // Where others are, it is not there.
+    let (other, from) = (peer(9), endpoint("tcp://192.0.2.9:9"));
+    discovery.on_event(PeerConnectionEvent::Connected { peer_id: other, endpoint: from.clone(), outbound: false });
+    failed();
+    assert_eq!(offered(&discovery, 149).await, None);
+    assert!(offered(&discovery, 200).await.is_some());
+    let reason = DisconnectReason::PingTimeout;
+    discovery.on_event(PeerConnectionEvent::Disconnected { peer_id: other, endpoint: from, reason });
+    failed();
+    assert!(offered(&discovery, 26).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_dialed_us_first_is_offered_again_when_it_has_left() {
     let one = endpoint("tcp://192.0.2.1:1");
     let discovery = StaticDiscovery::new([one.clone()]);
@@ -159,15 +183,17 @@ async fn whoever_was_connected_is_offered_soon_after_a_long_time_without_network
     discovery.init(context());
     assert!(offered(&discovery, 1).await.is_some() && offered(&discovery, 1).await.is_some());
     discovery.on_event(PeerConnectionEvent::Connected { peer_id: peer(4), endpoint: one.clone(), outbound: true });
-    let (endpoint, reason) = (one.clone(), DisconnectReason::PingTimeout);
-    discovery.on_event(PeerConnectionEvent::Disconnected { peer_id: peer(4), endpoint, reason });
+    let (at, reason) = (one.clone(), DisconnectReason::PingTimeout);
+    discovery.on_event(PeerConnectionEvent::Disconnected { peer_id: peer(4), endpoint: at, reason });
     for _ in 0..100 {
         let start = tokio::time::Instant::now();
         assert!(offered(&discovery, 30).await.is_some(), "it was not there for half an hour");
         assert!(start.elapsed() <= Duration::from_secs(26));
         discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: Some(peer(4)), endpoint: one.clone() });
     }
-    // One that never answered waits longer, until the network changes.
+    // One that never answered waits longer where others are, until the network changes.
+    let (peer_id, endpoint) = (peer(9), endpoint("tcp://192.0.2.9:9"));
+    discovery.on_event(PeerConnectionEvent::Connected { peer_id, endpoint, outbound: false });
     (0..20).for_each(|_| {
         discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: None, endpoint: two.clone() });
     });

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p::discovery::StaticDiscovery;
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
 use p2p::{Config, DisconnectReason, EventListener, Node, PeerEvent, PeerInfo};
@@ -90,5 +91,44 @@ fn a_dial_peer_is_kept_connected() {
             assert_eq!(kept.removed().await, DisconnectReason::RemoteShutdown);
             kept.shutdown().await;
         });
+    }
+}
+
+/// How late everybody is back after a network that was away.
+const BACK: Duration = Duration::from_secs(30);
+
+#[test]
+fn peers_of_all_kinds_are_back_soon_after_hours_without_network() {
+    for transport in [Transport::Tcp, Transport::Tls, Transport::Quic] {
+        for (seed, minutes) in [(1, 30), (2, 30), (3, 120), (4, 120)] {
+            let sim = Sim::new(seed);
+            // One that is kept, one on a list, and one on the list that has never been there.
+            let hosts = ["keeps", "is kept", "is listed", "is new"].map(|name| sim.host(name));
+            let keys = [1, 2, 3, 4].map(|n| KeyPair::from_seed([n; 32]));
+            sim.block_on(async {
+                let start = async |n: usize| Running::new(&sim, &hosts[n], &keys[n], transport, Vec::new()).await;
+                let at = |n: usize| Endpoint::new(transport, hosts[n].ipv4(), 4001);
+                let list = StaticDiscovery::new([at(2), at(3)]);
+                let config = Config { dial_peers: vec![at(1)], ..Config::default() };
+                let node = Node::builder(&keys[0]).config(config).runtime(hosts[0].runtime());
+                let node = node.discovery(list).build().unwrap();
+                let (kept, listed) = (start(1).await, start(2).await);
+                node.run().await.unwrap();
+                assert!(sim.eventually(MINUTE, || node.peers() == 2).await, "{transport}");
+                sim.network().isolate(&hosts[0]);
+                let new = start(3).await;
+                sim.sleep(minutes * MINUTE).await;
+                assert_eq!(node.peers(), 0, "{transport}");
+                sim.network().heal();
+                let back = sim.now();
+                assert!(sim.eventually(MINUTE * 10, || node.peers() == 3).await, "{transport}");
+                let late = sim.now() - back;
+                assert!(late <= BACK, "{transport}: {late:?} after {minutes} minutes");
+                node.shutdown().await;
+                for node in [kept, listed, new] {
+                    node.shutdown().await;
+                }
+            });
+        }
     }
 }

@@ -20,8 +20,8 @@ const REMEMBERED: usize = 4096;
 const RETRY_BASE: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(600);
 
-/// The longest such wait for one that has been connected. It bounds how late such a peer comes back after a network that was
-/// away for long.
+/// The longest such wait for one that has been connected, and for all while nobody is: it is the network then that is away.
+/// It bounds how late they come back after that.
 const RETURN_MAX: Duration = Duration::from_secs(25);
 
 /// How long a peer that was handed out is waited for; if nothing was heard of it then, nobody has dialed it.
@@ -171,9 +171,12 @@ impl Candidates {
         event: &PeerConnectionEvent,
         wait: impl Fn(&mut Backoff) -> Duration,
     ) {
+        let failed =
+            matches!(event, PeerConnectionEvent::ConnectFailed { .. } | PeerConnectionEvent::Disconnected { .. });
+        let is_alone = failed && !self.peers.iter().any(|(_, known)| known.standing == Standing::Connected);
         let retry = |known: &mut Known| {
             let wait = wait(&mut known.backoff);
-            known.standing = Standing::Until(now + if known.met { wait.min(RETURN_MAX) } else { wait });
+            known.standing = Standing::Until(now + if known.met || is_alone { wait.min(RETURN_MAX) } else { wait });
         };
         match event {
             PeerConnectionEvent::Connected { peer_id, endpoint, .. } => self.change(*peer_id, |known| {
@@ -393,12 +396,17 @@ mod tests {
     }
 
     #[test]
-    fn who_has_been_connected_is_not_left_alone_for_long() {
+    fn who_has_been_connected_is_not_left_alone_for_long_nor_is_anybody_without_network() {
         let now = start();
         let mut candidates = Candidates::new(id(1));
         let all = [candidate(2, 2, &[])];
         let long = |_: &mut Backoff| RETRY_MAX;
         let failed = PeerConnectionEvent::ConnectFailed { peer_id: Some(id(2)), endpoint: at(2) };
+        // While nobody is connected, it is not this peer that is to blame.
+        candidates.on_event(now, &failed, long);
+        assert_eq!(choose(&mut candidates, now, &all), Err(Some(now + RETURN_MAX)));
+        let other = PeerConnectionEvent::Connected { peer_id: id(3), endpoint: at(3), outbound: false };
+        candidates.on_event(now, &other, long);
         candidates.on_event(now, &failed, long);
         assert_eq!(choose(&mut candidates, now, &all), Err(Some(now + RETRY_MAX)));
         let connected = PeerConnectionEvent::Connected { peer_id: id(2), endpoint: at(2), outbound: true };
