@@ -53,7 +53,7 @@ async fn story() -> Result<(), Error> {
     // What is large stays where it is; the DHT says who has it, for as long as `providing` is held.
     let chart = Key::of_value(b"chart of the bay");
     let providing = writer.provide(chart).await?;
-    let mut providers = reader.providers(&chart);
+    let mut providers = reader.providers(&chart)?;
     let record = providers.next().await.ok_or_else(|| Error::app("nobody provides the chart"))?;
     check(record.peer_id() == writer.peer_id(), "somebody else provides the chart")?;
     println!("provide: the chart is with {}…", record.peer_id().short());

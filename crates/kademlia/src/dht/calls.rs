@@ -123,13 +123,14 @@ impl Dht {
     }
 
     /// Who provides `key`: verified records, each peer once, as they are found. Dropping the stream ends the search.
-    pub fn providers(&self, key: &Key) -> Providers {
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::ShutDown`].
+    pub fn providers(&self, key: &Key) -> Result<Providers> {
         let (sender, records) = mpsc::channel(MAX_FOUND);
-        let begun = self.check_running();
-        let begun = begun.and_then(|()| self.shared().begin(Command::Providers(*key), Waiter::Providers(sender)));
-        // Of a node that does not run, it is an empty stream.
-        let running = begun.ok().map(|id| Running { shared: self.shared().clone(), id });
-        Providers::new(records, running)
+        self.check_running()?;
+        let id = self.shared().begin(Command::Providers(*key), Waiter::Providers(sender))?;
+        Ok(Providers::new(records, Running { shared: self.shared().clone(), id }))
     }
 
     /// The record of a peer, wherever it is; `None` when nobody knows it, or it cannot be reached by others.

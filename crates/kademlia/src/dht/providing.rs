@@ -55,11 +55,11 @@ impl fmt::Debug for Providing {
 pub struct Providers {
     records: mpsc::Receiver<(PeerRecord, IpAddr)>,
     /// Ends the search when it is dropped.
-    _running: Option<Running>,
+    _running: Running,
 }
 
 impl Providers {
-    pub(super) fn new(records: mpsc::Receiver<(PeerRecord, IpAddr)>, running: Option<Running>) -> Self {
+    pub(super) fn new(records: mpsc::Receiver<(PeerRecord, IpAddr)>, running: Running) -> Self {
         Self { records, _running: running }
     }
 

@@ -241,8 +241,9 @@ impl Inner {
         let mut wanted = lock(&self.candidates).wanted();
         runtime.shuffle(&mut wanted);
         let mut news = false;
-        if let Some(item) = wanted.first() {
-            let mut providers = self.dht.providers(&Key::of_value(item));
+        if let Some(item) = wanted.first()
+            && let Ok(mut providers) = self.dht.providers(&Key::of_value(item))
+        {
             while let Some((record, reached)) = providers.next_with_source().await {
                 news |= self.see(Candidate { record, reached });
             }

@@ -78,7 +78,7 @@ async fn peers_that_have_what_is_wanted_are_handed_out_once_and_promptly() {
     let key = p2p_kademlia::Key::of_value(b"files");
     until("they are provided", || nodes[1].dht().busy().0 == 0).await;
     let mut exact = BTreeSet::new();
-    let mut providers = seeker.dht().providers(&key);
+    let mut providers = seeker.dht().providers(&key).unwrap();
     while let Some(record) = within("providers", providers.next()).await {
         exact.insert(record.peer_id());
     }

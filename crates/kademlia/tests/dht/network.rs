@@ -36,6 +36,7 @@ async fn a_node_alone_says_so() {
 
     let dht = Dht::new(&key_pair(1), KademliaConfig::loopback()).unwrap();
     assert!(matches!(dht.put("x").await, Err(p2p_identity::Error::NotRunning)));
+    assert!(matches!(dht.providers(&dht.key()), Err(p2p_identity::Error::NotRunning)));
     dht.run().await.unwrap();
     assert!(matches!(dht.run().await, Err(p2p_identity::Error::AlreadyRunning)));
     assert!(within("closest", dht.closest(&dht.key())).await.unwrap().is_empty());
@@ -73,7 +74,7 @@ async fn a_server_that_knows_nobody_stores_nothing() {
     }
     let told = within("provide", server.provide(key)).await.map(drop).unwrap_err();
     assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
-    assert!(within("no provider", server.providers(&key).next()).await.is_none());
+    assert!(within("no provider", server.providers(&key).unwrap().next()).await.is_none());
 
     // Receipts count others, and it keeps what they keep.
     let other = node(2, tcp(Some(&server))).await;
@@ -118,6 +119,7 @@ async fn a_node_whose_runtime_is_gone_stores_nothing() {
         assert!(matches!(within("put", dht.put("x")).await, Err(Error::ShutDown)));
         assert!(matches!(within("provide", dht.provide(dht.key())).await, Err(Error::ShutDown)));
         assert!(matches!(within("get", dht.get(&dht.key())).await, Err(Error::ShutDown)));
+        assert!(matches!(dht.providers(&dht.key()), Err(Error::ShutDown)));
     }
     server.shutdown().await;
 }

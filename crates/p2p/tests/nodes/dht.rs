@@ -157,7 +157,7 @@ fn values_and_providers_reach_every_node() {
         let has_it = p2p::kademlia::Key::of_value(b"item");
         let found = async {
             loop {
-                let mut providers = last.providers(&has_it);
+                let mut providers = last.providers(&has_it).unwrap();
                 if let Some(record) = providers.next().await {
                     return record.peer_id();
                 }

@@ -56,7 +56,7 @@ pub(crate) fn moved(sim: Sim) -> Outcome {
                 let found = async {
                     loop {
                         let looked_up = dht(other).find_peer(&mover.peer_id()).await.expect("the DHT runs");
-                        let mut providers = dht(other).providers(&key);
+                        let mut providers = dht(other).providers(&key).expect("the DHT runs");
                         let mut provided = None;
                         while let Some(record) = providers.next().await {
                             provided = provided.or(Some(record).filter(|record| record.peer_id() == mover.peer_id()));
