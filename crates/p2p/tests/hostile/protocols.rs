@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use p2p::endpoint::Transport;
+use p2p::layers::net::Error as NetError;
 use p2p::{DisconnectReason, Offence};
+use tokio::io::AsyncWriteExt;
 
 use crate::common::attacker::{Attacker, Carrier, End};
 use crate::common::wire::{self, header, leb128, pong};
@@ -249,6 +251,41 @@ async fn streams_opened_and_reset_in_a_loop_disturb_nobody() {
             assert!(hostile.closed().await.is_some());
         }
         companion.shutdown().await;
+        target.shutdown().await;
+    }
+}
+
+/// One that reads nothing and says so of nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_gives_no_receipts_delays_an_end_by_the_drain_and_no_more() {
+    let _turn = together().await;
+    for transport in TRANSPORTS {
+        let drain = Duration::from_secs(2);
+        let mut target = Target::new(|config| config.drain_timeout = drain).await;
+        let id = key(1);
+        let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
+        hostile.join(&id).await.unwrap();
+        let peer = peer_id(id.id());
+        target.added(peer).await;
+        let mut told = Vec::new();
+        for n in 0..20 {
+            let mut stream = target.node.open_stream(&peer, &ECHO.parse().unwrap()).await.unwrap();
+            stream.write_all(b"unread").await.unwrap();
+            stream.shutdown().await.unwrap();
+            if n % 2 == 0 {
+                told.push(tokio::spawn(async move { stream.finish().await }));
+            }
+        }
+        let runtime = target.node.runtime().clone();
+        let began = runtime.now();
+        target.node.disconnect(&peer, 1, "enough").await;
+        let took = runtime.now() - began;
+        assert!(took < 2 * drain, "{transport}: {took:?}");
+        // And whoever waits is told.
+        for told in told {
+            let told = told.await.unwrap();
+            assert!(matches!(told, Err(NetError::Closed(_))), "{transport}: {told:?}");
+        }
         target.shutdown().await;
     }
 }
