@@ -9,6 +9,7 @@ mod keys;
 mod lines;
 mod machines;
 mod moved;
+mod places;
 mod sockets;
 
 use std::time::Duration;
@@ -106,6 +107,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "streams are finished when a connection ends, on all transports, at any round trip and 5 % loss",
         every: 1,
         play: goodbye::goodbye,
+    },
+    Scenario {
+        name: "places",
+        about: "few slots: peers that are kept, found and asked for restart and leave",
+        every: 1,
+        play: places::places,
     },
     Scenario {
         name: "garbled",

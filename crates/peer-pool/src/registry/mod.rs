@@ -416,14 +416,21 @@ impl<P: Ord + Copy> Registry<P> {
         Ok(())
     }
 
-    /// Lets the peer leave that discovery found last; whether that made room.
+    /// Lets the peer leave that discovery found last; where none is live yet, it gives up whoever is on the way. Whether that
+    /// made room.
     fn make_way(&mut self, effects: &mut Vec<Effect>) -> bool {
-        let found = self.with_phase(Phase::Live).filter(|entry| Place::of(&entry.candidate) == Place::Found);
-        let last = found.max_by_key(|entry| (entry.since, entry.candidate.id)).map(|entry| entry.candidate.id);
-        let Some(id) = last else { return false };
-        self.leaving(id);
-        effects.push(Effect::MakeWay(id));
-        !self.entries[&id].counted
+        let found = |entry: &&Entry<P>| entry.counted && Place::of(&entry.candidate) == Place::Found;
+        let order = |entry: &&Entry<P>| (entry.phase == Phase::Live, !entry.early, entry.since, entry.candidate.id);
+        let last = self.entries.values().filter(found).filter(|entry| entry.phase < Phase::Leaving).max_by_key(order);
+        let Some((id, phase)) = last.map(|entry| (entry.candidate.id, entry.phase)) else { return false };
+        if phase == Phase::Live {
+            self.leaving(id);
+            effects.push(Effect::MakeWay(id));
+            return !self.entries[&id].counted;
+        }
+        self.forget(id);
+        effects.push(Effect::Drop(id, RejectReason::SlotsFull));
+        true
     }
 
     /// Drops the connection that has been stuck in its handshake for the longest time.

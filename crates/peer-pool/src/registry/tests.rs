@@ -203,6 +203,24 @@ fn who_was_found_makes_way_for_who_is_asked_for() {
         assert_eq!(registry.slots_taken(), (0, 3));
     }
     assert!(registry.begin_dial(DialKind::Asked).is_none(), "they make no way for each other");
+    for id in 3..6 {
+        registry.removed(now, ConnectionId::new(id));
+    }
+    // Nobody who was found is connected yet: one that is on the way makes way.
+    for id in 10..13 {
+        let found = dialed(&mut registry, DialKind::Found, id);
+        registry.decide(now, found).0.unwrap();
+    }
+    let asked = dialed(&mut registry, DialKind::Asked, 3);
+    let dropped = Effect::Drop(ConnectionId::new(12), RejectReason::SlotsFull);
+    assert_eq!(establish(&mut registry, now, asked), [dropped, Effect::Establish(asked.id)]);
+    for id in 10..12 {
+        registry.removed(now, ConnectionId::new(id));
+    }
+    for id in 4..6 {
+        let asked = dialed(&mut registry, DialKind::Asked, id);
+        establish(&mut registry, now, asked);
+    }
     // Nobody makes way who has nowhere to go: so many that leave and do not go keep their places.
     for id in 3..6 {
         registry.leaving(ConnectionId::new(id));
