@@ -14,8 +14,8 @@ pub(super) const MIN_AHEAD: u32 = 3 << 10;
 /// The most, which is enough for lines of 40 Mbit/s and above.
 pub(super) const MAX_AHEAD: u32 = 128 << 10;
 
-/// What may lie there once [`ENOUGH`] bytes were written without the socket being full. Until then it is little: when a hub begins to
-/// send to many, what their sockets hold is out of its hands.
+/// What may lie there once [`ENOUGH`] bytes were written without the socket being full. Until then it is little: when a
+/// hub begins to send to many, what their sockets hold is out of its hands.
 const UNHINDERED: u32 = 64 << 10;
 
 /// A rate is measured over at least so long, unless [`ENOUGH`] bytes have passed.

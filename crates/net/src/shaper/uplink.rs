@@ -8,8 +8,9 @@
 //!
 //! The rate then grows slowly until the line holds connections back again. It is given up when few of them wait.
 //!
-//! How it goes wrong: peers whose own downlinks are full at the same time look like a full uplink. The rate then follows the total
-//! of what they take, and stays some percent below it; where their shares differ, who wants less leaves the rest to others.
+//! How it goes wrong: peers whose own downlinks are full at the same time look like a full uplink. The rate then follows the
+//! total of what they take, and stays some percent below it; where their shares differ, who wants less leaves the rest to
+//! others.
 //! If nearly all are held back by their own lines and few are not, the few get no more than those until the rate has grown.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +39,8 @@ const TURN: Duration = Duration::from_millis(shares::MIN_TURN);
 /// The least rate.
 const LEAST: u64 = 16_000;
 
-/// The rate begins so far below what was measured, since a full queue has to drain; and falls so far below what the line took when
-/// it is full again. In percent.
+/// The rate begins so far below what was measured, since a full queue has to drain; and falls so far below what the line
+/// took when it is full again. In percent.
 const BEGINS_BELOW: u64 = 15;
 const FALLS_BELOW: u64 = 8;
 
