@@ -1,6 +1,7 @@
 //! quinn's congestion control, observed: what remotes acknowledge, and whether the line has a queue.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ impl Observed {
 impl ControllerFactory for Observed {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = Arc::new(CubicConfig::default()).build(now, current_mtu);
-        Box::new(Cubic { inner, observer: self.0.observer(), acked: 0, held: false, is_near: true })
+        Box::new(Cubic { inner, observer: self.0.observer(), acked: 0, held: false, is_near: None })
     }
 }
 
@@ -37,19 +38,34 @@ struct Cubic {
     /// Since the observer was told the last time.
     acked: u64,
     held: bool,
-    is_near: bool,
+    /// Whether the remote is near; `None` before its first acknowledgement.
+    is_near: Option<bool>,
+}
+
+thread_local! {
+    /// Whether the remote is near to which this thread has made a packet.
+    static NEAR_REMOTE: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Whether the remote is near for which this thread has just made a packet, if that is known; once. quinn makes a
+/// connection's packets right before it asks whether the socket takes them, and has no other way between its congestion
+/// control and its socket.
+pub(super) fn take_near_remote() -> Option<bool> {
+    NEAR_REMOTE.take()
 }
 
 impl Controller for Cubic {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.inner.on_sent(now, bytes, last_packet_number);
+        NEAR_REMOTE.set(self.is_near);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
-        self.is_near = rtt.min() < NEAR;
+        let is_near = rtt.min() < NEAR;
+        self.is_near = Some(is_near);
         self.acked += bytes;
-        if !self.is_near && !self.held && now.saturating_duration_since(sent) > rtt.min() + QUEUE {
+        if !is_near && !self.held && now.saturating_duration_since(sent) > rtt.min() + QUEUE {
             // quinn takes the wait for the shaper's turn for a part of the round trip.
             self.held = now.saturating_duration_since(sent) > rtt.min() + QUEUE + self.observer.round() * 3 / 2;
         }
@@ -58,7 +74,7 @@ impl Controller for Cubic {
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
         let (acked, held) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.held));
-        if !self.is_near && self.observer.watches() {
+        if self.is_near == Some(false) && self.observer.watches() {
             self.observer.took(acked as usize, held);
         }
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use p2p_core::Runtime;
 
 use crate::shaper::Shaper;
+use crate::shortest::NEAR;
 
 /// The window that a connection begins with, and the least.
 pub(super) const LEAST: u64 = 512 << 10;
@@ -102,10 +103,8 @@ impl SendWindow {
         }
         let path = connection.stats().path;
         state.next = Some(now + (path.rtt / LOOKS).max(LEAST_TIME));
-        let size = wanted(
-            path.cwnd,
-            self.upload.as_ref().and_then(|upload| upload.rate()).map(|rate| in_time(rate, SOON.max(2 * path.rtt))),
-        );
+        let rate = self.upload.as_ref().and_then(|upload| upload.rate(path.rtt < NEAR));
+        let size = wanted(path.cwnd, rate.map(|rate| in_time(rate, SOON.max(2 * path.rtt))));
         if size > state.size || size < state.size / 2 {
             state.size = size;
             drop(state);

@@ -85,6 +85,8 @@ struct Period {
     since: Instant,
     /// What lines have taken, or acknowledged, of connections held back.
     bytes: u64,
+    /// What all connections have sent while there was no rate, near ones too.
+    sent: u64,
     seen: BTreeSet<u64>,
     held: BTreeSet<u64>,
     /// Who had to wait for a turn.
@@ -93,13 +95,13 @@ struct Period {
 
 impl Period {
     fn new(since: Instant) -> Self {
-        Self { since, bytes: 0, seen: BTreeSet::new(), held: BTreeSet::new(), waited: BTreeSet::new() }
+        Self { since, bytes: 0, sent: 0, seen: BTreeSet::new(), held: BTreeSet::new(), waited: BTreeSet::new() }
     }
 
     /// In bytes per second.
-    fn rate(&self, now: Instant) -> u64 {
+    fn rate(&self, bytes: u64, now: Instant) -> u64 {
         let took = now.saturating_duration_since(self.since).as_nanos().max(1);
-        (u128::from(self.bytes) * 1_000_000_000 / took) as u64
+        (u128::from(bytes) * 1_000_000_000 / took) as u64
     }
 
     /// Many are held back, and so many percent or more of all.
@@ -138,7 +140,10 @@ impl Uplink {
 
     /// A connection has sent so many bytes while there was no rate.
     pub(super) fn sent(&mut self, id: u64, bytes: u64) {
-        if self.measures() {
+        if self.rate.is_none()
+            && let Some(period) = &mut self.period
+        {
+            period.sent += bytes;
             *self.sent.entry(id).or_default() += bytes;
         }
     }
@@ -188,8 +193,9 @@ impl Uplink {
     }
 
     fn measure(&mut self, period: &Period, now: Instant) {
-        let rate = period.rate(now);
-        if !period.held(75) || rate > MOST {
+        let rate = period.rate(period.bytes, now);
+        // Where more is sent than that, whoever is held back is so by something else, such as a lack of processor time.
+        if !period.held(75) || rate.max(period.rate(period.sent, now)) > MOST {
             (self.sure, self.full) = (0, 0);
             if period.held.is_empty() {
                 self.sent.clear();
@@ -205,7 +211,7 @@ impl Uplink {
     }
 
     fn adapt(&mut self, period: &Period, rate: u64, now: Instant) {
-        let taken = period.rate(now);
+        let taken = period.rate(period.bytes, now);
         let few_wait = period.waited.len() < MANY;
         // Where few wait for turns, it is the line that holds the others back.
         let held = period.held(90) || (few_wait && period.held(50));
@@ -229,7 +235,11 @@ impl Uplink {
                 true if near => NEAR_GROWTH,
                 true => FAR_GROWTH,
             };
-            self.rate = Some((rate + (rate * growth).div_ceil(1_000)).min(MOST));
+            let rate = rate + (rate * growth).div_ceil(1_000);
+            match rate > MOST {
+                true => *self = Self::default(),
+                false => self.rate = Some(rate),
+            }
         }
     }
 }
@@ -363,6 +373,29 @@ mod tests {
         world.run(20);
         let fast = (world.delivered[40..].iter().sum::<f64>() - before) / 20.0;
         assert!(fast >= 0.85 * 4_000_000.0, "{fast}");
+    }
+
+    #[test]
+    fn where_more_is_sent_than_an_uplink_takes_there_is_none() {
+        for (sent, found) in [(1_000, true), (MOST / 80, false)] {
+            let mut world = World::new(1_000_000.0, vec![1e9; 50]);
+            // A connection to a near remote.
+            (0..100).for_each(|_| {
+                world.uplink.sent(99, sent);
+                world.step();
+            });
+            assert_eq!(world.uplink.rate().is_some(), found, "{sent}");
+        }
+    }
+
+    #[test]
+    fn it_is_given_up_when_the_line_takes_more_than_an_uplink_does() {
+        let mut world = World::new(10_000_000.0, vec![1e9; 50]);
+        world.run(3);
+        assert!(world.uplink.rate().is_some());
+        world.line = 1e9;
+        world.run(10);
+        assert_eq!(world.uplink.rate(), None);
     }
 
     #[test]
