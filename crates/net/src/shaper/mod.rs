@@ -166,7 +166,7 @@ impl Shaper {
     }
 
     /// The line of a connection took so many bytes.
-    fn took(self: &Arc<Self>, id: u64, bytes: usize, held: bool) {
+    fn took(self: &Arc<Self>, id: u64, bytes: usize, held: Option<Duration>) {
         if !self.watches() {
             return;
         }
@@ -407,8 +407,8 @@ impl Share {
         self.shaper.watches()
     }
 
-    /// The line has taken so many bytes of this connection; whether it holds it back.
-    pub(crate) fn took(&self, bytes: usize, held: bool) {
+    /// The line has taken so many bytes of this connection; the shortest round trip, if it holds the connection back.
+    pub(crate) fn took(&self, bytes: usize, held: Option<Duration>) {
         self.shaper.took(self.id, bytes, held);
     }
 }
@@ -434,7 +434,7 @@ impl Observer {
     }
 
     /// See [`Share::took`].
-    pub(crate) fn took(&self, bytes: usize, held: bool) {
+    pub(crate) fn took(&self, bytes: usize, held: Option<Duration>) {
         self.shaper.took(self.id, bytes, held);
     }
 }

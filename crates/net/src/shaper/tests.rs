@@ -357,7 +357,7 @@ fn a_rate_is_found_when_lines_hold_many_back_and_is_given_up_later() {
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!((shares[0].poll(&mut cx), tasks.len()), (Poll::Ready(usize::MAX), 0));
         for _ in 0..100 {
-            shares.iter().for_each(|share| share.took(1_000, true));
+            shares.iter().for_each(|share| share.took(1_000, Some(Duration::from_millis(50))));
             sim.sleep(Duration::from_millis(10)).await;
         }
         assert_eq!((shares[0].is_active(), tasks.len()), (true, 1));
@@ -372,7 +372,7 @@ fn a_rate_is_found_when_lines_hold_many_back_and_is_given_up_later() {
         assert_eq!((shares[0].poll(&mut cx), tasks.len()), (Poll::Ready(usize::MAX), 0));
         // And found again.
         for _ in 0..100 {
-            shares.iter().for_each(|share| share.took(1_000, true));
+            shares.iter().for_each(|share| share.took(1_000, Some(Duration::from_millis(50))));
             sim.sleep(Duration::from_millis(10)).await;
         }
         shares[0].used(1 << 30);

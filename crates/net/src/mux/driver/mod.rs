@@ -333,7 +333,7 @@ impl Shared {
                 share.used(written);
             }
             if let Some(upload) = upload {
-                upload.took(std::mem::take(taken), false);
+                upload.took(std::mem::take(taken), None);
                 *urgent = urgent.saturating_sub(written);
             }
             *needs_flush = true;

@@ -52,7 +52,7 @@ impl Shared {
         let near = rtt.map(|rtt| rtt < NEAR);
         upload.set_near(near == Some(true));
         if io.blocked.is_some() && io.pace.is_slow() && near != Some(true) {
-            upload.took(std::mem::take(&mut io.taken), near.is_some());
+            upload.took(std::mem::take(&mut io.taken), rtt);
         }
     }
 }
