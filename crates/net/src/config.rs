@@ -40,9 +40,9 @@ pub struct NetConfig {
     /// where whoever uses the connections sends often enough.
     pub keep_alive: Option<Duration>,
     /// Bytes per second that all connections together send, each the same share of it as far as it has something to send;
-    /// `None` for one that is found while many connections are held back by a slow line at once, and else for no bound.
-    /// A twentieth of a second's worth may go at once. Counts what is given to the system: over tcp and tls without the headers of IP and TCP and the encryption's, over quic whole datagrams without the headers of
-    /// IP and UDP.
+    /// with `None`, a rate is found while a slow line holds many connections back at once, and otherwise there is no bound.
+    /// A twentieth of a second's worth may go at once. Counts what is given to the system: over tcp and tls without the
+    /// headers of IP and TCP and the encryption's, over quic whole datagrams without the headers of IP and UDP.
     pub upload: Option<u64>,
     /// Bytes per second that are read from the streams of all connections together, shared in the same way; `None` for no bound.
     /// Remotes are slowed by credit that comes later. So windows may fill faster than this, once, and what is given up

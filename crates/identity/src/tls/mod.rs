@@ -13,7 +13,7 @@ pub mod fuzzing;
 mod verifier;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -95,7 +95,7 @@ impl TlsIdentity {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(refused)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(Listening { bare: bare.clone(), own: bare.clone() }));
+            .with_cert_resolver(Arc::new(Listening { bare: bare.clone(), own: None }));
         server.alpn_protocols = alpn;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
@@ -128,8 +128,8 @@ impl TlsIdentity {
             return Ok(AcceptTls { config: self.server.clone(), context: None });
         }
         let mut config = (*self.server).clone();
-        let own = certified(&self.key_pair, Some(&hello));
-        config.cert_resolver = Arc::new(Listening { bare: self.bare.clone(), own });
+        let own = Own { key_pair: self.key_pair.clone(), hello, made: OnceLock::new() };
+        config.cert_resolver = Arc::new(Listening { bare: self.bare.clone(), own: Some(own) });
         Ok(AcceptTls { config: Arc::new(config), context: Some(params) })
     }
 
@@ -191,14 +191,30 @@ fn certified(key_pair: &KeyPair, hello: Option<&[u8]>) -> Arc<CertifiedKey> {
 #[derive(Debug)]
 struct Listening {
     bare: Arc<CertifiedKey>,
-    own: Arc<CertifiedKey>,
+    own: Option<Own>,
+}
+
+/// The certificate that carries a hello. It is signed when the first dialer needs it: a hello changes several times while
+/// a node starts, and a node that listens on tcp alone never presents it.
+#[derive(Debug)]
+struct Own {
+    key_pair: KeyPair,
+    hello: Bytes,
+    made: OnceLock<Arc<CertifiedKey>>,
+}
+
+impl Own {
+    fn get(&self) -> &Arc<CertifiedKey> {
+        self.made.get_or_init(|| certified(&self.key_pair, Some(&self.hello)))
+    }
 }
 
 impl ResolvesServerCert for Listening {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // Who offers no name at all is refused before anything is signed for it.
-        let own = hello.alpn()?.any(|name| name == ALPN);
-        Some(if own { self.own.clone() } else { self.bare.clone() })
+        let speaks = hello.alpn()?.any(|name| name == ALPN);
+        let own = self.own.as_ref().filter(|_| speaks);
+        Some(own.map_or(&self.bare, Own::get).clone())
     }
 }
 

@@ -14,13 +14,16 @@ pub(super) const MIN_AHEAD: u32 = 3 << 10;
 /// The most, which is enough for lines of 40 Mbit/s and above.
 pub(super) const MAX_AHEAD: u32 = 128 << 10;
 
-/// What may lie there once [`ENOUGH`] bytes were written without the socket being full. Until then it is little: when a hub begins to
-/// send to many, what their sockets hold is out of its hands.
+/// What may lie there once [`ENOUGH`] bytes were written without the socket being full. Until then it is little: when a
+/// hub begins to send to many, what their sockets hold is out of its hands.
 const UNHINDERED: u32 = 64 << 10;
 
 /// A rate is measured over at least so long, unless [`ENOUGH`] bytes have passed.
 const SPELL: Duration = Duration::from_millis(20);
 const ENOUGH: u64 = 64 << 10;
+
+/// From this rate on, what a stream of its own (TLS) holds back is gone in half a millisecond: a gigabit, in bytes per second.
+const FAST: u64 = 125_000_000;
 
 /// Measures at which rate a full socket takes bytes, which is the rate at which it sends them.
 #[derive(Debug)]
@@ -48,6 +51,11 @@ impl Pace {
     /// Whether less lies ahead than on a fast line.
     pub(super) fn is_slow(&self) -> bool {
         self.ahead < MAX_AHEAD
+    }
+
+    /// Whether the line was measured to be so fast that bytes held back make nothing late.
+    pub(super) fn is_fast(&self) -> bool {
+        self.rate.is_some_and(|rate| rate >= FAST)
     }
 
     /// Whether the socket was full, and nothing that was written since was all there was.

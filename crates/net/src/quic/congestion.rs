@@ -1,6 +1,7 @@
 //! quinn's congestion control, observed: what remotes acknowledge, and whether the line has a queue.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,15 @@ impl Observed {
 impl ControllerFactory for Observed {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = Arc::new(CubicConfig::default()).build(now, current_mtu);
-        Box::new(Cubic { inner, observer: self.0.observer(), acked: 0, held: false, is_near: true })
+        Box::new(Cubic {
+            inner,
+            observer: self.0.observer(),
+            acked: 0,
+            held: false,
+            app_limited: true,
+            rtt: Duration::ZERO,
+            is_near: None,
+        })
     }
 }
 
@@ -37,19 +46,39 @@ struct Cubic {
     /// Since the observer was told the last time.
     acked: u64,
     held: bool,
-    is_near: bool,
+    /// There was less to send than the congestion window allows: then it is not the line that holds the connection back.
+    app_limited: bool,
+    rtt: Duration,
+    /// Whether the remote is near; `None` before its first acknowledgement.
+    is_near: Option<bool>,
+}
+
+thread_local! {
+    /// Whether the remote is near to which this thread has made a packet.
+    static NEAR_REMOTE: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Whether the remote is near for which this thread has just made a packet, if that is known; once. quinn makes a
+/// connection's packets right before it asks whether the socket takes them, and has no other way between its congestion
+/// control and its socket.
+pub(super) fn take_near_remote() -> Option<bool> {
+    NEAR_REMOTE.take()
 }
 
 impl Controller for Cubic {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.inner.on_sent(now, bytes, last_packet_number);
+        NEAR_REMOTE.set(self.is_near);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
-        self.is_near = rtt.min() < NEAR;
+        self.app_limited = app_limited;
+        self.rtt = rtt.min();
+        let is_near = self.rtt < NEAR;
+        self.is_near = Some(is_near);
         self.acked += bytes;
-        if !self.is_near && !self.held && now.saturating_duration_since(sent) > rtt.min() + QUEUE {
+        if !is_near && !app_limited && !self.held && now.saturating_duration_since(sent) > rtt.min() + QUEUE {
             // quinn takes the wait for the shaper's turn for a part of the round trip.
             self.held = now.saturating_duration_since(sent) > rtt.min() + QUEUE + self.observer.round() * 3 / 2;
         }
@@ -58,14 +87,14 @@ impl Controller for Cubic {
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
         let (acked, held) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.held));
-        if !self.is_near && self.observer.watches() {
-            self.observer.took(acked as usize, held);
+        if self.is_near == Some(false) && self.observer.watches() {
+            self.observer.took(acked as usize, held.then_some(self.rtt));
         }
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
         self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
-        self.held = true;
+        self.held |= !self.app_limited;
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
@@ -81,9 +110,10 @@ impl Controller for Cubic {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        let Self { inner, observer, acked, held, is_near } = self;
+        let Self { inner, observer, acked, held, app_limited, rtt, is_near } = self;
         let (inner, observer) = (inner.clone_box(), observer.clone());
-        Box::new(Self { inner, observer, acked: *acked, held: *held, is_near: *is_near })
+        let (acked, held, app_limited, rtt, is_near) = (*acked, *held, *app_limited, *rtt, *is_near);
+        Box::new(Self { inner, observer, acked, held, app_limited, rtt, is_near })
     }
 
     fn initial_window(&self) -> u64 {

@@ -13,6 +13,7 @@ use p2p_core::Runtime;
 use p2p_core::runtime::{BoxFuture, Datagrams, RecvMeta, SteadyUdp, UdpSocket};
 use quinn::udp::{self, EcnCodepoint, Transmit};
 
+use super::congestion::take_near_remote;
 use super::unanswered::Unanswered;
 use crate::shaper::{Shaper, Share};
 
@@ -185,6 +186,9 @@ struct Poller {
 impl quinn::UdpPoller for Poller {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let (Some(sender), Some(near)) = (&this.sender, take_near_remote()) {
+            sender.share.set_near(near);
+        }
         if let Some(sender) = &this.sender
             && sender.waits.load(Ordering::Relaxed)
         {

@@ -144,10 +144,11 @@ impl Shaper {
         self.is_active() || self.measures.load(Ordering::Relaxed)
     }
 
-    /// In bytes per second, if there is one.
+    /// In bytes per second, if there is one that concerns a remote that is `near` or not.
     #[cfg(feature = "quic")]
-    pub(crate) fn rate(&self) -> Option<u64> {
-        self.is_active().then(|| self.lock().shares.rate())
+    pub(crate) fn rate(&self, near: bool) -> Option<u64> {
+        let concerns = self.is_active() && !(near && self.finds.is_some());
+        concerns.then(|| self.lock().shares.rate())
     }
 
     /// How long a connection waits for its turn now.
@@ -165,7 +166,7 @@ impl Shaper {
     }
 
     /// The line of a connection took so many bytes.
-    fn took(self: &Arc<Self>, id: u64, bytes: usize, held: bool) {
+    fn took(self: &Arc<Self>, id: u64, bytes: usize, held: Option<Duration>) {
         if !self.watches() {
             return;
         }
@@ -196,7 +197,8 @@ impl Shaper {
     /// What one connection has of it, until that is dropped.
     pub(crate) fn join(self: &Arc<Self>) -> Share {
         self.members.fetch_add(1, Ordering::Relaxed);
-        Share { id: self.lock().shares.join(), shaper: self.clone(), at_once: AtomicBool::new(false) }
+        let id = self.lock().shares.join();
+        Share { id, shaper: self.clone(), at_once: AtomicBool::new(false), near: AtomicBool::new(false) }
     }
 
     /// What one turn allows, in bytes.
@@ -292,6 +294,8 @@ pub(crate) struct Share {
     id: u64,
     /// Its last turn came without waiting.
     at_once: AtomicBool,
+    /// Its remote is near: not behind the uplink whose rate is found.
+    near: AtomicBool,
 }
 
 impl Share {
@@ -379,9 +383,18 @@ impl Share {
         self.shaper.quantum.load(Ordering::Relaxed)
     }
 
-    /// Whether connections wait for turns.
+    /// Whether the connection waits for turns.
     pub(crate) fn is_active(&self) -> bool {
-        self.shaper.is_active()
+        self.shaper.is_active() && !self.is_exempt()
+    }
+
+    /// Its remote is nearer than an uplink: a rate that was found does not concern it.
+    pub(crate) fn set_near(&self, near: bool) {
+        self.near.store(near, Ordering::Relaxed);
+    }
+
+    fn is_exempt(&self) -> bool {
+        self.shaper.finds.is_some() && self.near.load(Ordering::Relaxed)
     }
 
     /// Whether [`used`](Self::used) is of any use.
@@ -394,8 +407,8 @@ impl Share {
         self.shaper.watches()
     }
 
-    /// The line has taken so many bytes of this connection; whether it holds it back.
-    pub(crate) fn took(&self, bytes: usize, held: bool) {
+    /// The line has taken so many bytes of this connection; the shortest round trip, if it holds the connection back.
+    pub(crate) fn took(&self, bytes: usize, held: Option<Duration>) {
         self.shaper.took(self.id, bytes, held);
     }
 }
@@ -421,7 +434,7 @@ impl Observer {
     }
 
     /// See [`Share::took`].
-    pub(crate) fn took(&self, bytes: usize, held: bool) {
+    pub(crate) fn took(&self, bytes: usize, held: Option<Duration>) {
         self.shaper.took(self.id, bytes, held);
     }
 }

@@ -357,22 +357,40 @@ fn a_rate_is_found_when_lines_hold_many_back_and_is_given_up_later() {
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!((shares[0].poll(&mut cx), tasks.len()), (Poll::Ready(usize::MAX), 0));
         for _ in 0..100 {
-            shares.iter().for_each(|share| share.took(1_000, true));
+            shares.iter().for_each(|share| share.took(1_000, Some(Duration::from_millis(50))));
             sim.sleep(Duration::from_millis(10)).await;
         }
         assert_eq!((shares[0].is_active(), tasks.len()), (true, 1));
         shares[0].used(1 << 30);
         assert!(shares[0].poll(&mut cx).is_pending());
+        // A remote that is near is not behind the uplink.
+        shares[0].set_near(true);
+        assert_eq!((shares[0].is_active(), shares[0].poll(&mut cx)), (false, Poll::Ready(usize::MAX)));
+        shares[0].set_near(false);
+        assert!(shares[0].poll(&mut cx).is_pending());
         sim.sleep(Duration::from_secs(5)).await;
         assert_eq!((shares[0].poll(&mut cx), tasks.len()), (Poll::Ready(usize::MAX), 0));
         // And found again.
         for _ in 0..100 {
-            shares.iter().for_each(|share| share.took(1_000, true));
+            shares.iter().for_each(|share| share.took(1_000, Some(Duration::from_millis(50))));
             sim.sleep(Duration::from_millis(10)).await;
         }
         shares[0].used(1 << 30);
         assert!(shares[0].poll(&mut cx).is_pending());
         tasks.shutdown().await;
         assert_eq!(shares[0].poll(&mut cx), Poll::Ready(usize::MAX));
+    });
+}
+
+#[test]
+fn a_rate_that_was_set_concerns_near_remotes_too() {
+    let (sim, host) = world();
+    sim.block_on(async {
+        let tasks = Arc::new(TaskGroup::new(host.runtime()));
+        let share = shaper(&tasks, 1_000).join();
+        share.set_near(true);
+        share.used(1 << 30);
+        assert!(share.is_active() && share.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        tasks.shutdown().await;
     });
 }

@@ -8,8 +8,9 @@
 //!
 //! The rate then grows slowly until the line holds connections back again. It is given up when few of them wait.
 //!
-//! How it goes wrong: peers whose own downlinks are full at the same time look like a full uplink. The rate then follows the total
-//! of what they take, and stays some percent below it; where their shares differ, who wants less leaves the rest to others.
+//! How it goes wrong: peers whose own downlinks are full at the same time look like a full uplink. The rate then follows the
+//! total of what they take, and stays some percent below it; where their shares differ, who wants less leaves the rest to
+//! others.
 //! If nearly all are held back by their own lines and few are not, the few get no more than those until the rate has grown.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +24,16 @@ pub(super) const MANY: usize = 8;
 /// The rate is looked at so often.
 pub(super) const PERIOD: Duration = Duration::from_millis(250);
 
-/// The same while there is none.
+/// The same while there is none, and a round trip at least, of one that is no longer than [`LONGEST_RTT`].
 const MEASURES: Duration = Duration::from_millis(125);
+const LONGEST_RTT: Duration = Duration::from_secs(1);
 
 /// So many periods, one after the other, have to show a full line before anything is done.
 const SURE: u32 = 2;
+
+/// What connections take of a line that is full does not grow by so many percent from one period to the next. Where their
+/// congestion windows are still opening, it doubles in a round trip.
+const GROWS: u64 = 40;
 
 /// The most that counts as an uplink to be shared, in bytes per second: 100 Mbit/s. Windows are wide enough above.
 const MOST: u64 = 12_500_000;
@@ -38,8 +44,8 @@ const TURN: Duration = Duration::from_millis(shares::MIN_TURN);
 /// The least rate.
 const LEAST: u64 = 16_000;
 
-/// The rate begins so far below what was measured, since a full queue has to drain; and falls so far below what the line took when
-/// it is full again. In percent.
+/// The rate begins so far below what was measured, since a full queue has to drain; and falls so far below what the line
+/// took when it is full again. In percent.
 const BEGINS_BELOW: u64 = 15;
 const FALLS_BELOW: u64 = 8;
 
@@ -67,6 +73,8 @@ pub(super) struct Uplink {
     rate: Option<u64>,
     /// The rate at which the line was full. Before there is a rate, the most that was measured.
     full: u64,
+    /// What was measured in the period before, in bytes per second.
+    last: u64,
     /// Periods that showed a full line.
     sure: u32,
     settling: u32,
@@ -84,21 +92,38 @@ struct Period {
     since: Instant,
     /// What lines have taken, or acknowledged, of connections held back.
     bytes: u64,
+    /// What all connections have sent while there was no rate, near ones too.
+    sent: u64,
     seen: BTreeSet<u64>,
     held: BTreeSet<u64>,
+    /// The longest round trip of those.
+    rtt: Duration,
     /// Who had to wait for a turn.
     waited: BTreeSet<u64>,
 }
 
 impl Period {
     fn new(since: Instant) -> Self {
-        Self { since, bytes: 0, seen: BTreeSet::new(), held: BTreeSet::new(), waited: BTreeSet::new() }
+        Self {
+            since,
+            bytes: 0,
+            sent: 0,
+            seen: BTreeSet::new(),
+            held: BTreeSet::new(),
+            rtt: Duration::ZERO,
+            waited: BTreeSet::new(),
+        }
     }
 
     /// In bytes per second.
-    fn rate(&self, now: Instant) -> u64 {
+    fn rate(&self, bytes: u64, now: Instant) -> u64 {
         let took = now.saturating_duration_since(self.since).as_nanos().max(1);
-        (u128::from(self.bytes) * 1_000_000_000 / took) as u64
+        (u128::from(bytes) * 1_000_000_000 / took) as u64
+    }
+
+    /// How long it is while there is no rate.
+    fn measures(&self) -> Duration {
+        self.rtt.clamp(MEASURES, LONGEST_RTT)
     }
 
     /// Many are held back, and so many percent or more of all.
@@ -108,10 +133,12 @@ impl Period {
 }
 
 impl Uplink {
-    /// The line of a connection has taken so many bytes of it; whether it holds the connection back. Whether the rate has
-    /// changed.
-    pub(super) fn took(&mut self, now: Instant, id: u64, bytes: u64, held: bool) -> bool {
-        let stale = |period: &Period| self.rate.is_none() && now.saturating_duration_since(period.since) > 4 * MEASURES;
+    /// The line of a connection has taken so many bytes of it; the shortest round trip, if the line holds the connection back.
+    /// Whether the rate has changed.
+    pub(super) fn took(&mut self, now: Instant, id: u64, bytes: u64, held: Option<Duration>) -> bool {
+        let stale = |period: &Period| {
+            self.rate.is_none() && now.saturating_duration_since(period.since) > 4 * period.measures()
+        };
         if self.period.as_ref().is_some_and(stale) {
             *self = Self::default();
         }
@@ -123,8 +150,9 @@ impl Uplink {
         if let Some(period) = &mut self.period {
             period.bytes += bytes;
             period.seen.insert(id);
-            if held {
+            if let Some(rtt) = held {
                 period.held.insert(id);
+                period.rtt = period.rtt.max(rtt);
             }
         }
         self.look(now)
@@ -137,7 +165,10 @@ impl Uplink {
 
     /// A connection has sent so many bytes while there was no rate.
     pub(super) fn sent(&mut self, id: u64, bytes: u64) {
-        if self.measures() {
+        if self.rate.is_none()
+            && let Some(period) = &mut self.period
+        {
+            period.sent += bytes;
             *self.sent.entry(id).or_default() += bytes;
         }
     }
@@ -171,8 +202,9 @@ impl Uplink {
 
     /// Whether the rate has changed by now.
     pub(super) fn look(&mut self, now: Instant) -> bool {
-        let length = if self.rate.is_some() { PERIOD } else { MEASURES };
-        let over = |period: &mut Period| now.saturating_duration_since(period.since) >= length;
+        let found = self.rate.is_some();
+        let length = |period: &Period| if found { PERIOD } else { period.measures() };
+        let over = |period: &mut Period| now.saturating_duration_since(period.since) >= length(period);
         let Some(period) = self.period.take_if(over) else { return false };
         let before = self.rate;
         match self.rate {
@@ -187,15 +219,18 @@ impl Uplink {
     }
 
     fn measure(&mut self, period: &Period, now: Instant) {
-        let rate = period.rate(now);
-        if !period.held(75) || rate > MOST {
-            (self.sure, self.full) = (0, 0);
+        let rate = period.rate(period.bytes, now);
+        // Where more is sent than that, whoever is held back is so by something else, such as a lack of processor time.
+        if !period.held(75) || rate.max(period.rate(period.sent, now)) > MOST {
+            (self.sure, self.full, self.last) = (0, 0, 0);
             if period.held.is_empty() {
                 self.sent.clear();
             }
             return;
         }
-        self.sure += 1;
+        let last = std::mem::replace(&mut self.last, rate);
+        let grows = rate > last + last * GROWS / 100;
+        self.sure = if grows { 1 } else { self.sure + 1 };
         self.full = self.full.max(rate);
         if self.sure >= SURE {
             self.rate = Some(below(self.full, BEGINS_BELOW));
@@ -204,7 +239,7 @@ impl Uplink {
     }
 
     fn adapt(&mut self, period: &Period, rate: u64, now: Instant) {
-        let taken = period.rate(now);
+        let taken = period.rate(period.bytes, now);
         let few_wait = period.waited.len() < MANY;
         // Where few wait for turns, it is the line that holds the others back.
         let held = period.held(90) || (few_wait && period.held(50));
@@ -228,7 +263,11 @@ impl Uplink {
                 true if near => NEAR_GROWTH,
                 true => FAR_GROWTH,
             };
-            self.rate = Some((rate + (rate * growth).div_ceil(1_000)).min(MOST));
+            let rate = rate + (rate * growth).div_ceil(1_000);
+            match rate > MOST {
+                true => *self = Self::default(),
+                false => self.rate = Some(rate),
+            }
         }
     }
 }
@@ -244,6 +283,7 @@ mod tests {
     use super::*;
 
     const STEP: Duration = Duration::from_millis(10);
+    const RTT: Duration = Duration::from_millis(50);
 
     /// Connections that always have more to send, an uplink that they share, and a downlink for each. Queues hold a tenth of a
     /// second.
@@ -293,7 +333,7 @@ mod tests {
                 self.arriving[n] += passed - arrived;
                 self.delivered[n] += arrived;
                 let held = all > self.line * 0.04 || self.arriving[n] > self.downlinks[n] * 0.04;
-                self.uplink.took(self.now, n as u64, arrived as u64, held);
+                self.uplink.took(self.now, n as u64, arrived as u64, held.then_some(RTT));
                 if is_short && room > 1.0 {
                     self.uplink.waits(n as u64);
                 }
@@ -365,6 +405,45 @@ mod tests {
     }
 
     #[test]
+    fn where_more_is_sent_than_an_uplink_takes_there_is_none() {
+        for (sent, found) in [(1_000, true), (MOST / 80, false)] {
+            let mut world = World::new(1_000_000.0, vec![1e9; 50]);
+            // A connection to a near remote.
+            (0..100).for_each(|_| {
+                world.uplink.sent(99, sent);
+                world.step();
+            });
+            assert_eq!(world.uplink.rate().is_some(), found, "{sent}");
+        }
+    }
+
+    #[test]
+    fn it_is_given_up_when_the_line_takes_more_than_an_uplink_does() {
+        let mut world = World::new(10_000_000.0, vec![1e9; 50]);
+        world.run(3);
+        assert!(world.uplink.rate().is_some());
+        world.line = 1e9;
+        world.run(10);
+        assert_eq!(world.uplink.rate(), None);
+    }
+
+    #[test]
+    fn congestion_windows_that_open_are_no_full_line() {
+        for rtt in [20, 100, 300, 900] {
+            let mut uplink = Uplink::default();
+            let start = crate::mux::start();
+            // 20 connections of tcp, each with ten packets under way at first, and a socket that is full.
+            for ms in (0..6 * rtt).step_by(10) {
+                let bytes = 10.0 / rtt as f64 * 14_000.0 * (ms as f64 / rtt as f64).exp2();
+                let now = start + Duration::from_millis(ms);
+                let held = Some(Duration::from_millis(rtt));
+                (0..20).for_each(|n| _ = uplink.took(now, n, bytes as u64, held));
+                assert_eq!(uplink.rate(), None, "after {ms} ms with round trips of {rtt} ms");
+            }
+        }
+    }
+
+    #[test]
     fn it_is_given_up_when_few_wait() {
         let mut world = World::new(1_000_000.0, vec![1e9; 50]);
         world.run(3);
@@ -380,7 +459,7 @@ mod tests {
         let mut uplink = Uplink::default();
         uplink.sent(1, 1_000);
         assert!(uplink.take_sent().is_empty(), "nothing is measured");
-        uplink.took(now, 1, 0, true);
+        uplink.took(now, 1, 0, Some(RTT));
         uplink.sent(1, 1_000);
         uplink.sent(1, 500);
         assert_eq!(uplink.take_sent().into_iter().collect::<Vec<_>>(), [(1, 1_500)]);

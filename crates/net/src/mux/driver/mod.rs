@@ -251,6 +251,26 @@ impl Shared {
         done
     }
 
+    /// Has the stream write what it holds back.
+    fn poll_flush(
+        &self,
+        stream: Pin<&mut Box<dyn MuxIo>>,
+        needs_flush: &mut bool,
+        blocked: &mut Option<Blocked>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if *needs_flush {
+            let Poll::Ready(flushed) = stream.poll_flush(cx) else {
+                *blocked = Some(Blocked::Flush);
+                return Poll::Pending;
+            };
+            flushed?;
+            *needs_flush = false;
+            self.unblocked(blocked, Blocked::Flush);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_write_all(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Io { stream, batch, made_room, needs_flush, blocked, pace, upload, urgent, taken, more_ahead, .. } = io;
         let share = upload.as_ref();
@@ -260,16 +280,12 @@ impl Shared {
         loop {
             // Before more is written: a stream that holds written bytes back (TLS) would take them although its socket
             // is full, and nothing could overtake them there. With them held back, a line of 100 Mbit/s fills a second later.
-            if *needs_flush {
-                let Poll::Ready(flushed) = stream.as_mut().poll_flush(cx) else {
-                    *blocked = Some(Blocked::Flush);
-                    return Poll::Pending;
-                };
-                flushed?;
-                *needs_flush = false;
-                self.unblocked(blocked, Blocked::Flush);
+            // A fast line takes more at once.
+            if !pace.is_fast() {
+                ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
             }
             if batch.is_empty() && !self.with_core(|core| upload::take_output(core, batch, made_room, upload, urgent)) {
+                ready!(self.poll_flush(stream.as_mut(), needs_flush, blocked, cx))?;
                 pace.on_empty();
                 *taken = 0;
                 upload.into_iter().for_each(Share::rest);
@@ -317,7 +333,7 @@ impl Shared {
                 share.used(written);
             }
             if let Some(upload) = upload {
-                upload.took(std::mem::take(taken), false);
+                upload.took(std::mem::take(taken), None);
                 *urgent = urgent.saturating_sub(written);
             }
             *needs_flush = true;

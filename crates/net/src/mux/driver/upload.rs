@@ -45,12 +45,14 @@ impl Shared {
     /// What a socket that is full has taken, on a line that is slow and far.
     pub(super) fn tell_of_line(&self, io: &mut Io) {
         let Some(upload) = io.upload.as_ref().filter(|upload| upload.watches()) else { return };
-        if io.blocked.is_none() || !io.pace.is_slow() {
+        if !io.pace.is_slow() && !upload.is_active() {
             return;
         }
         let rtt = self.with_core(|core| core.measure_rtt());
-        if rtt.is_none_or(|rtt| rtt >= NEAR) {
-            upload.took(std::mem::take(&mut io.taken), rtt.is_some());
+        let near = rtt.map(|rtt| rtt < NEAR);
+        upload.set_near(near == Some(true));
+        if io.blocked.is_some() && io.pace.is_slow() && near != Some(true) {
+            upload.took(std::mem::take(&mut io.taken), rtt);
         }
     }
 }
