@@ -13,7 +13,8 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn read(&self, path: &Path, max_len: u64) -> io::Result<Vec<u8>>;
 
     /// Creates a file readable by its owner only (mode 0600), with its parent folders; never overwrites one.
-    /// After a crash the file is either absent or whole. The disk must know hard links, which FAT does not.
+    /// After a crash the file is either absent or whole. On a disk without hard links (FAT, exFAT, SMB, Android's
+    /// storage) it may also be empty, and whoever reads it while it is created may find it so.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] when there is such a file, or what the system says.
@@ -54,24 +55,63 @@ mod host {
         }
 
         fn create_private(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-            let temporary = write_beside(path, content)?;
-            // A hard link fails where the name exists, unlike a rename: nothing is ever overwritten.
-            let linked = fs::hard_link(&temporary, path);
-            let removed = fs::remove_file(&temporary);
-            linked.and(removed)?;
-            sync_folder(path);
-            Ok(())
+            create_linked(path, content, |temporary, path| fs::hard_link(temporary, path))
         }
 
         fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
             let temporary = write_beside(path, content)?;
-            fs::rename(&temporary, path).inspect_err(|_| {
-                // The rename's own error is the one to report.
-                let _ = fs::remove_file(&temporary);
-            })?;
+            rename(&temporary, path)?;
             sync_folder(path);
             Ok(())
         }
+    }
+
+    /// [`FileSystem::create_private`] on a disk that makes hard links with `link`.
+    fn create_linked(path: &Path, content: &[u8], link: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+        let temporary = write_beside(path, content)?;
+        // A hard link fails where the name exists, unlike a rename: nothing is ever overwritten.
+        match link(&temporary, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                // Disks say in many ways that they have no hard links. What else is wrong stops this, too.
+                create_reserved(&temporary, path)?;
+            }
+            linked => {
+                let removed = fs::remove_file(&temporary);
+                linked.and(removed)?;
+            }
+        }
+        sync_folder(path);
+        Ok(())
+    }
+
+    /// Gives `temporary` the name `path` without a hard link: whoever creates the name may replace what is there.
+    fn create_reserved(temporary: &Path, path: &Path) -> io::Result<()> {
+        let reserved = private().open(path).inspect_err(|_| {
+            // The reservation's own error is the one to report.
+            let _ = fs::remove_file(temporary);
+        })?;
+        // Some disks do not rename over a file that is open.
+        drop(reserved);
+        rename(temporary, path).inspect_err(|_| {
+            // It is empty and ours.
+            let _ = fs::remove_file(path);
+        })
+    }
+
+    fn rename(temporary: &Path, path: &Path) -> io::Result<()> {
+        fs::rename(temporary, path).inspect_err(|_| {
+            // The rename's own error is the one to report.
+            let _ = fs::remove_file(temporary);
+        })
+    }
+
+    /// Creates a file that only its owner may read, and fails where there is one.
+    fn private() -> OpenOptions {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options
     }
 
     /// Writes `content` to a new private file in the folder of `path` and waits until it is on the disk.
@@ -93,10 +133,7 @@ mod host {
     fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let options = private();
         for _ in 0..MAX_LEFT_OVER {
             let mut name = name.to_os_string();
             name.push(format!(".{}.{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -120,5 +157,55 @@ mod host {
         }
         #[cfg(not(unix))]
         let _ = path;
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// What exFAT, SMB and Android say when they are asked for a hard link.
+        const NO_LINKS: [io::ErrorKind; 3] =
+            [io::ErrorKind::PermissionDenied, io::ErrorKind::Unsupported, io::ErrorKind::Other];
+
+        #[test]
+        fn a_private_file_is_created_on_a_disk_without_hard_links() {
+            for refusal in NO_LINKS {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("key");
+                create_linked(&path, b"whole", |_, _| Err(refusal.into())).unwrap();
+                assert_eq!(HostFiles.read(&path, 10).unwrap(), b"whole");
+                #[cfg(unix)]
+                {
+                    use std::os::unix::fs::PermissionsExt;
+                    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+                }
+                let again = create_linked(&path, b"other", |_, _| Err(refusal.into())).unwrap_err();
+                assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+                assert_eq!(HostFiles.read(&path, 10).unwrap(), b"whole", "it is never overwritten");
+                assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+            }
+        }
+
+        #[test]
+        fn one_of_many_creates_a_file_on_a_disk_without_hard_links() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("key");
+            let created = AtomicU64::new(0);
+            std::thread::scope(|scope| {
+                for n in 0..8u8 {
+                    let (path, created) = (&path, &created);
+                    scope.spawn(move || {
+                        match create_linked(path, &[n; 64], |_, _| Err(io::ErrorKind::Unsupported.into())) {
+                            Ok(()) => drop(created.fetch_add(1, Ordering::Relaxed)),
+                            Err(error) => assert_eq!(error.kind(), io::ErrorKind::AlreadyExists),
+                        }
+                    });
+                }
+            });
+            assert_eq!(created.into_inner(), 1);
+            let content = HostFiles.read(&path, 100).unwrap();
+            assert!(content.len() == 64 && content.iter().all(|&byte| byte == content[0]), "whole, and of one writer");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+        }
     }
 }
