@@ -22,7 +22,9 @@ pub enum KeyError {
     },
     /// Others on this machine may read or change the key file.
     #[error(
-        "key file {path}: others may read or change it (mode {mode:03o}); if they have not, run `chmod 600` on it",
+        "key file {path}: others may read or change it (mode {mode:03o}); if they have not, run `chmod 600` on it; \
+         where its mode is not yours to change, as with a mounted secret, mount it with mode 0400 or read it yourself \
+         and use `KeyPair::from_pkcs8_pem`",
         path = path.display()
     )]
     Exposed {

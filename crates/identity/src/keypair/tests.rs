@@ -103,6 +103,21 @@ mod files {
     }
 
     #[test]
+    fn a_mounted_secret_that_others_may_read_is_refused_with_both_ways_out() {
+        let (_folder, path) = folder();
+        let key = KeyPair::load_or_generate(&path).unwrap();
+        for bits in [0o644, 0o444] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(bits)).unwrap();
+            let error = KeyPair::load_or_generate(&path).unwrap_err().to_string();
+            for way in ["chmod 600", "0400", "KeyPair::from_pkcs8_pem"] {
+                assert!(error.contains(way), "{way}: {error}");
+            }
+        }
+        let text = String::from_utf8(read(&path)).unwrap();
+        assert_eq!(KeyPair::from_pkcs8_pem(&text).unwrap().peer_id(), key.peer_id());
+    }
+
+    #[test]
     fn the_same_key_comes_back() {
         let (_folder, path) = folder();
         let first = KeyPair::load_or_generate(&path).unwrap();
