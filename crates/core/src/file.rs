@@ -12,16 +12,17 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// [`io::ErrorKind::NotFound`], [`io::ErrorKind::FileTooLarge`] above `max_len`, or what the system says.
     fn read(&self, path: &Path, max_len: u64) -> io::Result<Vec<u8>>;
 
-    /// Creates a file readable by its owner only (mode 0600), with its parent folders; never overwrites one.
+    /// Creates a file readable by its owner only (mode 0600); never overwrites one, and makes no folders.
     /// After a crash the file is either absent or whole. On a disk without hard links (FAT, exFAT, SMB, Android's
     /// storage) it may also be empty, and whoever reads it while it is created may find it so.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when there is such a file, or what the system says.
+    /// [`io::ErrorKind::AlreadyExists`] when there is such a file, [`io::ErrorKind::NotFound`] when there is no such
+    /// folder, or what the system says.
     fn create_private(&self, path: &Path, content: &[u8]) -> io::Result<()>;
 
-    /// Replaces a file's content (or creates it, mode 0600) so that a reader, or a crash, sees all of the old or all
-    /// of the new.
+    /// Replaces a file's content (or creates it, mode 0600, with its parent folders) so that a reader, or a crash,
+    /// sees all of the old or all of the new.
     ///
     /// # Errors
     /// What the system says; the old content is then unharmed.
@@ -59,6 +60,9 @@ mod host {
         }
 
         fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                fs::create_dir_all(folder)?;
+            }
             let temporary = write_beside(path, content)?;
             rename(&temporary, path)?;
             sync_folder(path);
@@ -116,9 +120,6 @@ mod host {
 
     /// Writes `content` to a new private file in the folder of `path` and waits until it is on the disk.
     fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)?;
-        }
         let (mut file, temporary) = create_beside(path)?;
         let written = file.write_all(content).and_then(|()| file.sync_all());
         drop(file);

@@ -102,6 +102,9 @@ impl Disk {
         if !may_replace && state.files.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        if !may_replace && path.parent().is_some_and(|folder| !state.is_folder(folder)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         // Old and new are there together for a moment, as on a real disk.
         if state.capacity.is_some_and(|capacity| state.used() + content.len() as u64 > capacity) {
             return Err(io::ErrorKind::StorageFull.into());

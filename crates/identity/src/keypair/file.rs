@@ -10,9 +10,12 @@ use super::{KeyError, KeyPair, KeyPairType, wipe};
 use crate::{Error, Result};
 
 impl KeyPair {
-    /// Reads the key of a PEM file, or makes one and writes it there, with its folders, for its owner's eyes only (mode
-    /// 0600). A file that exists is never overwritten, whatever is in it; if another process makes the file at the
+    /// Reads the key of a PEM file, or makes one and writes it there for its owner's eyes only (mode 0600). A file that
+    /// exists is never overwritten, whatever is in it; if another process makes the file at the
     /// same moment, both get the same key. Blocks for as long as the disk takes.
+    ///
+    /// Its folder must exist: a folder that is missing is more often a mistyped path, or a disk that is not mounted,
+    /// than a new node, and a new key is a new identity. Create the folder first where one is wanted.
     ///
     /// Where the system has permission bits, a file that anybody but its owner and group may read, or anybody but its
     /// owner may change, is refused; one that its group may read is warned about.
@@ -45,6 +48,14 @@ impl KeyPair {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 load(path, files)?.ok_or_else(|| failed("read", path, error))
             }
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::io(
+                format!(
+                    "there is no key file {}, and its folder does not exist; to make a new identity there, create the \
+                     folder first",
+                    path.display()
+                ),
+                error,
+            )),
             Err(error) => Err(failed("create", path, error)),
         }
     }

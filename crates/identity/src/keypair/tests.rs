@@ -98,8 +98,20 @@ mod files {
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deep/er/node.key");
+        let path = folder.path().join("node.key");
         (folder, path)
+    }
+
+    #[test]
+    fn a_key_in_a_folder_that_does_not_exist_is_an_error_and_no_new_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er/node.key");
+        let error = KeyPair::load_or_generate(&path).unwrap_err().to_string();
+        assert!(error.contains("node.key") && error.contains("create the folder first"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+        // Asked to.
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        KeyPair::load_or_generate(&path).unwrap();
     }
 
     #[test]
@@ -130,7 +142,6 @@ mod files {
     #[test]
     fn what_is_not_a_key_is_named_and_left_alone() {
         let (_folder, path) = folder();
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         for content in [&b""[..], b"not a key", &[0xff; 10], &[b' '; 5000], &key(1).to_pkcs8_pem().as_bytes()[..100]] {
             write(&path, content);
             let error = KeyPair::load_or_generate(&path).unwrap_err();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::runtime::Runtime;
 
-/// Small files: never overwritten by `create_private`, replaced whole, read with a bound; parents are made; on a disk of
-/// this machine nobody but the owner may read them, and nothing else is left in the folder.
+/// Small files: never overwritten by `create_private`, replaced whole, read with a bound; `replace` makes the folders,
+/// `create_private` does not; on a disk of this machine nobody but the owner may read them, and nothing else is left in the folder.
 pub fn files(runtime: &Arc<dyn Runtime>) {
     let folder = std::env::temp_dir().join(format!("p2p-contract-{:016x}", runtime.random_u64()));
     let files = runtime.files();
@@ -13,7 +13,11 @@ pub fn files(runtime: &Arc<dyn Runtime>) {
 
     let kind = |result: io::Result<Vec<u8>>| result.map_err(|error| error.kind());
     assert_eq!(kind(files.read(&key, 100)), Err(io::ErrorKind::NotFound));
-    files.create_private(&key, b"secret").expect("a file can be made, with its folders");
+    let no_folder = files.create_private(&key, b"secret").expect_err("a key never makes its folder");
+    assert_eq!(no_folder.kind(), io::ErrorKind::NotFound);
+    let state = folder.join("deep").join("state");
+    files.replace(&state, b"").expect("a file can be made, with its folders");
+    files.create_private(&key, b"secret").expect("a file can be made");
     assert_eq!(kind(files.read(&key, 6)), Ok(b"secret".to_vec()), "a file of just the bound is read");
     assert_eq!(kind(files.read(&key, 5)), Err(io::ErrorKind::FileTooLarge));
     assert_eq!(kind(files.read(&key, u64::MAX)), Ok(b"secret".to_vec()), "the largest bound does not overflow");
@@ -22,7 +26,6 @@ pub fn files(runtime: &Arc<dyn Runtime>) {
     assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(kind(files.read(&key, 100)), Ok(b"secret".to_vec()), "a refused write changes nothing");
 
-    let state = folder.join("deep").join("state");
     for content in [&b"first"[..], b"", b"the second is longer"] {
         files.replace(&state, content).expect("a file can be replaced, or made");
         assert_eq!(kind(files.read(&state, 100)), Ok(content.to_vec()));
