@@ -92,6 +92,8 @@ impl FromStr for Addr {
 
     fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
         use ParseEndpointError as E;
+        // A name that ends with a dot is that name from the root of DNS, and means the same.
+        let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {
             return Err(E::MissingHost);
         }
@@ -99,6 +101,9 @@ impl FromStr for Addr {
             return Err(E::HostTooLong(text.len()));
         }
         if let Some(ip) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            if ip.contains('%') {
+                return Err(E::Zone(text.into()));
+            }
             let ip: Ipv6Addr = ip.parse().map_err(|_| E::Host(text.into()))?;
             return Ok(IpAddr::V6(ip).into());
         }
@@ -128,7 +133,8 @@ pub const MAX_NAME_LEN: usize = 253;
 pub const MAX_ENDPOINT_LEN: usize = 7 + PeerId::TEXT_LEN + 1 + MAX_NAME_LEN + 6;
 
 /// Where a node listens or is reached: `tcp://`, `tls://`, `quic://` or `udp://`, an optional `PEERID@`, a host name,
-/// an IPv4 or a bracketed IPv6 address, and a port.
+/// an IPv4 or a bracketed IPv6 address, and a port. The scheme and the name may be in upper case, the name may end with a dot,
+/// and white space around it all is passed over, such as the end of a line; it is written in one form.
 ///
 /// ```
 /// use p2p_net::{Endpoint, Transport};
@@ -218,13 +224,14 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
         use ParseEndpointError as E;
+        let text = text.trim_ascii();
         if text.len() > MAX_ENDPOINT_LEN {
             return Err(E::TooLong(text.len()));
         }
         let (scheme, rest) = text.split_once("://").ok_or(E::MissingScheme)?;
         let transport = Transport::ALL
             .into_iter()
-            .find(|transport| transport.scheme() == scheme)
+            .find(|transport| transport.scheme().eq_ignore_ascii_case(scheme))
             .ok_or_else(|| E::Scheme(scheme.into()))?;
         let (peer_id, rest) = match rest.split_once('@') {
             Some((peer_id, rest)) => (Some(peer_id.parse()?), rest),
@@ -265,6 +272,9 @@ pub enum ParseEndpointError {
     /// Neither an address nor a name; IPv6 addresses stand in brackets.
     #[error("{0:?} is neither a host name, an IPv4 address, nor an IPv6 address in brackets")]
     Host(String),
+    /// An IPv6 address with a zone, which names a network interface of one machine.
+    #[error("{0:?} names a network interface, which endpoints cannot: use an address without %, not a link-local one")]
+    Zone(String),
     /// There is no `:port`.
     #[error("the port is missing: an endpoint ends with :PORT")]
     MissingPort,

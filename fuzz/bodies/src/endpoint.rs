@@ -7,7 +7,7 @@ pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(endpoint) = text.parse::<Endpoint>() {
         let written = endpoint.to_string();
-        assert!(text.len() <= MAX_ENDPOINT_LEN && written.len() <= MAX_ENDPOINT_LEN, "{written}");
+        assert!(text.trim_ascii().len() <= MAX_ENDPOINT_LEN && written.len() <= MAX_ENDPOINT_LEN, "{written}");
         assert_eq!(written.parse().as_ref(), Ok(&endpoint), "{written}");
         assert!(!written.bytes().any(|byte| byte.is_ascii_control() || byte == b' '), "{written:?}");
         check_addr(endpoint.addr());
@@ -37,6 +37,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         format!("tcp://{}:1", [&"a".repeat(63)[..]; 4].join(".")),
         "192.0.2.256".into(),
         "1.2.3".into(),
+        "QUIC://Example.org.:9000\n".into(),
+        "tcp://[fe80::1%eth0]:9000".into(),
     ];
     texts.map(String::into_bytes).into()
 }

@@ -1,5 +1,6 @@
 //! From an endpoint to a connection.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Inner;
@@ -10,6 +11,9 @@ use crate::{Connection, DialError, Endpoint, Error, Result};
 /// What [`Transports::dial`](super::Transports::dial) does while nobody shuts down.
 pub(super) async fn dial(inner: &Inner, endpoint: &Endpoint) -> Result<Connection> {
     let carrier = inner.carrier(endpoint)?;
+    if let Some(why) = nowhere(endpoint) {
+        return Err(Error::Unsupported { endpoint: endpoint.clone(), why });
+    }
     let runtime = &**inner.tasks.runtime();
     let connecting = async {
         let addrs = resolve(runtime, endpoint).await.map_err(|error| DialError::Resolve(Arc::new(error)))?;
@@ -22,4 +26,20 @@ pub(super) async fn dial(inner: &Inner, endpoint: &Endpoint) -> Result<Connectio
         .map_err(|reason| Error::Dial { endpoint: endpoint.clone(), reason })?;
     let remote = Endpoint::from_socket_addr(endpoint.transport(), addr).with_peer_id(endpoint.peer_id());
     Ok(Connection::new(connection, remote))
+}
+
+/// Why nobody can be reached there, whatever the network is like.
+fn nowhere(endpoint: &Endpoint) -> Option<&'static str> {
+    match endpoint.addr().ip() {
+        _ if endpoint.port() == 0 => Some("port 0 is for listening: dial the port that the system chose"),
+        Some(ip) if ip.is_unspecified() => Some(
+            "this address is for listening on all addresses of a machine: dial one of them, such as 127.0.0.1 on the same \
+             machine",
+        ),
+        Some(IpAddr::V6(ip)) if ip.is_unicast_link_local() => Some(
+            "a link-local IPv6 address needs a network interface, which endpoints cannot name: dial another address of \
+             that machine",
+        ),
+        _ => None,
+    }
 }
