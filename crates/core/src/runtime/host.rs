@@ -27,13 +27,11 @@ pub(super) fn fill_random(bytes: &mut [u8]) {
 
 pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // A listener must be able to start again while old connections linger in TIME_WAIT. On Windows the option
+    take_one_family(&socket, addr)?;
+    // A listener should be able to start again while old connections linger in TIME_WAIT. On Windows the option
     // means something else: sharing the port.
     #[cfg(not(windows))]
-    socket.set_reuse_address(true)?;
+    best_effort("SO_REUSEADDR", socket.set_reuse_address(true));
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
@@ -43,12 +41,35 @@ pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 /// A socket for [`Runtime::tcp_connect_small`](super::Runtime::tcp_connect_small), not connected yet.
 pub(super) fn small_segments(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_mss(TCP_SMALL_SEGMENT)?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = TCP_SMALL_SEGMENT;
+    limit_segments(&socket);
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+fn limit_segments<'a>(socket: impl Into<SockRef<'a>>) {
+    #[cfg(target_os = "linux")]
+    best_effort("TCP_MAXSEG", socket.into().set_tcp_mss(TCP_SMALL_SEGMENT));
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket.into(), TCP_SMALL_SEGMENT);
+}
+
+/// An IPv6 socket takes IPv6 only, so that one for IPv4 can be beside it.
+fn take_one_family(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    if addr.is_ipv6() { needed("IPV6_V6ONLY", socket.set_only_v6(true)) } else { Ok(()) }
+}
+
+/// Sandboxes, such as gVisor and those of phones, lack socket options: what is only better with one goes on without it.
+fn best_effort(option: &'static str, set: io::Result<()>) {
+    if let Err(error) = set {
+        tracing::debug!(option, %error, "this system lacks a socket option");
+    }
+}
+
+/// Says what lacks where there is no way without it.
+fn needed<T>(options: &'static str, set: io::Result<T>) -> io::Result<T> {
+    set.map_err(|error| {
+        io::Error::new(error.kind(), format!("the socket option {options} does not work here: {error}"))
+    })
 }
 
 /// Whether a non-blocking connect has begun and goes on by itself.
@@ -82,18 +103,16 @@ pub(super) fn passed_over(peer_addr: SocketAddr, error: &io::Error) {
     tracing::debug!(%peer_addr, %error, "a connection broke off before it was accepted");
 }
 
-/// Gives a new TCP connection the options every one has.
-pub(super) fn tune<'a>(stream: impl Into<SockRef<'a>>) -> io::Result<()> {
+/// Gives a new TCP connection the options every one has, as far as the system has them: only promptness hangs on them.
+pub(super) fn tune<'a>(stream: impl Into<SockRef<'a>>) {
     let stream: SockRef<'a> = stream.into();
-    stream.set_tcp_nodelay(true)?;
+    best_effort("TCP_NODELAY", stream.set_tcp_nodelay(true));
     limit_unsent(stream, TCP_UNSENT_BYTES);
-    Ok(())
 }
 
-/// Best effort: a system may lack the option, and only promptness hangs on it.
 fn limit_unsent(stream: SockRef<'_>, bytes: u32) {
     #[cfg(target_os = "linux")]
-    let _ = stream.set_tcp_notsent_lowat(bytes);
+    best_effort("TCP_NOTSENT_LOWAT", stream.set_tcp_notsent_lowat(bytes));
     #[cfg(not(target_os = "linux"))]
     let _ = (stream, bytes);
 }
@@ -155,6 +174,11 @@ fn is_too_large(error: &io::Error) -> bool {
     error.raw_os_error() == Some(CODE)
 }
 
+/// Sets up batches, which come with the address that a datagram was sent to: quic answers from there.
+fn batches(socket: UdpSockRef<'_>) -> io::Result<UdpSocketState> {
+    needed("IP_PKTINFO or IPV6_RECVPKTINFO", UdpSocketState::new(socket))
+}
+
 /// A bound UDP socket with what the system can do with it.
 #[derive(Debug)]
 pub(super) struct Udp {
@@ -165,15 +189,13 @@ pub(super) struct Udp {
 impl Udp {
     pub(super) fn bind(addr: SocketAddr) -> io::Result<(UdpSocket, Self)> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // Best effort: a system may allow less.
-        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
-        let _ = socket.set_send_buffer_size(UDP_BUFFER_BYTES);
+        take_one_family(&socket, addr)?;
+        // A system may allow less.
+        best_effort("SO_RCVBUF", socket.set_recv_buffer_size(UDP_BUFFER_BYTES));
+        best_effort("SO_SNDBUF", socket.set_send_buffer_size(UDP_BUFFER_BYTES));
         socket.bind(&addr.into())?;
         let socket: UdpSocket = socket.into();
-        let state = UdpSocketState::new((&socket).into())?;
+        let state = batches((&socket).into())?;
         socket.set_nonblocking(true)?;
         let local_addr = socket.local_addr()?;
         Ok((socket, Self { state, local_addr }))
@@ -225,5 +247,36 @@ impl Udp {
 
     pub(super) fn may_fragment(&self) -> bool {
         self.state.may_fragment()
+    }
+}
+
+/// A sandbox is played by a socket of another kind, which has no such options either.
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    fn without_options() -> UnixDatagram {
+        UnixDatagram::unbound().unwrap()
+    }
+
+    #[test]
+    fn a_connection_is_accepted_in_a_sandbox_without_tcp_options() {
+        let socket = without_options();
+        assert!(SockRef::from(&socket).set_tcp_nodelay(true).is_err(), "it plays the sandbox");
+        tune(&socket);
+        limit_segments(&socket);
+        let mut unsent = Unsent::new();
+        unsent.limit().set(1);
+        unsent.apply(|| (&socket).into());
+    }
+
+    #[test]
+    fn a_udp_socket_in_a_sandbox_without_packet_info_says_what_lacks() {
+        let socket = without_options();
+        let error = batches((&socket).into()).unwrap_err();
+        assert!(error.to_string().contains("IP_PKTINFO"), "{error}");
     }
 }

@@ -168,7 +168,7 @@ struct Tcp {
 
 impl Tcp {
     fn new(stream: Async<TcpStream>, peer_addr: SocketAddr) -> io::Result<Self> {
-        host::tune(stream.get_ref())?;
+        host::tune(stream.get_ref());
         Ok(Self { local_addr: stream.get_ref().local_addr()?, peer_addr, stream, unsent: Unsent::new() })
     }
 

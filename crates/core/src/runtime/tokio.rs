@@ -181,7 +181,7 @@ struct Tcp {
 
 impl Tcp {
     fn new(stream: tokio::net::TcpStream, peer_addr: SocketAddr) -> io::Result<Self> {
-        host::tune(&stream)?;
+        host::tune(&stream);
         Ok(Self { local_addr: stream.local_addr()?, peer_addr, stream, unsent: Unsent::new() })
     }
 }
