@@ -7,6 +7,12 @@ pub enum Error {
     /// No runtime was given and none was found.
     #[error("no runtime: call from inside tokio, enable the `smol` feature, or pass a runtime explicitly")]
     NoRuntime,
+    /// The runtime that was given, or around the caller, has ended.
+    #[error("the runtime has ended: keep the tokio runtime for as long as anything uses it")]
+    RuntimeEnded,
+    /// A tokio runtime was built without what everything here stands on.
+    #[error("the tokio runtime has no {0}: build it with `enable_all`")]
+    NoDriver(&'static str),
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] std::io::Error),

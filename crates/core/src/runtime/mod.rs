@@ -16,6 +16,8 @@ mod smol;
 mod tcp_table;
 #[cfg(feature = "tokio")]
 mod tokio;
+#[cfg(feature = "tokio")]
+mod tokio_alive;
 
 #[cfg(feature = "testing")]
 pub mod contract;
@@ -56,13 +58,22 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Starts a task that nobody owns yet: use a [`TaskGroup`](crate::TaskGroup), which owns what it spawns.
     fn spawn(&self, future: BoxFuture<()>);
 
+    /// Whether what is asked of it will be done: it has not ended, and has timers and sockets. Quick. The default never
+    /// complains.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeEnded`](crate::Error::RuntimeEnded), [`Error::NoDriver`](crate::Error::NoDriver).
+    fn check(&self) -> crate::Result<()> {
+        Ok(())
+    }
+
     /// Monotonic time.
     fn now(&self) -> Instant;
 
     /// Wall-clock time: for people and logs, never for deciding anything about a remote.
     fn system_time(&self) -> SystemTime;
 
-    /// A timer that fires at `deadline`.
+    /// A timer that fires at `deadline`, or when the runtime has ended: whoever still waits then goes on.
     fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>>;
 
     /// Fills `bytes` with unpredictable ones.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::runtime::Handle;
 
 use super::host::{self, Udp, Unsent};
+use super::tokio_alive::Alive;
 use super::{
     BoxFuture, ByteListener, ByteStream, ConnectedUdp, Datagrams, RecvMeta, Runtime, Timer, UdpSocket, UnsentLimit,
 };
@@ -19,17 +20,20 @@ use crate::file::{FileSystem, HostFiles};
 
 /// Runs on a tokio runtime whose I/O and time drivers are enabled. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct TokioRuntime(Handle);
+pub struct TokioRuntime {
+    handle: Handle,
+    alive: Arc<Alive>,
+}
 
 impl TokioRuntime {
     /// Runs on `handle`'s runtime.
     pub fn new(handle: Handle) -> Self {
-        Self(handle)
+        Self { handle, alive: Arc::default() }
     }
 
     /// The runtime this is called on, if any.
     pub fn current() -> Option<Self> {
-        Handle::try_current().ok().map(Self)
+        Handle::try_current().ok().map(Self::new)
     }
 }
 
@@ -38,7 +42,7 @@ impl TokioRuntime {
         &self,
         connecting: impl Future<Output = io::Result<tokio::net::TcpStream>> + Send + 'static,
     ) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
-        let handle = self.0.clone();
+        let handle = self.handle.clone();
         let mut connecting = Box::pin(connecting);
         Box::pin(async move {
             let stream = poll_fn(|cx| {
@@ -55,7 +59,11 @@ impl TokioRuntime {
 #[expect(clippy::disallowed_methods, reason = "this is what tokio's clock, sockets and tasks are reached through")]
 impl Runtime for TokioRuntime {
     fn spawn(&self, future: BoxFuture<()>) {
-        self.0.spawn(future);
+        self.handle.spawn(future);
+    }
+
+    fn check(&self) -> crate::Result<()> {
+        self.alive.check(&self.handle)
     }
 
     fn now(&self) -> Instant {
@@ -67,8 +75,9 @@ impl Runtime for TokioRuntime {
     }
 
     fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>> {
-        let _context = self.0.enter();
-        Box::pin(tokio::time::sleep_until(deadline.into()))
+        self.alive.watch(&self.handle);
+        let _context = self.handle.enter();
+        Box::pin(TokioTimer { sleep: Box::pin(tokio::time::sleep_until(deadline.into())), alive: self.alive.clone() })
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
@@ -92,26 +101,26 @@ impl Runtime for TokioRuntime {
     }
 
     fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>> {
-        let _context = self.0.enter();
+        let _context = self.handle.enter();
         let listener = tokio::net::TcpListener::from_std(host::listen(addr)?)?;
-        Ok(Box::new(Listener { local_addr: listener.local_addr()?, listener, handle: self.0.clone() }))
+        Ok(Box::new(Listener { local_addr: listener.local_addr()?, listener, handle: self.handle.clone() }))
     }
 
     fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
-        let _context = self.0.enter();
+        let _context = self.handle.enter();
         let (socket, udp) = Udp::bind(addr)?;
         Ok(Arc::new(TokioUdp { socket: tokio::net::UdpSocket::from_std(socket)?, udp }))
     }
 
     fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
-        let _context = self.0.enter();
+        let _context = self.handle.enter();
         let socket = tokio::net::UdpSocket::from_std(host::connect(remote)?)?;
         Ok(Box::new(TokioConnected { local_addr: socket.local_addr()?, socket }))
     }
 
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
         let host = host.to_owned();
-        let handle = self.0.clone();
+        let handle = self.handle.clone();
         Box::pin(async move {
             let mut looking = Box::pin(tokio::net::lookup_host((host, 0)));
             let found = poll_fn(|cx| {
@@ -132,13 +141,20 @@ impl Runtime for TokioRuntime {
     }
 }
 
-impl Timer for tokio::time::Sleep {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Future::poll(self, cx)
+#[derive(Debug)]
+struct TokioTimer {
+    sleep: Pin<Box<tokio::time::Sleep>>,
+    alive: Arc<Alive>,
+}
+
+impl Timer for TokioTimer {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Tokio's own panics then.
+        if self.alive.has_ended() { Poll::Ready(()) } else { self.sleep.as_mut().poll(cx) }
     }
 
-    fn reset(self: Pin<&mut Self>, deadline: Instant) {
-        tokio::time::Sleep::reset(self, deadline.into());
+    fn reset(mut self: Pin<&mut Self>, deadline: Instant) {
+        self.sleep.as_mut().reset(deadline.into());
     }
 }
 

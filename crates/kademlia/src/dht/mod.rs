@@ -96,8 +96,10 @@ impl Dht {
     ///
     /// # Errors
     /// [`Error::Net`] when an endpoint cannot be listened at; [`Error::AlreadyRunning`]; [`Error::ShutDown`] after a
-    /// shutdown. After an error the node has shut itself down.
+    /// shutdown. After an error the node has shut itself down. [`Error::Core`], and the node stays as it is, when its
+    /// runtime has ended or was built without timers or sockets.
     pub async fn run(&self) -> Result<()> {
+        self.0.shared.runtime.check()?;
         match &mut self.state().phase {
             phase @ Phase::New => *phase = Phase::Starting,
             Phase::Starting | Phase::Running => return Err(Error::AlreadyRunning),

@@ -27,7 +27,9 @@ impl Node {
     /// # Errors
     /// [`Error::Net`] when an endpoint cannot be listened at; the error of a discovery that cannot start;
     /// [`Error::AlreadyRunning`]; [`Error::ShutDown`] after a shutdown. After an error the node has shut itself down.
+    /// [`Error::Core`], and the node stays as it is, when its runtime has ended or was built without timers or sockets.
     pub async fn run(&self) -> Result<()> {
+        self.runtime().check()?;
         match &mut *lock(&self.phase) {
             phase @ Phase::New => *phase = Phase::Starting,
             Phase::Starting | Phase::Running => return Err(Error::AlreadyRunning),

@@ -22,7 +22,8 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last, after all retries; [`Error::SlotsFull`],
-    /// [`Error::Denied`], [`Error::Banned`], [`Error::SelfDial`], [`Error::NotRunning`], [`Error::ShutDown`].
+    /// [`Error::Denied`], [`Error::Banned`], [`Error::SelfDial`], [`Error::NotRunning`], [`Error::ShutDown`];
+    /// [`Error::Core`] when the runtime has ended.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId, Error> {
         self.check_running()?;
         let peer_id = self.pool.connect(endpoint).await?;

@@ -26,5 +26,6 @@ mod panics;
 mod places;
 mod refusals;
 mod restart;
+mod runtimes;
 mod shutdown;
 mod stalled;

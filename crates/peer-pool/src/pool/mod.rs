@@ -9,6 +9,7 @@ mod shared;
 mod view;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -152,7 +153,7 @@ impl PeerPool {
     /// Accepts connections at an endpoint; gives it with the port that the system chose.
     ///
     /// # Errors
-    /// [`Error::Net`] with what the system said; [`Error::ShutDown`].
+    /// [`Error::Net`] with what the system said; [`Error::ShutDown`]; [`Error::Core`] when the runtime has ended.
     pub async fn listen(&self, endpoint: &Endpoint) -> Result<Endpoint> {
         self.shared.listen(endpoint).await
     }
@@ -169,7 +170,7 @@ impl PeerPool {
     ///
     /// # Errors
     /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last; [`Error::SlotsFull`], [`Error::Denied`],
-    /// [`Error::Banned`], [`Error::SelfDial`], [`Error::ShutDown`].
+    /// [`Error::Banned`], [`Error::SelfDial`], [`Error::ShutDown`]; [`Error::Core`] when the runtime has ended.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId> {
         self.shared.connect(DialKind::Asked, endpoint.peer_id(), std::slice::from_ref(endpoint)).await
     }
@@ -210,11 +211,12 @@ impl PeerPool {
     }
 
     /// Says good-bye to a peer, delivers what was sent, and disconnects; `code` is the application's. Waits until it is
-    /// done, at most [`PoolConfig::drain_timeout`]; it goes on when the future is dropped.
+    /// done, at most [`PoolConfig::drain_timeout`], or the runtime ends; it goes on when the future is dropped.
     pub async fn disconnect(&self, peer_id: &PeerId, code: u32, reason: &str) {
         if let Some(peer) = self.shared.peer(peer_id) {
             peer.core().leave(Leave::Orderly(DisconnectReason::Local { code, reason: reason.into() }));
-            self.gone(&peer).await;
+            // All sessions end with their runtime, and then nobody is left to announce it.
+            futures_util::future::select(pin!(self.gone(&peer)), pin!(self.shared.sessions.wait())).await;
         }
     }
 

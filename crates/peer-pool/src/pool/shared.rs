@@ -274,8 +274,8 @@ impl Shared {
         self.lock().peers.values().cloned().collect()
     }
 
-    /// Fails once the pool shuts down.
+    /// Fails once the pool shuts down, or its runtime has.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.is_closing() { Err(Error::ShutDown) } else { Ok(()) }
+        if self.is_closing() { Err(Error::ShutDown) } else { Ok(self.runtime.check()?) }
     }
 }
