@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// Small files, read and written whole. Calls block for as long as the disk takes; keep them off hot paths.
+/// Small files, read and written whole. Calls block for as long as the disk takes: on a runtime, make them within
+/// [`Runtime::run_blocking`](crate::Runtime::run_blocking), or use a [`StateFile`](crate::StateFile).
 pub trait FileSystem: fmt::Debug + Send + Sync {
     /// The content of a file of at most `max_len` bytes.
     ///

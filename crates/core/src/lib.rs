@@ -15,6 +15,7 @@ pub mod file;
 pub mod peer_id;
 pub mod rate;
 pub mod runtime;
+pub mod state_file;
 pub mod task;
 
 pub use backoff::Backoff;
@@ -29,4 +30,5 @@ pub use runtime::SmolRuntime;
 #[cfg(feature = "tokio")]
 pub use runtime::TokioRuntime;
 pub use runtime::{Elapsed, Interval, Runtime, Sleep};
+pub use state_file::StateFile;
 pub use task::{TaskGroup, TaskHandle};

@@ -6,10 +6,10 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use p2p_core::Runtime;
+use p2p_core::{Runtime, StateFile};
 use p2p_identity::PeerRecord;
 use p2p_identity::record::MAX_RECORD_LEN;
 
@@ -28,41 +28,59 @@ const ENTRY_HEAD: usize = 2 + 16;
 const MAX_CONTACTS_LEN: u64 = (CONTACTS_HEADER.len() + MAX_REMEMBERED * (ENTRY_HEAD + MAX_RECORD_LEN)) as u64;
 const MAX_SEQ_LEN: u64 = SEQ_HEADER.len() as u64 + 21;
 
-/// The two files.
-#[derive(Debug, Clone)]
+/// So many sequence numbers are saved before they are used: a record goes out at once, however long the disk takes, and
+/// its number is not forgotten.
+const SEQ_RESERVE: u64 = 64;
+
+/// The two files. Writing them blocks nobody.
+#[derive(Debug)]
 pub(crate) struct StateFiles {
     runtime: Arc<dyn Runtime>,
-    contacts: PathBuf,
-    seq: PathBuf,
+    contacts: StateFile,
+    seq: StateFile,
+    /// The number that was saved last.
+    reserved: Mutex<u64>,
 }
 
 impl StateFiles {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, folder: &Path) -> Self {
-        Self { runtime, contacts: folder.join("dht-contacts"), seq: folder.join("dht-seq") }
+        Self {
+            contacts: StateFile::new(runtime.clone(), folder.join("dht-contacts")),
+            seq: StateFile::new(runtime.clone(), folder.join("dht-seq")),
+            runtime,
+            reserved: Mutex::new(0),
+        }
     }
 
-    /// The highest sequence number that was saved; `None` if there is none to be had.
+    /// The highest sequence number that was saved; `None` if there is none to be had. Blocks for as long as the disk
+    /// takes.
     pub(crate) fn load_seq(&self) -> Option<u64> {
-        let bytes = self.read(&self.seq, MAX_SEQ_LEN)?;
+        let bytes = used(self.seq.path(), self.runtime.files().read(self.seq.path(), MAX_SEQ_LEN))?;
         let seq = parse_seq(&bytes);
         if seq.is_none() {
-            tracing::warn!(path = %self.seq.display(), "the saved sequence number cannot be read, and is not used");
+            tracing::warn!(path = %self.seq.path().display(), "the saved sequence number cannot be read, and is not used");
         }
         seq
     }
 
-    /// Saves it. What cannot be saved is reported.
-    pub(crate) fn save_seq(&self, seq: u64) {
-        self.replace(&self.seq, seq_to_text(seq).as_bytes());
+    /// A number is used, or soon may be: those above it are saved in time. What cannot be saved is reported.
+    pub(crate) fn use_seq(&self, seq: u64) {
+        // Valid whatever panicked.
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if seq.saturating_add(SEQ_RESERVE / 2) > *reserved {
+            *reserved = seq.saturating_add(SEQ_RESERVE);
+            self.seq.save(seq_to_text(*reserved).into_bytes());
+        }
     }
 
     /// The contacts that were saved, as far as the file is whole, and from where each was told. Their signatures have
     /// not been checked.
-    pub(crate) fn load_contacts(&self) -> Vec<(PeerRecord, IpAddr)> {
-        let Some(bytes) = self.read(&self.contacts, MAX_CONTACTS_LEN) else { return Vec::new() };
+    pub(crate) async fn load_contacts(&self) -> Vec<(PeerRecord, IpAddr)> {
+        let path = self.contacts.path();
+        let Some(bytes) = used(path, self.runtime.read_file(path, MAX_CONTACTS_LEN).await) else { return Vec::new() };
         let (contacts, damage) = parse(&bytes);
         if let Some(damage) = damage {
-            let (path, used) = (self.contacts.display(), contacts.len());
+            let (path, used) = (path.display(), contacts.len());
             tracing::warn!(%path, used, damage, "the saved contacts are damaged, and used as far as they are whole");
         }
         contacts
@@ -70,23 +88,23 @@ impl StateFiles {
 
     /// Saves them. What cannot be saved is reported.
     pub(crate) fn save_contacts(&self, contacts: &[(PeerRecord, IpAddr)]) {
-        self.replace(&self.contacts, &to_bytes(contacts));
+        self.contacts.save(to_bytes(contacts));
     }
 
-    fn read(&self, path: &Path, max_len: u64) -> Option<Vec<u8>> {
-        match self.runtime.files().read(path, max_len) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "what was saved cannot be read, and is not used");
-                None
-            }
-        }
+    /// Waits until the disk has all that is to be saved. Cancel-safe.
+    pub(crate) async fn saved(&self) {
+        self.seq.saved().await;
+        self.contacts.saved().await;
     }
+}
 
-    fn replace(&self, path: &Path, content: &[u8]) {
-        if let Err(error) = self.runtime.files().replace(path, content) {
-            tracing::warn!(path = %path.display(), %error, "the state cannot be saved");
+fn used(path: &Path, read: std::io::Result<Vec<u8>>) -> Option<Vec<u8>> {
+    match read {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "what was saved cannot be read, and is not used");
+            None
         }
     }
 }
@@ -200,6 +218,27 @@ mod tests {
         assert_eq!(parse(&to_bytes(&saved)), (saved, None));
         assert_eq!(parse(&to_bytes(&[])), (Vec::new(), None));
         assert_eq!(parse(b""), (Vec::new(), Some("another header")));
+    }
+
+    #[tokio::test]
+    async fn numbers_are_saved_before_they_are_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = p2p_core::runtime::current().unwrap();
+        let mut last = 10;
+        for _life in 0..3 {
+            let state = StateFiles::new(runtime.clone(), folder.path());
+            let loaded = state.load_seq().unwrap_or(last);
+            assert!(loaded >= last, "a number that others have seen is forgotten");
+            state.use_seq(loaded);
+            state.saved().await;
+            for seq in loaded..loaded + 10 * SEQ_RESERVE {
+                // What is on the disk when it is used, were the disk to stand still from now on.
+                assert!(state.load_seq() > Some(seq), "{seq}");
+                state.use_seq(seq);
+                state.saved().await;
+                last = seq;
+            }
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-pub use self::files::files;
+pub use self::files::{blocking, files};
 pub use self::tcp::{tcp, tcp_backpressure, tcp_broken, tcp_half_close};
 pub use self::time::{clocks, timeouts, timers};
 pub use self::udp::{udp, udp_connected};
@@ -51,6 +51,7 @@ pub async fn check(runtime: Arc<dyn Runtime>) {
     names(&runtime).await;
     addresses(&runtime);
     files(&runtime);
+    blocking(&runtime).await;
 }
 
 /// Tasks run beside each other, may panic without harm to others, and are gone once their group has shut down.

@@ -27,6 +27,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,6 +58,12 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Starts a task that nobody owns yet: use a [`TaskGroup`](crate::TaskGroup), which owns what it spawns.
     fn spawn(&self, future: BoxFuture<()>);
+
+    /// Runs work that blocks its thread, such as reading a file, where no task waits for it. Returns at once. A runtime that
+    /// has ended drops it. The default runs it right here, which suits runtimes whose disks take no time.
+    fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
 
     /// Whether what is asked of it will be done: it has not ended, and has timers and sockets. Quick. The default never
     /// complains.
@@ -207,6 +214,20 @@ pub trait Timer: Send + Sync + fmt::Debug {
 }
 
 impl dyn Runtime {
+    /// Reads a file as [`FileSystem::read`] does, and blocks nobody.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::read`].
+    pub async fn read_file(self: &Arc<Self>, path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
+        let (runtime, path) = (self.clone(), path.to_owned());
+        let (tell, told) = ::tokio::sync::oneshot::channel();
+        self.run_blocking(Box::new(move || {
+            // Whoever asked may have given up.
+            let _ = tell.send(runtime.files().read(&path, max_len));
+        }));
+        told.await.unwrap_or_else(|_| Err(io::Error::other("the runtime has ended")))
+    }
+
     /// A random number, uniform over all of `u64`.
     pub fn random_u64(&self) -> u64 {
         let mut bytes = [0; 8];

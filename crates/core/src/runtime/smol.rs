@@ -34,6 +34,10 @@ impl Runtime for SmolRuntime {
         smol::spawn(future).detach();
     }
 
+    fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        smol::unblock(work).detach();
+    }
+
     fn now(&self) -> Instant {
         Instant::now()
     }

@@ -62,6 +62,10 @@ impl Runtime for TokioRuntime {
         self.handle.spawn(future);
     }
 
+    fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.handle.spawn_blocking(work);
+    }
+
     fn check(&self) -> crate::Result<()> {
         self.alive.check(&self.handle)
     }

@@ -23,7 +23,7 @@ pub use self::peer_records::PeerRecords;
 pub use self::providing::{Providers, Providing};
 
 use self::shared::{Ending, Shared};
-use crate::engine::{KademliaEvent, Mode};
+use crate::engine::{Engine, KademliaEvent, Mode};
 use crate::lookup_service::Authenticated;
 use crate::{Estimate, KademliaConfig, Key};
 
@@ -119,6 +119,12 @@ impl Dht {
 
     async fn start(&self) -> Result<()> {
         let shared = &self.0.shared;
+        let mut contacts = Vec::new();
+        if let Some(state) = &shared.state {
+            shared.use_seq(shared.look(Engine::seq));
+            contacts = state.load_contacts().await;
+            state.saved().await;
+        }
         let mut endpoints = Vec::new();
         let mut pings = false;
         for endpoint in &shared.config.discovery_endpoints {
@@ -134,7 +140,6 @@ impl Dht {
             state.endpoints = endpoints.clone();
             state.addrs.clone()
         };
-        let contacts = shared.state.as_ref().map(|state| state.load_contacts()).unwrap_or_default();
         shared.engine(|engine, now| {
             engine.set_pings(pings);
             engine.set_endpoints(now, endpoints, addrs);
@@ -159,6 +164,9 @@ impl Dht {
             shared.save();
         }
         shared.close();
+        if let Some(state) = &shared.state {
+            state.saved().await;
+        }
         shared.tasks.shutdown().await;
         shared.refresh.close();
         shared.client.close_all();

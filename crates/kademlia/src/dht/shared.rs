@@ -241,15 +241,12 @@ impl Shared {
                     }
                 }
                 Action::Record { seq, record } => {
-                    // Under the lock: nobody may see a record whose number could be forgotten.
-                    if let Some(state) = &self.state {
-                        state.save_seq(seq);
-                    }
+                    self.use_seq(seq);
                     self.refresh.set_seq(record.as_ref().map_or(0, PeerRecord::seq));
                     self.authenticator.set_record(record);
                     later.push(Later::Reintroduce);
                 }
-                Action::Seq(seq) => self.state.iter().for_each(|state| state.save_seq(seq)),
+                Action::Seq(seq) => self.use_seq(seq),
                 Action::Event(event) => self.events.emit(event),
                 Action::Ask { id, target, request } => later.push(Later::Ask(id, target, request)),
                 Action::Ping { id, peer_id, address } => later.push(Later::Ping(id, peer_id, address)),
@@ -295,7 +292,14 @@ impl Shared {
         }
     }
 
-    /// Saves the contacts now. Without any there is nothing worth replacing what was saved before.
+    /// Nobody may see a record whose number could be forgotten.
+    pub(super) fn use_seq(&self, seq: u64) {
+        if let Some(state) = &self.state {
+            state.use_seq(seq);
+        }
+    }
+
+    /// Saves the contacts. Without any there is nothing worth replacing what was saved before.
     pub(super) fn save(&self) {
         let Some(state) = &self.state else { return };
         let contacts = self.look(Engine::contacts);

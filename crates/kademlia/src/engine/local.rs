@@ -68,6 +68,10 @@ impl Local {
         self.mode
     }
 
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// What others may know.
     pub(super) fn record(&self) -> Option<&PeerRecord> {
         self.candidate.as_ref().filter(|_| self.mode == Mode::Server)

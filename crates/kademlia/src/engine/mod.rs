@@ -135,6 +135,11 @@ impl Engine {
         self.local.record()
     }
 
+    /// The highest sequence number that a record of this node may have had.
+    pub fn seq(&self) -> u64 {
+        self.local.seq()
+    }
+
     /// Whether others may find it.
     pub fn mode(&self) -> Mode {
         self.local.mode()

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use p2p_core::{PeerId, Runtime};
+use p2p_core::{PeerId, Runtime, StateFile};
 use p2p_discovery::{DiscoveredPeer, Discovery, DiscoveryContext, PeerConnectionEvent, StaticDiscovery};
 use p2p_identity::Error;
 use p2p_net::Endpoint;
@@ -24,16 +24,15 @@ const MAX_FILE_LEN: u64 = (HEADER.len() + PEERS * (MAX_ENDPOINT_LEN + 1) + 1) as
 /// Offers the peers that earlier runs were connected with, and writes down those that this run connects with: only
 /// peers that we have dialed ourselves, so that an address in the file is one that worked.
 pub(super) struct Remembered {
-    runtime: Arc<dyn Runtime>,
-    path: PathBuf,
+    file: StateFile,
     list: Arc<StaticDiscovery>,
     /// By peer, with a number that grows with each connection.
     known: Mutex<BTreeMap<PeerId, (u64, Endpoint)>>,
 }
 
 impl Remembered {
-    /// Reads the file in `folder`. One that is missing or unreadable is no reason not to start: it is reported and
-    /// replaced at the next change.
+    /// Reads the file in `folder`, which blocks for as long as the disk takes. One that is missing or unreadable is no
+    /// reason not to start: it is reported and replaced at the next change.
     pub(super) fn load(runtime: Arc<dyn Runtime>, folder: &Path) -> Arc<Self> {
         let path = folder.join("peers");
         let text = match runtime.files().read(&path, MAX_FILE_LEN) {
@@ -46,7 +45,7 @@ impl Remembered {
         };
         let known = parse(&text);
         let list = StaticDiscovery::new(known.values().map(|(_, endpoint)| endpoint.clone()));
-        Arc::new(Self { runtime, path, list, known: Mutex::new(known) })
+        Arc::new(Self { file: StateFile::new(runtime, path), list, known: Mutex::new(known) })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, (u64, Endpoint)>> {
@@ -80,9 +79,7 @@ impl Remembered {
     }
 
     fn save(&self, known: &BTreeMap<PeerId, (u64, Endpoint)>) {
-        if let Err(error) = self.runtime.files().replace(&self.path, write(known).as_bytes()) {
-            tracing::warn!(path = %self.path.display(), %error, "the connected peers cannot be remembered");
-        }
+        self.file.save(write(known).into_bytes());
     }
 }
 
@@ -128,6 +125,7 @@ impl Discovery for Remembered {
 
     async fn shutdown(&self) {
         self.list.shutdown().await;
+        self.file.saved().await;
     }
 
     async fn recv(&self) -> DiscoveredPeer {

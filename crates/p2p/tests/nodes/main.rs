@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod listed;
 mod listeners;
+mod machines;
 mod mutual_dials;
 mod panics;
 mod places;

@@ -37,6 +37,17 @@ pub fn files(runtime: &Arc<dyn Runtime>) {
     left_behind(&folder);
 }
 
+/// Work that blocks is done, beside tasks.
+pub async fn blocking(runtime: &Arc<dyn Runtime>) {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    runtime.run_blocking(Box::new(move || {
+        // Should nobody wait any more, the test has failed already.
+        let _ = tell.send(7);
+    }));
+    let done = runtime.timeout(super::PATIENCE, told).await.expect("work that blocks is done");
+    assert_eq!(done, Ok(7), "it is not dropped");
+}
+
 /// On a disk of this machine: mode 0600. A simulated disk has no modes.
 fn private(path: &Path) {
     #[cfg(unix)]

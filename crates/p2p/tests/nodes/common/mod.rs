@@ -1,5 +1,7 @@
 //! Nodes on loopback, and protocols whose connections the tests hold.
 
+pub(crate) mod machine;
+
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
