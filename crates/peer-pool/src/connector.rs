@@ -349,5 +349,7 @@ fn is_refusal(code: u32) -> bool {
 /// Whether the system has no way to the address, which a wait of seconds does not change.
 fn is_without_route(error: &io::Error) -> bool {
     use io::ErrorKind as K;
-    matches!(error.kind(), K::NetworkUnreachable | K::HostUnreachable | K::AddrNotAvailable | K::InvalidInput)
+    let no_way =
+        matches!(error.kind(), K::NetworkUnreachable | K::HostUnreachable | K::AddrNotAvailable | K::InvalidInput);
+    no_way || p2p_core::runtime::is_unknown_family(error)
 }

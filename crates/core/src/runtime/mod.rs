@@ -37,7 +37,7 @@ use std::time::{Instant, SystemTime};
 use ::tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::recovery::{Recovery, Remedy, SocketEvent};
-pub use self::route::{choose_local, is_unroutable};
+pub use self::route::{choose_local, is_unknown_family, is_unroutable, lacks_family};
 #[cfg(feature = "smol")]
 pub use self::smol::SmolRuntime;
 pub use self::steady_udp::SteadyUdp;

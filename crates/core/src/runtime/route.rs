@@ -42,10 +42,30 @@ fn choose(
 /// Whether an error of sending or connecting says that there is no way to the destination.
 pub fn is_unroutable(error: &io::Error) -> bool {
     use io::ErrorKind as K;
-    matches!(
+    let no_way = matches!(
         error.kind(),
         K::NetworkUnreachable | K::HostUnreachable | K::NetworkDown | K::AddrNotAvailable | K::PermissionDenied
-    )
+    );
+    no_way || is_unknown_family(error)
+}
+
+/// Whether a socket could not be bound to all addresses of a family since this machine has none of that family, as one
+/// without IPv6.
+pub fn lacks_family(error: &io::Error) -> bool {
+    // The second is what Linux says where IPv6 is turned off by a setting.
+    is_unknown_family(error) || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+/// Whether this machine does not know the address's family at all (`EAFNOSUPPORT`).
+pub fn is_unknown_family(error: &io::Error) -> bool {
+    const CODE: i32 = if cfg!(windows) {
+        10047
+    } else if cfg!(any(target_os = "linux", target_os = "android")) {
+        97
+    } else {
+        47
+    };
+    error.raw_os_error() == Some(CODE)
 }
 
 #[cfg(test)]

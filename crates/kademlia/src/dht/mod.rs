@@ -125,16 +125,7 @@ impl Dht {
             contacts = state.load_contacts().await;
             state.saved().await;
         }
-        let mut endpoints = Vec::new();
-        let mut pings = false;
-        for endpoint in &shared.config.discovery_endpoints {
-            if endpoint.transport().is_connection() {
-                endpoints.push(shared.server.listen(endpoint).await?);
-            } else {
-                endpoints.push(shared.refresh.listen(endpoint, &shared.tasks).await?);
-                pings = true;
-            }
-        }
+        let (endpoints, pings) = self.listen().await?;
         let addrs = {
             let mut state = self.state();
             state.endpoints = endpoints.clone();
@@ -153,6 +144,35 @@ impl Dht {
             shared.tasks.spawn("dht state", shared.clone().run_saving());
         }
         Ok(())
+    }
+
+    /// Where it serves, and whether pings come in there.
+    async fn listen(&self) -> Result<(Vec<Endpoint>, bool)> {
+        let shared = &self.0.shared;
+        let (mut endpoints, mut pings, mut lacking) = (Vec::new(), false, None);
+        for endpoint in &shared.config.discovery_endpoints {
+            let is_stream = endpoint.transport().is_connection();
+            let listening = if is_stream {
+                shared.server.listen(endpoint).await
+            } else {
+                shared.refresh.listen(endpoint, &shared.tasks).await
+            };
+            match listening {
+                Ok(local) => {
+                    endpoints.push(local);
+                    pings |= !is_stream;
+                }
+                Err(Error::Net(error)) if error.lacks_family() => {
+                    tracing::warn!(%error, "this machine has no such addresses: the DHT goes on without them");
+                    lacking = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match lacking.filter(|_| endpoints.is_empty()) {
+            Some(error) => Err(error.into()),
+            None => Ok((endpoints, pings)),
+        }
     }
 
     /// Ends every call, task and socket, after saving what is remembered. Idempotent; cancel-safe: call it again to go

@@ -144,7 +144,8 @@ impl Config {
     }
 
     /// For a machine that others reach: tls (and quic, if this build has it) on every IPv4 and IPv6 address, at `port`, and
-    /// the DHT beside them: lookups come in there too, liveness checks at the next port.
+    /// the DHT beside them: lookups come in there too, liveness checks at the next port. On a machine without IPv6, or
+    /// without IPv4, the node starts with what there is, and warns.
     pub fn server(port: u16) -> Self {
         let any = [IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED), IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED)];
         let transports = [

@@ -1,11 +1,13 @@
 //! From [`Node::run`] to [`Node::shutdown`].
 
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 
 use p2p_core::RecvError;
 use p2p_discovery::DiscoveryContext;
 use p2p_identity::{Error, PeerRecord, Result};
 use p2p_kademlia::{Dht, KademliaEvent};
+use p2p_net::Endpoint;
 use p2p_peer_pool::PeerPool;
 
 use super::items::Items;
@@ -21,7 +23,8 @@ pub(super) enum Phase {
 }
 
 impl Node {
-    /// Listens, starts to find peers and to keep `dial_peers` connected, and returns. Not cancel-safe: when it is
+    /// Listens, starts to find peers and to keep `dial_peers` connected, and returns. Where `0.0.0.0` or `[::]` stands for
+    /// addresses that this machine does not have, it goes on with the others. Not cancel-safe: when it is
     /// dropped unfinished, or fails, shut the node down and make another.
     ///
     /// # Errors
@@ -48,10 +51,7 @@ impl Node {
     }
 
     async fn start(&self) -> Result<()> {
-        let mut listening = Vec::new();
-        for endpoint in &self.config.listen_endpoints {
-            listening.push(self.pool.listen(endpoint).await?);
-        }
+        let listening = self.listen().await?;
         lock(&self.items).set_endpoints(&listening);
         self.tell_record()?;
         *lock(&self.listen_endpoints) = listening.clone();
@@ -75,6 +75,25 @@ impl Node {
         self.pool.start();
         self.watch_network();
         Ok(())
+    }
+
+    async fn listen(&self) -> Result<Vec<Endpoint>> {
+        let (mut listening, mut lacking) = (Vec::new(), None);
+        for endpoint in &self.config.listen_endpoints {
+            match self.pool.listen(endpoint).await {
+                Ok(local) => listening.push(local),
+                Err(Error::Net(error)) if error.lacks_family() => {
+                    tracing::warn!(%error, "this machine has no such addresses: the node goes on without them");
+                    lacking = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        say_what_is_ipv6_only(&listening);
+        match lacking.filter(|_| listening.is_empty()) {
+            Some(error) => Err(error.into()),
+            None => Ok(listening),
+        }
     }
 
     /// Puts the node's record as it is now into handshakes.
@@ -101,6 +120,18 @@ impl Node {
     /// Background tasks of this node that have not ended; zero after [`shutdown`](Self::shutdown).
     pub fn tasks(&self) -> usize {
         self.tasks.len() + self.pool.tasks() + self.dht.as_ref().map_or(0, Dht::tasks)
+    }
+}
+
+/// `[::]` takes IPv6 only, and whoever knows it from other programs expects IPv4 there too.
+fn say_what_is_ipv6_only(listening: &[Endpoint]) {
+    for local in listening.iter().filter(|local| local.addr().ip() == Some(Ipv6Addr::UNSPECIFIED.into())) {
+        let takes_ipv4 = |other: &Endpoint| {
+            other.transport() == local.transport() && other.addr().ip().is_some_and(|ip| ip.is_ipv4())
+        };
+        if !listening.iter().any(takes_ipv4) {
+            tracing::info!(endpoint = %local, "this endpoint is for IPv6 only: for IPv4, listen on 0.0.0.0 too");
+        }
     }
 }
 
