@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -351,6 +351,8 @@ impl Session {
         let now = self.now();
         loop {
             let drain = self.drain.as_mut()?;
+            // What the remote sent may have been read already: the acknowledgement then goes out with the ends of streams.
+            let _ = drain.poll_read(&mut Context::from_waker(Waker::noop()));
             let delivered = self.peer.connection.delivered().now_or_never().is_some();
             match drain.next(now, delivered) {
                 Next::Wait => return None,
