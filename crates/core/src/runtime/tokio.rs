@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Instant, SystemTime};
 
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::runtime::Handle;
 
@@ -81,7 +82,7 @@ impl Runtime for TokioRuntime {
     fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>> {
         self.alive.watch(&self.handle);
         let _context = self.handle.enter();
-        Box::pin(TokioTimer { sleep: Box::pin(tokio::time::sleep_until(deadline.into())), alive: self.alive.clone() })
+        Box::pin(TokioTimer { sleep: tokio::time::sleep_until(deadline.into()), alive: self.alive.clone() })
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
@@ -145,20 +146,23 @@ impl Runtime for TokioRuntime {
     }
 }
 
-#[derive(Debug)]
-struct TokioTimer {
-    sleep: Pin<Box<tokio::time::Sleep>>,
-    alive: Arc<Alive>,
+pin_project! {
+    #[derive(Debug)]
+    struct TokioTimer {
+        #[pin]
+        sleep: tokio::time::Sleep,
+        alive: Arc<Alive>,
+    }
 }
 
 impl Timer for TokioTimer {
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // Tokio's own panics then.
-        if self.alive.has_ended() { Poll::Ready(()) } else { self.sleep.as_mut().poll(cx) }
+        if self.alive.has_ended() { Poll::Ready(()) } else { self.project().sleep.poll(cx) }
     }
 
-    fn reset(mut self: Pin<&mut Self>, deadline: Instant) {
-        self.sleep.as_mut().reset(deadline.into());
+    fn reset(self: Pin<&mut Self>, deadline: Instant) {
+        self.project().sleep.reset(deadline.into());
     }
 }
 
