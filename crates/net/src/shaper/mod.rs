@@ -14,7 +14,9 @@ mod uplink;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+#[cfg(feature = "quic")]
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -56,6 +58,7 @@ pub(crate) struct Shaper {
     /// It is being found.
     measures: AtomicBool,
     members: AtomicUsize,
+    #[cfg(feature = "quic")]
     observers: AtomicU64,
 }
 
@@ -100,6 +103,7 @@ impl Shaper {
             finds,
             measures: AtomicBool::new(false),
             members: AtomicUsize::new(0),
+            #[cfg(feature = "quic")]
             observers: AtomicU64::new(0),
         }
     }

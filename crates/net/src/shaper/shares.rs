@@ -118,6 +118,7 @@ impl Shares {
     }
 
     /// Bytes per second.
+    #[cfg(feature = "quic")]
     pub(crate) fn rate(&self) -> u64 {
         self.rate
     }

@@ -186,6 +186,7 @@ impl Uplink {
     }
 
     /// How long a connection waits for its turn.
+    #[cfg(feature = "quic")]
     pub(super) fn round(&self) -> Duration {
         self.round
     }
