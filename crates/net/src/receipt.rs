@@ -101,10 +101,10 @@ impl Owed {
     pub(crate) fn expect(&mut self, stream: u64, receipt: Arc<Receipt>) {
         self.receipts.insert(stream, receipt);
         if self.receipts.len() > MAX_ORPHANS {
-            // A handle that is still there is the application's own memory.
-            let is_orphan = |(_, receipt): &(&u64, &Arc<Receipt>)| Arc::strong_count(receipt) == 1;
-            if self.orphans() > MAX_ORPHANS
-                && let Some(oldest) = self.receipts.iter().find(is_orphan).map(|(stream, _)| *stream)
+            let mut orphans = self.orphans();
+            let oldest = orphans.next();
+            if orphans.count() >= MAX_ORPHANS
+                && let Some(oldest) = oldest
             {
                 self.receipts.remove(&oldest);
             }
@@ -138,9 +138,10 @@ impl Owed {
         }
     }
 
-    /// Receipts that no handle waits for.
-    pub(crate) fn orphans(&self) -> usize {
-        self.receipts.values().filter(|receipt| Arc::strong_count(receipt) == 1).count()
+    /// The streams for whose receipts no handle waits, in order of their ids. What a handle waits for is the application's own
+    /// memory.
+    pub(crate) fn orphans(&self) -> impl Iterator<Item = u64> {
+        self.receipts.iter().filter(|(_, receipt)| Arc::strong_count(receipt) == 1).map(|(stream, _)| *stream)
     }
 
     /// The streams that have ended and of which nothing is known.
@@ -162,7 +163,7 @@ mod tests {
         for stream in 2..3 * MAX_ORPHANS as u64 {
             owed.expect(stream, Arc::default());
         }
-        assert_eq!(owed.orphans(), MAX_ORPHANS);
+        assert_eq!(owed.orphans().count(), MAX_ORPHANS);
         let mut wake = Vec::new();
         assert!(!owed.settle(2, Ok(()), &mut wake), "the oldest is awaited no longer");
         assert!(owed.settle(1, Ok(()), &mut wake));

@@ -28,6 +28,12 @@ impl Shortest {
         });
     }
 
+    /// Whether it was measured, and is near.
+    #[cfg(feature = "quic")]
+    pub(crate) fn is_near(&self) -> bool {
+        self.get().is_some_and(|rtt| rtt < NEAR)
+    }
+
     /// `None` before the first measurement.
     pub(crate) fn get(&self) -> Option<Duration> {
         let (now, _) = self.now?;

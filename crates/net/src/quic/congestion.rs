@@ -28,29 +28,33 @@ impl Observed {
 impl ControllerFactory for Observed {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = Arc::new(CubicConfig::default()).build(now, current_mtu);
-        Box::new(Cubic {
-            inner,
-            observer: self.0.observer(),
-            acked: 0,
-            held: false,
-            app_limited: true,
-            rtt: Duration::ZERO,
-            is_near: None,
-        })
+        let line = Line { observer: self.0.observer(), acked: 0, held: false, app_limited: true, rtt: None };
+        Box::new(Cubic { inner, line })
     }
 }
 
 struct Cubic {
     inner: Box<dyn Controller>,
+    line: Line,
+}
+
+/// What is seen of one connection's line.
+#[derive(Clone)]
+struct Line {
     observer: Observer,
     /// Since the observer was told the last time.
     acked: u64,
     held: bool,
     /// There was less to send than the congestion window allows: then it is not the line that holds the connection back.
     app_limited: bool,
-    rtt: Duration,
-    /// Whether the remote is near; `None` before its first acknowledgement.
-    is_near: Option<bool>,
+    /// The shortest round trip; `None` before the first acknowledgement.
+    rtt: Option<Duration>,
+}
+
+impl Line {
+    fn is_near(&self) -> Option<bool> {
+        self.rtt.map(|rtt| rtt < NEAR)
+    }
 }
 
 thread_local! {
@@ -68,33 +72,33 @@ pub(super) fn take_near_remote() -> Option<bool> {
 impl Controller for Cubic {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.inner.on_sent(now, bytes, last_packet_number);
-        NEAR_REMOTE.set(self.is_near);
+        NEAR_REMOTE.set(self.line.is_near());
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
-        self.app_limited = app_limited;
-        self.rtt = rtt.min();
-        let is_near = self.rtt < NEAR;
-        self.is_near = Some(is_near);
-        self.acked += bytes;
-        if !is_near && !app_limited && !self.held && now.saturating_duration_since(sent) > rtt.min() + QUEUE {
+        let (line, took) = (&mut self.line, now.saturating_duration_since(sent));
+        line.app_limited = app_limited;
+        line.rtt = Some(rtt.min());
+        line.acked += bytes;
+        if line.is_near() == Some(false) && !app_limited && !line.held && took > rtt.min() + QUEUE {
             // quinn takes the wait for the shaper's turn for a part of the round trip.
-            self.held = now.saturating_duration_since(sent) > rtt.min() + QUEUE + self.observer.round() * 3 / 2;
+            line.held = took > rtt.min() + QUEUE + line.observer.round() * 3 / 2;
         }
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
-        let (acked, held) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.held));
-        if self.is_near == Some(false) && self.observer.watches() {
-            self.observer.took(acked as usize, held.then_some(self.rtt));
+        let line = &mut self.line;
+        let (acked, held) = (std::mem::take(&mut line.acked), std::mem::take(&mut line.held));
+        if line.is_near() == Some(false) && line.observer.watches() {
+            line.observer.took(acked as usize, line.rtt.filter(|_| held));
         }
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
         self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
-        self.held |= !self.app_limited;
+        self.line.held |= !self.line.app_limited;
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
@@ -110,10 +114,7 @@ impl Controller for Cubic {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        let Self { inner, observer, acked, held, app_limited, rtt, is_near } = self;
-        let (inner, observer) = (inner.clone_box(), observer.clone());
-        let (acked, held, app_limited, rtt, is_near) = (*acked, *held, *app_limited, *rtt, *is_near);
-        Box::new(Self { inner, observer, acked, held, app_limited, rtt, is_near })
+        Box::new(Self { inner: self.inner.clone_box(), line: self.line.clone() })
     }
 
     fn initial_window(&self) -> u64 {

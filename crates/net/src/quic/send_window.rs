@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use p2p_core::Runtime;
 
 use crate::shaper::Shaper;
-use crate::shortest::{NEAR, Shortest};
+use crate::shortest::Shortest;
 
 /// The window that a connection begins with, and the least.
 pub(super) const LEAST: u64 = 512 << 10;
@@ -109,7 +109,7 @@ impl SendWindow {
         let path = connection.stats().path;
         state.next = Some(now + (path.rtt / LOOKS).max(LEAST_TIME));
         state.rtt.measured(now, path.rtt);
-        let near = state.rtt.get().is_some_and(|rtt| rtt < NEAR);
+        let near = state.rtt.is_near();
         let rate = self.upload.as_ref().and_then(|upload| upload.rate(near));
         let size = wanted(path.cwnd, near, rate.map(|rate| in_time(rate, SOON.max(2 * path.rtt))));
         if size > state.size || size < state.size / 2 {

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::NetConfig;
 use crate::mux::EARLY_BYTES;
-use crate::shortest::{NEAR, Shortest};
+use crate::shortest::Shortest;
 
 /// Streams that may each hold their whole window unread without stopping the others. With the default limits a stream has
 /// a window of 2.9 MiB: 110 Mbit/s at a round-trip time of 200 ms.
@@ -115,10 +115,9 @@ impl Window {
         self.owed = self.owed.saturating_sub(bytes);
         self.delivered += bytes;
         self.rtt.measured(now, rtt);
-        let is_near = self.rtt.get().is_some_and(|rtt| rtt < NEAR);
         let in_time = |time: Duration| (u128::from(bytes) * time.as_nanos() / took.as_nanos()) as u64;
         if in_time(ROUND_TRIPS * rtt) > self.size {
-            if !is_near {
+            if !self.rtt.is_near() {
                 self.grow(self.size);
             }
         } else if in_time((SLOW_ROUND_TRIPS * rtt).max(SLOW)) < self.size {
@@ -321,6 +320,7 @@ mod tests {
 
     use super::*;
     use crate::mux::start;
+    use crate::shortest::NEAR;
 
     /// Reads at `rate` bytes per ms for so long, as far as the window and the round trip allow, a quarter of it at a time.
     fn run(window: &mut Window, now: &mut Instant, rate: u64, rtt: Duration, time: Duration) {

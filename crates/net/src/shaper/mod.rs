@@ -137,6 +137,12 @@ impl Shaper {
         self.active.load(Ordering::Relaxed)
     }
 
+    /// Whether the connection to a remote that is `near` or not waits for turns: a near one is not behind an uplink whose rate is
+    /// found.
+    fn concerns(&self, near: bool) -> bool {
+        self.is_active() && !(near && self.finds.is_some())
+    }
+
     /// Whether it matters what lines do to connections.
     pub(crate) fn watches(&self) -> bool {
         self.finds.is_some() && self.members.load(Ordering::Relaxed) >= MANY
@@ -151,8 +157,7 @@ impl Shaper {
     /// In bytes per second, if there is one that concerns a remote that is `near` or not.
     #[cfg(feature = "quic")]
     pub(crate) fn rate(&self, near: bool) -> Option<u64> {
-        let concerns = self.is_active() && !(near && self.finds.is_some());
-        concerns.then(|| self.lock().shares.rate())
+        self.concerns(near).then(|| self.lock().shares.rate())
     }
 
     /// How long a connection waits for its turn now.
@@ -298,7 +303,7 @@ pub(crate) struct Share {
     id: u64,
     /// Its last turn came without waiting.
     at_once: AtomicBool,
-    /// Its remote is near: not behind the uplink whose rate is found.
+    /// Its remote is near.
     near: AtomicBool,
 }
 
@@ -389,16 +394,12 @@ impl Share {
 
     /// Whether the connection waits for turns.
     pub(crate) fn is_active(&self) -> bool {
-        self.shaper.is_active() && !self.is_exempt()
+        self.shaper.concerns(self.near.load(Ordering::Relaxed))
     }
 
-    /// Its remote is nearer than an uplink: a rate that was found does not concern it.
+    /// Whether its remote is nearer than an uplink: a rate that was found does not concern it then.
     pub(crate) fn set_near(&self, near: bool) {
         self.near.store(near, Ordering::Relaxed);
-    }
-
-    fn is_exempt(&self) -> bool {
-        self.shaper.finds.is_some() && self.near.load(Ordering::Relaxed)
     }
 
     /// Whether [`used`](Self::used) is of any use.

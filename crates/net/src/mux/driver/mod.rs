@@ -251,26 +251,6 @@ impl Shared {
         done
     }
 
-    /// Has the stream write what it holds back.
-    fn poll_flush(
-        &self,
-        stream: Pin<&mut Box<dyn MuxIo>>,
-        needs_flush: &mut bool,
-        blocked: &mut Option<Blocked>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        if *needs_flush {
-            let Poll::Ready(flushed) = stream.poll_flush(cx) else {
-                *blocked = Some(Blocked::Flush);
-                return Poll::Pending;
-            };
-            flushed?;
-            *needs_flush = false;
-            self.unblocked(blocked, Blocked::Flush);
-        }
-        Poll::Ready(Ok(()))
-    }
-
     fn poll_write_all(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Io { stream, batch, made_room, needs_flush, blocked, pace, upload, urgent, taken, more_ahead, .. } = io;
         let share = upload.as_ref();
@@ -350,6 +330,26 @@ impl Shared {
                 *batch = VecDeque::new();
             }
         }
+    }
+
+    /// Has what was written leave the stream's own buffers.
+    fn poll_flush(
+        &self,
+        stream: Pin<&mut Box<dyn MuxIo>>,
+        needs_flush: &mut bool,
+        blocked: &mut Option<Blocked>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if *needs_flush {
+            let Poll::Ready(flushed) = stream.poll_flush(cx) else {
+                *blocked = Some(Blocked::Flush);
+                return Poll::Pending;
+            };
+            flushed?;
+            *needs_flush = false;
+            self.unblocked(blocked, Blocked::Flush);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads once and gives the core what came. Ready with `Ok(false)` at the end of the byte stream.

@@ -49,9 +49,9 @@ impl Shared {
             return;
         }
         let rtt = self.with_core(|core| core.measure_rtt());
-        let near = rtt.map(|rtt| rtt < NEAR);
-        upload.set_near(near == Some(true));
-        if io.blocked.is_some() && io.pace.is_slow() && near != Some(true) {
+        let near = rtt.is_some_and(|rtt| rtt < NEAR);
+        upload.set_near(near);
+        if io.blocked.is_some() && io.pace.is_slow() && !near {
             upload.took(std::mem::take(&mut io.taken), rtt);
         }
     }
