@@ -96,15 +96,6 @@ pub enum DialError {
     TimedOut,
 }
 
-impl Error {
-    /// Whether the endpoint stands for all addresses of a family, IPv6 say, and this machine has none: whoever also listens
-    /// elsewhere may go on.
-    pub fn lacks_family(&self) -> bool {
-        let Self::Listen { endpoint, source } = self else { return false };
-        endpoint.addr().ip().is_some_and(|ip| ip.is_unspecified()) && p2p_core::runtime::lacks_family(source)
-    }
-}
-
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Io(Arc::new(error))

@@ -6,6 +6,7 @@ pub mod config;
 mod connection;
 pub mod endpoint;
 pub mod error;
+mod listening;
 pub mod message;
 pub mod mux;
 #[cfg(feature = "quic")]
@@ -20,6 +21,7 @@ pub use config::{AcceptTls, EarlyStreams, NetConfig, ResetSecret, TlsConfigs};
 pub use connection::Connection;
 pub use endpoint::{Addr, Endpoint, PeerAddr, Transport};
 pub use error::{CloseReason, DialError, Error, Result};
+pub use listening::Listening;
 pub use message::{Cork, MessageReceiver, MessageSender, SendLimits, SharedMessage, TrySendError};
 pub use stream::{RecvStream, SendStream, Stream};
 pub use transport::{Incoming, Listener, Transports};

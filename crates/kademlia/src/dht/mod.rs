@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use p2p_core::{EventListener, PeerId, Runtime};
 use p2p_identity::{Error, KeyPair, PeerRecord, RemotePeer, Result};
-use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender};
+use p2p_net::{Connection, Endpoint, Listening, MessageReceiver, MessageSender};
 
 pub use self::builder::DhtBuilder;
 pub use self::calls::{MutableValue, Put};
@@ -149,30 +149,24 @@ impl Dht {
     /// Where it serves, and whether pings come in there.
     async fn listen(&self) -> Result<(Vec<Endpoint>, bool)> {
         let shared = &self.0.shared;
-        let (mut endpoints, mut pings, mut lacking) = (Vec::new(), false, None);
+        let (mut listening, mut pings) = (Listening::default(), false);
         for endpoint in &shared.config.discovery_endpoints {
             let is_stream = endpoint.transport().is_connection();
-            let listening = if is_stream {
+            let bound = if is_stream {
                 shared.server.listen(endpoint).await
             } else {
                 shared.refresh.listen(endpoint, &shared.tasks).await
             };
-            match listening {
+            match bound {
                 Ok(local) => {
-                    endpoints.push(local);
+                    listening.at(local);
                     pings |= !is_stream;
                 }
-                Err(Error::Net(error)) if error.lacks_family() => {
-                    tracing::warn!(%error, "this machine has no such addresses: the DHT goes on without them");
-                    lacking = Some(error);
-                }
+                Err(Error::Net(error)) => listening.failed(error)?,
                 Err(error) => return Err(error),
             }
         }
-        match lacking.filter(|_| endpoints.is_empty()) {
-            Some(error) => Err(error.into()),
-            None => Ok((endpoints, pings)),
-        }
+        Ok((listening.finish()?, pings))
     }
 
     /// Ends every call, task and socket, after saving what is remembered. Idempotent; cancel-safe: call it again to go

@@ -7,7 +7,7 @@ use p2p_core::RecvError;
 use p2p_discovery::DiscoveryContext;
 use p2p_identity::{Error, PeerRecord, Result};
 use p2p_kademlia::{Dht, KademliaEvent};
-use p2p_net::Endpoint;
+use p2p_net::{Endpoint, Listening};
 use p2p_peer_pool::PeerPool;
 
 use super::items::Items;
@@ -78,22 +78,17 @@ impl Node {
     }
 
     async fn listen(&self) -> Result<Vec<Endpoint>> {
-        let (mut listening, mut lacking) = (Vec::new(), None);
+        let mut listening = Listening::default();
         for endpoint in &self.config.listen_endpoints {
             match self.pool.listen(endpoint).await {
-                Ok(local) => listening.push(local),
-                Err(Error::Net(error)) if error.lacks_family() => {
-                    tracing::warn!(%error, "this machine has no such addresses: the node goes on without them");
-                    lacking = Some(error);
-                }
+                Ok(local) => listening.at(local),
+                Err(Error::Net(error)) => listening.failed(error)?,
                 Err(error) => return Err(error),
             }
         }
+        let listening = listening.finish()?;
         say_what_is_ipv6_only(&listening);
-        match lacking.filter(|_| listening.is_empty()) {
-            Some(error) => Err(error.into()),
-            None => Ok(listening),
-        }
+        Ok(listening)
     }
 
     /// Puts the node's record as it is now into handshakes.
