@@ -4,17 +4,14 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use p2p_core::runtime::{
-    BoxFuture, ByteListener, ByteStream, ConnectedUdp, Datagrams, RecvMeta, SocketEvent, SteadyUdp, Timer, UdpSocket,
-};
-use p2p_core::{FileSystem, Runtime, TaskGroup, TokioRuntime};
+use p2p_core::runtime::{BoxFuture, Datagrams, RecvMeta, SocketEvent, SteadyUdp, UdpSocket};
+use p2p_core::{Runtime, TaskGroup, TokioRuntime};
 
 /// tokio, but for UDP sockets whose first receives fail with these codes, that never have room and that are counted.
 #[derive(Debug)]
@@ -33,51 +30,14 @@ impl Failing {
 }
 
 impl Runtime for Failing {
-    fn spawn(&self, future: BoxFuture<()>) {
-        self.tokio.spawn(future);
-    }
-
-    fn now(&self) -> Instant {
-        self.tokio.now()
-    }
-
-    fn system_time(&self) -> SystemTime {
-        self.tokio.system_time()
-    }
-
-    fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>> {
-        self.tokio.timer(deadline)
-    }
-
-    fn fill_random(&self, bytes: &mut [u8]) {
-        self.tokio.fill_random(bytes);
-    }
-
-    fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
-        self.tokio.tcp_connect(addr)
-    }
-
-    fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>> {
-        self.tokio.tcp_listen(addr)
-    }
+    p2p_core::forward_runtime!(tokio: spawn, now, system_time, timer, fill_random, tcp_connect);
+    p2p_core::forward_runtime!(tokio: tcp_listen, udp_connect, resolve, files);
 
     fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
         let socket = self.tokio.udp_bind(addr)?;
         self.open.fetch_add(1, Ordering::SeqCst);
         let (codes, full, open) = (self.codes.clone(), self.full.clone(), self.open.clone());
         Ok(Arc::new(FailingUdp { socket, codes, full, open }))
-    }
-
-    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
-        self.tokio.udp_connect(remote)
-    }
-
-    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
-        self.tokio.resolve(host)
-    }
-
-    fn files(&self) -> &dyn FileSystem {
-        self.tokio.files()
     }
 }
 

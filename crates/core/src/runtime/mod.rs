@@ -2,6 +2,7 @@
 //!
 //! Hot operations are `poll_*` methods on trait objects; boxing happens once per task, timer, socket or look-up.
 
+mod forward;
 mod recovery;
 mod route;
 mod steady_udp;

@@ -2,12 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
-use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, Timer, UdpSocket};
-use p2p_core::{FileSystem, Runtime};
+use p2p_core::Runtime;
+use p2p_core::runtime::BoxFuture;
 use p2p_net::{Endpoint, Transports};
 
 use crate::common::{Net, echo, for_each_transport, stream};
@@ -92,48 +90,11 @@ struct Names {
 }
 
 impl Runtime for Names {
-    fn spawn(&self, future: BoxFuture<()>) {
-        self.runtime.spawn(future);
-    }
-
-    fn now(&self) -> Instant {
-        self.runtime.now()
-    }
-
-    fn system_time(&self) -> SystemTime {
-        self.runtime.system_time()
-    }
-
-    fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>> {
-        self.runtime.timer(deadline)
-    }
-
-    fn fill_random(&self, bytes: &mut [u8]) {
-        self.runtime.fill_random(bytes);
-    }
-
-    fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
-        self.runtime.tcp_connect(addr)
-    }
-
-    fn tcp_listen(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteListener>> {
-        self.runtime.tcp_listen(addr)
-    }
-
-    fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
-        self.runtime.udp_bind(addr)
-    }
-
-    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
-        self.runtime.udp_connect(remote)
-    }
+    p2p_core::forward_runtime!(runtime: spawn, now, system_time, timer, fill_random, tcp_connect);
+    p2p_core::forward_runtime!(runtime: tcp_listen, udp_bind, udp_connect, files);
 
     fn resolve(&self, _: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
         let addresses = self.addresses.clone();
         Box::pin(async move { Ok(addresses) })
-    }
-
-    fn files(&self) -> &dyn FileSystem {
-        self.runtime.files()
     }
 }

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
 
-use p2p_core::FileSystem;
-use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, Runtime, Timer, UdpSocket};
+use p2p_core::runtime::{BoxFuture, ByteListener, ByteStream, Runtime};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
@@ -40,25 +38,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Runtime for MemoryRuntime {
-    fn spawn(&self, future: BoxFuture<()>) {
-        self.inner.spawn(future);
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn system_time(&self) -> SystemTime {
-        self.inner.system_time()
-    }
-
-    fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>> {
-        self.inner.timer(deadline)
-    }
-
-    fn fill_random(&self, bytes: &mut [u8]) {
-        self.inner.fill_random(bytes);
-    }
+    p2p_core::forward_runtime!(inner: spawn, now, system_time, timer, fill_random);
+    p2p_core::forward_runtime!(inner: udp_bind, udp_connect, resolve, files);
 
     fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
         let listener = lock(&self.listeners).get(&addr).cloned();
@@ -81,22 +62,6 @@ impl Runtime for MemoryRuntime {
         let (sender, receiver) = mpsc::channel(BACKLOG);
         listeners.insert(addr, sender);
         Ok(Box::new(Pipes { local: addr, receiver: Mutex::new(receiver) }))
-    }
-
-    fn udp_bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn UdpSocket>> {
-        self.inner.udp_bind(addr)
-    }
-
-    fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
-        self.inner.udp_connect(remote)
-    }
-
-    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
-        self.inner.resolve(host)
-    }
-
-    fn files(&self) -> &dyn FileSystem {
-        self.inner.files()
     }
 }
 

@@ -1,14 +1,13 @@
 //! A machine with something wrong.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use p2p::Runtime;
-use p2p::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, Timer, UdpSocket};
+use p2p::runtime::{BoxFuture, ByteListener, ByteStream, ConnectedUdp, UdpSocket};
 use p2p_core::FileSystem;
 
 /// A write that waits for so long stands in somebody's way.
@@ -96,29 +95,7 @@ impl FileSystem for Disk {
 }
 
 impl Runtime for Machine {
-    fn spawn(&self, future: BoxFuture<()>) {
-        self.runtime.spawn(future);
-    }
-
-    fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        self.runtime.run_blocking(work);
-    }
-
-    fn now(&self) -> Instant {
-        self.runtime.now()
-    }
-
-    fn system_time(&self) -> SystemTime {
-        self.runtime.system_time()
-    }
-
-    fn timer(&self, deadline: Instant) -> Pin<Box<dyn Timer>> {
-        self.runtime.timer(deadline)
-    }
-
-    fn fill_random(&self, bytes: &mut [u8]) {
-        self.runtime.fill_random(bytes);
-    }
+    p2p_core::forward_runtime!(runtime: spawn, run_blocking, now, system_time, timer, fill_random, resolve);
 
     fn tcp_connect(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn ByteStream>>> {
         match self.family(addr) {
@@ -140,10 +117,6 @@ impl Runtime for Machine {
     fn udp_connect(&self, remote: SocketAddr) -> io::Result<Box<dyn ConnectedUdp>> {
         self.family(remote)?;
         self.runtime.udp_connect(remote)
-    }
-
-    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
-        self.runtime.resolve(host)
     }
 
     fn files(&self) -> &dyn FileSystem {
