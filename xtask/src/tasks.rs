@@ -86,8 +86,8 @@ pub(crate) fn bench(run: &Runner, args: &[String]) -> Result {
     run.cargo_instead("run --release --quiet --manifest-path bench/Cargo.toml --package bench-run --", args)
 }
 
-/// Each crate compiles with any one feature, its tests too, and both runtimes pass alone. (All features together are
-/// what `lint` and `test` build.)
+/// Each crate compiles with any one feature, its tests too; it compiles for others, who do not have the dependencies of its
+/// tests; and both runtimes pass alone. (All features together are what `lint` and `test` build.)
 pub(crate) fn features(run: &Runner) -> Result {
     tools::component(run, "clippy", "clippy")?;
     let metadata = metadata(run)?;
@@ -97,6 +97,7 @@ pub(crate) fn features(run: &Runner) -> Result {
             let args = format!("clippy --quiet --no-deps -p {} --all-targets {features} -- -D warnings", package.name);
             failed.extend(run.cargo_step(&args, &[]).err());
         }
+        failed.extend(run.cargo_step(&format!("check --quiet -p {} --lib", package.name), &[]).err());
     }
     // The examples ask for every feature, which would be turned on for the crates as well.
     let crates: Vec<_> = layers(&metadata).map(|package| format!("-p {}", package.name)).collect();
