@@ -81,7 +81,9 @@ impl Task {
             Task::Test => "all tests with all features, doc tests too; what follows `--` goes to cargo test",
             Task::Fmt => "format the code; with --check, only say whether it is",
             Task::Lint => "clippy on everything, warnings denied",
-            Task::Features => "each crate as others build it, with no feature and each one alone; tests with tokio alone and smol alone",
+            Task::Features => {
+                "each crate as others build it, with no feature and each one alone; tests with tokio alone and smol alone"
+            }
             Task::Sim => "whole nodes in the simulator, 20 seeds of each scenario; --help says what else",
             Task::Docs => "API documentation, warnings denied",
             Task::Book => "build the book in docs/ (installs mdbook if missing: some minutes)",

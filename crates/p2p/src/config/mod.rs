@@ -54,7 +54,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Peers that may have dialed us.
     pub inbound_slots: usize,
-    /// Peers that we may have dialed, `dial_peers` aside. Where all are taken, who was found makes way for who is asked for.
+    /// Peers that we may have dialed, `dial_peers` aside. Where all are taken, a peer that was found is evicted for one
+    /// that is asked for.
     pub outbound_slots: usize,
     /// How often a failed dial is repeated before it counts as failed.
     pub max_connect_retries: usize,

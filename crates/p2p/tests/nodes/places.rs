@@ -86,7 +86,7 @@ fn a_connect_by_hand_gets_a_slot_that_discovery_has_filled() {
         let mut first = first.to_vec();
         first.sort();
         assert_eq!(left, first);
-        // They make way, and no other.
+        // They are evicted, and no other.
         assert!(matches!(host.connect(&asked[2].endpoint()).await, Err(Error::SlotsFull)));
         assert_eq!(host.peers(), 2);
         shutdown([host]).await;

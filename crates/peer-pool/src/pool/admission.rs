@@ -116,10 +116,10 @@ impl Shared {
             match effect {
                 Effect::Establish(id) => drop(state.fates.remove(&id).map(|tell| tell.send(Fate::Stays))),
                 Effect::Drop(id, why) => drop(state.fates.remove(&id).map(|tell| tell.send(Fate::Goes(why)))),
-                Effect::MakeWay(id) => {
+                Effect::Evict(id) => {
                     // One that has yet to be announced is told by `admit`.
                     if let Some(peer) = state.peer_of(id) {
-                        peer.core().leave(Leave::Orderly(made_way()));
+                        peer.core().leave(Leave::Orderly(evicted()));
                     }
                 }
                 Effect::Close(id, reason) => {
@@ -161,7 +161,7 @@ impl Shared {
             return Err(DisconnectReason::Denied);
         }
         if state.registry.is_leaving(core.connection_id) {
-            return Err(made_way());
+            return Err(evicted());
         }
         if state.registry.live(&id) != Some(core.connection_id) {
             return Err(DisconnectReason::Replaced);
@@ -238,7 +238,7 @@ impl Shared {
 }
 
 /// Why a peer goes that discovery has found.
-fn made_way() -> DisconnectReason {
+fn evicted() -> DisconnectReason {
     DisconnectReason::Local { code: 0, reason: "its slot was wanted for another peer".into() }
 }
 

@@ -96,7 +96,7 @@ impl<P> Default for Counts<P> {
 }
 
 impl<P: Ord + Copy> Counts<P> {
-    /// Whether a dial of this kind gets a slot now. Whoever was found makes way for those the application asks for.
+    /// Whether a dial of this kind gets a slot now. Peers that were found are evicted for those the application asks for.
     pub(super) fn may_dial(&self, kind: DialKind, limits: &SlotLimits) -> bool {
         let under_way = if kind.holds_slot() { self.by_kind[kind as usize] } else { 0 };
         match kind {

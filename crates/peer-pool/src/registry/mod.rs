@@ -125,7 +125,7 @@ pub enum Effect {
     /// Close a connection that never became the peer's.
     Drop(ConnectionId, RejectReason),
     /// Say good-bye on the peer's connection, which is [leaving](Registry::leaving): somebody else was asked for.
-    MakeWay(ConnectionId),
+    Evict(ConnectionId),
     /// Close the peer's connection at once, and call [`Registry::removed`] when it is gone.
     Close(ConnectionId, DisconnectReason),
     /// See quickly whether the peer's connection still lives.
@@ -391,8 +391,8 @@ impl<P: Ord + Copy> Registry<P> {
         self.others(candidate).filter(proven).any(|entry| candidate.is_ended_by(&entry.candidate))
     }
 
-    /// Sees to it that the candidate fits, if need be by dropping one that got stuck in its handshake, or by letting one that
-    /// discovery has found make way for one that was asked for.
+    /// Sees to it that the candidate fits, if need be by evicting one that got stuck in its handshake, or one that discovery
+    /// has found, for one that was asked for.
     fn make_room(&mut self, now: Instant, new: &Candidate<P>, effects: &mut Vec<Effect>) -> Result<(), RejectReason> {
         // A crossing or a restarted connection of the same peer takes no second slot.
         let place = Place::of(new);
@@ -409,7 +409,7 @@ impl<P: Ord + Copy> Registry<P> {
         // More than one may have to go: crossing connections of one peer can exceed the limit for a while.
         while self.counts.taken(class) >= self.limit(class) {
             let evicted = self.evict(now, effects, RejectReason::SlotsFull, |old| Place::of(old).class() == class);
-            if evicted.is_err() && !(place == Place::Asked && self.make_way(effects)) {
+            if evicted.is_err() && !(place == Place::Asked && self.evict_found(effects)) {
                 return evicted;
             }
         }
@@ -418,14 +418,14 @@ impl<P: Ord + Copy> Registry<P> {
 
     /// Lets the peer leave that discovery found last; where none is live yet, it gives up whoever is on the way. Whether that
     /// made room.
-    fn make_way(&mut self, effects: &mut Vec<Effect>) -> bool {
+    fn evict_found(&mut self, effects: &mut Vec<Effect>) -> bool {
         let found = |entry: &&Entry<P>| entry.counted && Place::of(&entry.candidate) == Place::Found;
         let order = |entry: &&Entry<P>| (entry.phase == Phase::Live, !entry.early, entry.since, entry.candidate.id);
         let last = self.entries.values().filter(found).filter(|entry| entry.phase < Phase::Leaving).max_by_key(order);
         let Some((id, phase)) = last.map(|entry| (entry.candidate.id, entry.phase)) else { return false };
         if phase == Phase::Live {
             self.leaving(id);
-            effects.push(Effect::MakeWay(id));
+            effects.push(Effect::Evict(id));
             return !self.entries[&id].counted;
         }
         self.forget(id);

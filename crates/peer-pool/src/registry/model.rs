@@ -393,7 +393,7 @@ impl World {
                     assert!(self.broke || self.any_lost(), "nothing else is replaced: {self:#?}");
                     self.gone(at, side);
                 }
-                Effect::Probe(_) | Effect::MakeWay(_) => {}
+                Effect::Probe(_) | Effect::Evict(_) => {}
             }
         }
     }

@@ -58,7 +58,7 @@ impl Sequence {
                     assert!(!self.established.contains(&id), "dropped what was the peer's");
                     self.known.retain(|known| *known != id);
                 }
-                Effect::MakeWay(id) => {
+                Effect::Evict(id) => {
                     assert!(self.established.contains(&id) && self.registry.is_leaving(id), "never was the peer's");
                 }
                 Effect::Close(id, _) | Effect::Probe(id) => {

@@ -190,7 +190,7 @@ fn kept_peers_have_places_of_their_own() {
 }
 
 #[test]
-fn who_was_found_makes_way_for_who_is_asked_for() {
+fn who_was_found_is_evicted_for_who_is_asked_for() {
     let (mut registry, now) = (registry(), crate::clock::now());
     for id in 0..3 {
         let found = dialed(&mut registry, DialKind::Found, id);
@@ -198,7 +198,7 @@ fn who_was_found_makes_way_for_who_is_asked_for() {
     }
     for (id, leaves) in [(3, 2), (4, 1), (5, 0)] {
         let asked = dialed(&mut registry, DialKind::Asked, id);
-        let effects = [Effect::MakeWay(ConnectionId::new(leaves)), Effect::Establish(asked.id)];
+        let effects = [Effect::Evict(ConnectionId::new(leaves)), Effect::Establish(asked.id)];
         assert_eq!(establish(&mut registry, now, asked), effects);
         assert_eq!(registry.slots_taken(), (0, 3));
     }
@@ -206,7 +206,7 @@ fn who_was_found_makes_way_for_who_is_asked_for() {
     for id in 3..6 {
         registry.removed(now, ConnectionId::new(id));
     }
-    // Nobody who was found is connected yet: one that is on the way makes way.
+    // Nobody who was found is connected yet: one that is on the way is evicted.
     for id in 10..13 {
         let found = dialed(&mut registry, DialKind::Found, id);
         registry.decide(now, found).0.unwrap();
@@ -221,7 +221,7 @@ fn who_was_found_makes_way_for_who_is_asked_for() {
         let asked = dialed(&mut registry, DialKind::Asked, id);
         establish(&mut registry, now, asked);
     }
-    // Nobody makes way who has nowhere to go: so many that leave and do not go keep their places.
+    // There is a bound: where too many leave and do not go, they keep their places, and nobody else is evicted.
     for id in 3..6 {
         registry.leaving(ConnectionId::new(id));
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::runtime::Runtime;
 
 /// Small files: never overwritten by `create_private`, replaced whole, read with a bound; `replace` makes the folders,
-/// `create_private` does not; on a disk of this machine nobody but the owner may read them, and nothing else is left in the folder.
+/// `create_private` does not; on a disk of this machine nobody but the owner may read them, and nothing else is left in
+/// the folder.
 pub fn files(runtime: &Arc<dyn Runtime>) {
     let folder = std::env::temp_dir().join(format!("p2p-contract-{:016x}", runtime.random_u64()));
     let files = runtime.files();

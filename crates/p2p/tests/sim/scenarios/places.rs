@@ -115,7 +115,7 @@ pub(super) fn places(sim: Sim) -> Outcome {
             let all = || present(&keeper, &kept).len() == kept.len();
             assert!(sim.eventually(LATE, all).await, "round {round}: not all are kept");
             let rest = || (present(&keeper, &found).len() + present(&keeper, &asked).len()) as u64;
-            // Whoever makes way takes a moment to leave.
+            // A peer that is evicted takes a moment to leave.
             assert!(sim.eventually(LATE, || rest() <= slots).await, "round {round}: {} in {slots} slots", rest());
         }
         keeper.shutdown().await;
