@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod attached;
+mod beside;
 mod broadcast;
 #[cfg(test)]
 mod clock;
