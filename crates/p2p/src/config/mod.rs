@@ -1,5 +1,6 @@
 //! [`Config`]: what a node is told before it starts.
 
+mod together;
 mod validate;
 
 use std::net::IpAddr;
