@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::Endpoint;
+use crate::code::{OfClose, OfStream};
 use crate::endpoint::ParseEndpointError;
 
 /// Errors of this crate. Cheap to clone: many streams learn of the same broken connection.
@@ -15,10 +16,10 @@ pub enum Error {
     #[error("the connection is closed: {0}")]
     Closed(CloseReason),
     /// The remote gave the stream up with this code.
-    #[error("the remote reset the stream with code {0}")]
+    #[error("the remote reset the stream{}", OfStream(*.0))]
     Reset(u32),
     /// The remote reads no more of this stream, and says so with this code.
-    #[error("the remote stopped reading the stream with code {0}")]
+    #[error("the remote stopped reading the stream{}", OfStream(*.0))]
     Stopped(u32),
     /// The remote accepts no further stream now.
     #[error("the remote refuses more streams on this connection")]
@@ -161,8 +162,8 @@ impl CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Local { code, reason } => write!(f, "closed here with code {code}: {reason}"),
-            Self::Remote { code, reason } => write!(f, "closed by the remote with code {code}: {reason}"),
+            Self::Local { code, reason } => write!(f, "closed here{}", OfClose(*code, reason)),
+            Self::Remote { code, reason } => write!(f, "closed by the remote{}", OfClose(*code, reason)),
             Self::TimedOut => f.write_str("the remote was silent for too long"),
             Self::Lost(why) => write!(f, "lost: {why}"),
             Self::Violation(what) => write!(f, "the remote broke the protocol: {what}"),

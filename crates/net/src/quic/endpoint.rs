@@ -18,7 +18,7 @@ use super::connection::QuicConnection;
 use super::runtime::QuinnRuntime;
 use super::setup::Setup;
 use super::socket::Socket;
-use crate::{DialError, Error, Result};
+use crate::{CloseReason, DialError, Error, Result};
 
 /// Accepted connections in the middle of their handshake above which dialers must first show that they receive at the
 /// address they dial from (RFC 9000 §8.1.2). That costs an honest dialer a round trip and a forged one everything:
@@ -208,7 +208,7 @@ impl QuicIncoming {
     pub(crate) async fn accept(self, crypto: Option<Arc<QuicServerConfig>>) -> Result<QuicConnection> {
         let Self { incoming, endpoint, handshake } = self;
         let config = endpoint.0.setup.accepting(crypto);
-        let failed = |error: ConnectionError| Error::Accept(error.to_string().into());
+        let failed = |error: ConnectionError| Error::Accept(in_words(&error));
         let connection = incoming.accept_with(config).map_err(failed)?.await.map_err(failed)?;
         drop(handshake);
         Ok(QuicConnection::start(connection, endpoint))
@@ -247,6 +247,16 @@ fn dial_error(error: ConnectionError) -> DialError {
         {
             DialError::Io(Arc::new(io::ErrorKind::ConnectionRefused.into()))
         }
-        error => DialError::Handshake(error.to_string().into()),
+        error => DialError::Handshake(in_words(&error)),
+    }
+}
+
+/// quinn's text, without the numbers that it has for the reasons of this stack.
+fn in_words(error: &ConnectionError) -> Arc<str> {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            CloseReason::from_remote(super::stream::code(close.error_code), &close.reason).to_string().into()
+        }
+        error => error.to_string().into(),
     }
 }
