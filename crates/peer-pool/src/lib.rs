@@ -18,6 +18,7 @@ mod handle;
 pub mod header;
 mod ids;
 mod kept;
+mod lines;
 mod link;
 mod listener;
 mod peer;
