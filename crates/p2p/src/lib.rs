@@ -43,7 +43,7 @@ pub mod endpoint {
 /// What nodes speak.
 pub mod protocol {
     pub use p2p_identity::{InvalidProtocolId, InvalidVersion, ProtocolId, ProtocolKind, Version};
-    pub use p2p_peer_pool::{Broadcast, IntoProtocol, Offence, PeerConn, Protocol, ProtocolInfo};
+    pub use p2p_peer_pool::{Broadcast, Constructor, IntoProtocol, Offence, PeerConn, Protocol, ProtocolInfo};
 }
 
 /// How nodes find each other.

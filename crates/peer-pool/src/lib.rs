@@ -40,7 +40,7 @@ pub use ids::ConnectionId;
 pub use listener::LookupConnection;
 pub use p2p_identity::Direction;
 pub use pool::{LostPeer, PeerPool};
-pub use protocol::{IntoProtocol, Protocol, ProtocolInfo};
+pub use protocol::{Constructor, IntoProtocol, Protocol, ProtocolInfo};
 pub use reputation::Offence;
 
 /// What the fuzz targets need of the inside. No part of the API.

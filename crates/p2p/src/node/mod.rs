@@ -17,7 +17,7 @@ use p2p_discovery::Discovery;
 use p2p_identity::{Error, KeyPair, ProtocolId, Result};
 use p2p_kademlia::Dht;
 use p2p_net::Endpoint;
-use p2p_peer_pool::{IntoProtocol, PeerConn, PeerPool, Protocol, ProtocolInfo};
+use p2p_peer_pool::{Constructor, IntoProtocol, PeerConn, PeerPool, Protocol, ProtocolInfo};
 use tokio::sync::Notify;
 
 use self::addresses::Addresses;
@@ -94,13 +94,8 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::DuplicateProtocol`]; those of [`Protocol::version`].
-    pub fn attach_protocol<F, R, Marker>(&self, constructor: F) -> Result<()>
-    where
-        F: Fn(PeerConn) -> R + Send + Sync + 'static,
-        R: IntoProtocol<Marker>,
-    {
-        let info = ProtocolInfo::of::<R::Protocol>()?;
-        self.attach_dyn(info, move |conn| constructor(conn).into_protocol() as Arc<dyn Protocol>)
+    pub fn attach_protocol<P: Protocol>(&self, constructor: impl Constructor<P>) -> Result<()> {
+        self.attach_dyn(ProtocolInfo::of::<P>()?, move |conn| constructor(conn).into_protocol())
     }
 
     /// As [`attach_protocol`](Self::attach_protocol), for a protocol that is only known at run time.
