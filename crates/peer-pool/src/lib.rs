@@ -28,6 +28,7 @@ pub mod protocol;
 mod redial;
 pub mod registry;
 pub mod reputation;
+mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -42,6 +43,7 @@ pub use p2p_identity::Direction;
 pub use pool::{LostPeer, PeerPool};
 pub use protocol::{Constructor, IntoProtocol, Protocol, ProtocolInfo};
 pub use reputation::Offence;
+pub use stream::Stream;
 
 /// What the fuzz targets need of the inside. No part of the API.
 #[cfg(feature = "fuzzing")]

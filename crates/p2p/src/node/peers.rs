@@ -10,8 +10,8 @@ use p2p_core::{EventListener, PeerId};
 use p2p_discovery::DiscoveredPeer;
 use p2p_identity::{Error, PeerRecord, ProtocolId, ProtocolKind, Result, encode};
 use p2p_kademlia::Dht;
-use p2p_net::{Endpoint, PeerAddr, Stream};
-use p2p_peer_pool::{Broadcast, PeerConn, PeerEvent, PeerInfo};
+use p2p_net::{Endpoint, PeerAddr};
+use p2p_peer_pool::{Broadcast, PeerConn, PeerEvent, PeerInfo, Stream};
 use serde::Serialize;
 
 use super::{Node, lock};

@@ -71,6 +71,7 @@ impl Peer {
                     receiver: stream.receiver,
                     max_waiting: limits.waiting_streams,
                     max_stash: limits.queue_bytes,
+                    max_message: limits.message,
                     budget: pool.budget.clone(),
                 });
                 Some((protocol, Arc::new(link)))
@@ -161,12 +162,12 @@ impl Peer {
         }
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
     /// Whether the log has room for a line that this peer may have caused.
     fn has_line(&self) -> bool {
         self.pool.upgrade().is_none_or(|pool| pool.lines.has_room(pool.runtime.now()))
     }
 
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
 
