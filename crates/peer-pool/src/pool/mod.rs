@@ -165,8 +165,10 @@ impl PeerPool {
     /// constructors of all protocols of the peer have run. Cancel-safe: a dropped call gives up.
     ///
     /// # Errors
-    /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last; [`Error::SlotsFull`], [`Error::Denied`],
-    /// [`Error::Banned`], [`Error::SelfDial`], [`Error::ShutDown`]; [`Error::Core`] when the runtime has ended.
+    /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last, the latter with what the remote has decided;
+    /// [`Error::SlotsFull`], [`Error::Denied`], [`Error::Banned`] and [`Error::SelfDial`] where this side has;
+    /// [`Error::Disconnected`] when the peer had to go while it was connected; [`Error::ShutDown`]; [`Error::Core`] when the
+    /// runtime has ended.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId> {
         self.shared.connect(DialKind::Asked, endpoint.peer_id(), std::slice::from_ref(endpoint)).await
     }
