@@ -71,9 +71,6 @@ pub enum Error {
     /// The transport could not accept a connection (a failed TLS handshake, for example).
     #[error("an incoming connection failed: {0}")]
     Accept(Arc<str>),
-    /// The system failed an operation of a socket that was open.
-    #[error("{0}")]
-    Io(Arc<io::Error>),
 }
 
 /// A result of this crate.
@@ -95,12 +92,6 @@ pub enum DialError {
     /// It took longer than the dial time-out.
     #[error("no answer in time")]
     TimedOut,
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Io(Arc::new(error))
-    }
 }
 
 impl From<Error> for io::Error {
