@@ -73,7 +73,7 @@ async fn a_message_over_the_limit_is_refused_on_both_sides() {
         assert_eq!(received.unwrap(), largest);
 
         // A remote that claims 2^62 − 1 bytes, or one too many, costs nothing but its stream.
-        for claim in [[0xff; 8], (max as u64 + 1 | 0xc000_0000_0000_0000).to_be_bytes()] {
+        for claim in [[0xff; 8], ((max as u64 + 1) | 0xc000_0000_0000_0000).to_be_bytes()] {
             let (mut near, mut far) = streams(&pair).await;
             near.write_all(&claim).await.unwrap();
             near.write_all(b"rest").await.unwrap();
