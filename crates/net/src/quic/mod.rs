@@ -3,6 +3,7 @@
 mod congestion;
 mod connection;
 mod endpoint;
+mod ends;
 mod receipts;
 mod registry;
 mod runtime;
