@@ -32,6 +32,9 @@ impl Disputes {
 
     /// A run of a peer has connected. Whether it is time to say that another one lives too.
     pub(super) fn connected(&mut self, now: Instant, peer: PeerId, boot: u64) -> bool {
+        if self.0.get(&peer).is_some_and(|runs| runs.boots.front() == Some(&boot)) {
+            return false;
+        }
         // `insert`, unlike `entry`, keeps to the capacity.
         let mut runs = self.0.remove(&peer).unwrap_or_default();
         let place = runs.boots.iter().position(|known| *known == boot);
