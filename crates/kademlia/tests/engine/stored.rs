@@ -115,6 +115,26 @@ fn providers_are_renewed_until_they_are_not() {
     assert!(providers(&mut net, 22, key).is_empty());
 }
 
+/// While it slept its own clock may have stood still, and others have forgotten: here they all start anew.
+#[test]
+fn what_is_provided_is_offered_within_a_minute_after_the_machine_woke_up() {
+    let mut net = joined(30, 9, times);
+    let key = Key::of_value(b"the song");
+    net.with(3, |engine, now| engine.provide(now, key, true)).unwrap();
+    net.run(Duration::from_secs(60));
+    let provider = net.engine(3).peer_id();
+    assert_eq!(providers(&mut net, 20, key), [provider]);
+    for n in (0..30).filter(|n| *n != 3) {
+        net.kill(n);
+        net.add(n, if n == 0 { &[] } else { &[0] }, times);
+    }
+    net.run(Duration::from_secs(180));
+    assert!(providers(&mut net, 20, key).is_empty(), "all have forgotten");
+    net.with(3, |engine, now| engine.network_changed(now, None, &[]));
+    net.run(Duration::from_secs(60));
+    assert_eq!(providers(&mut net, 21, key), [provider]);
+}
+
 /// Twenty and more nodes whose keys were tried out until they were closer to a value's key than any honest node: a
 /// reader and a writer who look for the closest see nobody else.
 #[test]
