@@ -15,7 +15,7 @@ use p2p_identity::{
     RejectReason, Terms, TlsIdentity,
 };
 use p2p_net::{Connection, DialError, Endpoint, NetConfig, PeerAddr, SendLimits, Transport, Transports};
-use p2p_sim::{Host, HostConfig, Latency, Link, Sim};
+use p2p_sim::{Host, HostConfig, Latency, Link, Settings, Sim};
 
 const PORT: u16 = 4001;
 const HANDSHAKE: Duration = Duration::from_secs(4);
@@ -257,7 +257,7 @@ fn a_dial_whose_packets_are_lost_is_overtaken_by_a_second_one() {
 }
 
 #[test]
-fn nobody_is_dialed_more_than_twice_and_time_is_over_for_all_at_once() {
+fn time_is_over_for_all_at_once_and_each_is_told_of_once() {
     world(|sim, transport| async move {
         let [own, nobody] = ["own", "nobody"].map(|host| sim.host(host));
         sim.network().isolate(&nobody);
@@ -272,6 +272,20 @@ fn nobody_is_dialed_more_than_twice_and_time_is_over_for_all_at_once() {
         );
         assert_eq!(sim.now() - began, UNTIL);
         assert_eq!(*dialer.failed.lock().unwrap(), addrs, "each is told of once");
+    });
+}
+
+/// The name server says nothing.
+#[test]
+fn looking_a_name_up_takes_of_the_same_time() {
+    let sim = Sim::with(1, Settings { lookup: 3 * UNTIL, ..Settings::default() });
+    sim.clone().block_on(async {
+        let dialer = Dialer::new(&sim.host("own"), None);
+        let began = sim.now();
+        let error = dialer.race(&[name(Transport::Tcp)], None).await.unwrap_err();
+        let Some(Error::Net(p2p_net::Error::Dial { endpoint, reason })) = error else { panic!("{error:?}") };
+        assert!(matches!(reason, DialError::TimedOut) && endpoint == name(Transport::Tcp), "{endpoint}: {reason}");
+        assert_eq!(sim.now() - began, UNTIL);
     });
 }
 

@@ -137,7 +137,7 @@ impl Contest<'_> {
     fn met_oneself(&self, endpoint: &Endpoint) {
         let shared = self.slot.shared;
         if shared.own_addresses.insert(endpoint) {
-            tracing::warn!(%endpoint, "this address is this node's own: it is not dialed again until the network changes");
+            tracing::warn!(%endpoint, "this node itself answers there, or another one with its key: it is not dialed again until the network changes");
             shared.buses.pool(PeerPoolEventKind::OwnAddress, &endpoint.clone().with_peer_id(None), Some(shared.own_id));
         }
     }

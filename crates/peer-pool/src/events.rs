@@ -155,7 +155,8 @@ pub enum PeerPoolEventKind {
     /// Connections to a peer that is to be kept connected stand, and then fall silent: it looks as if small packets pass and
     /// large ones do not. From now on its host is dialed with small segments.
     LargePacketsLost,
-    /// This node was dialed by itself at the event's endpoint. That is left out from now on, until the network changes.
+    /// This node, or another one with its key, was dialed by this node at the event's endpoint. That is left out from now on,
+    /// until the network changes.
     OwnAddress,
     /// A peer that is to be kept connected accepts and leaves soon after.
     PeerLeaves {

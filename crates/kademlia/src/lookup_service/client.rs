@@ -302,7 +302,7 @@ impl Judge for Contest<'_> {
             && error.reason() == Some(&RejectReason::SelfDial)
             && self.inner.own_addresses.insert(&endpoint)
         {
-            tracing::warn!(%endpoint, "this address is this node's own: it is not asked again until the network changes");
+            tracing::warn!(%endpoint, "this node itself answers there, or another one with its key: it is not asked again until the network changes");
         }
         asked
     }
