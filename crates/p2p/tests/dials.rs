@@ -138,20 +138,18 @@ fn all_addresses_tries_and_lookups_of_a_call_take_one_dial_timeout() {
 }
 
 /// Both kinds of wrong addresses before the right one.
-async fn names(sim: &Sim, transport: Transport) -> (Host, Arc<Node>, Host) {
+async fn names(sim: &Sim, transport: Transport) -> (Host, Arc<Node>, Arc<Node>) {
     let [own, other, right] = ["own", "other", "right"].map(|host| sim.host(host));
-    let _other = node(&other, 2, transport, Config::default()).await;
+    let other = node(&other, 2, transport, Config::default()).await;
     let peer = node(&right, 1, transport, server(&right, &[])).await;
     sim.network().set_name("peer.example", [own.ipv4(), right.ipv4()]);
-    // It lives as long as the world.
-    std::mem::forget(_other);
     (own, peer, other)
 }
 
 #[test]
 fn a_name_with_an_own_address_before_the_peers_leads_to_the_peer_in_all_forms() {
     worlds(|sim, transport| async move {
-        let (own, peer, _) = names(&sim, transport).await;
+        let (own, peer, _other) = names(&sim, transport).await;
         let by_hand = node(&own, 3, transport, Config::default()).await;
         let began = sim.now();
         assert_eq!(by_hand.connect(&name(transport)).await.unwrap(), peer.peer_id());
@@ -174,8 +172,8 @@ fn a_name_with_an_own_address_before_the_peers_leads_to_the_peer_in_all_forms() 
 fn a_name_with_somebody_elses_address_before_the_peers_leads_to_the_peer_in_all_forms() {
     worlds(|sim, transport| async move {
         let (own, peer, other) = names(&sim, transport).await;
-        let right = peer.listen_endpoints()[0].addr().ip().unwrap();
-        sim.network().set_name("peer.example", [other.ipv4(), right]);
+        let ips = [&other, &peer].map(|node| node.listen_endpoints()[0].addr().ip().unwrap());
+        sim.network().set_name("peer.example", ips);
         let name = name(transport).with_peer_id(peer.peer_id());
         let by_hand = node(&own, 3, transport, Config::default()).await;
         let began = sim.now();
