@@ -155,7 +155,8 @@ fn what_is_provided_is_offered_within_a_minute_after_the_machine_woke_up() {
     }
     net.run(Duration::from_secs(180));
     assert!(providers(&mut net, 20, key).is_empty(), "all have forgotten");
-    net.with(3, |engine, now| engine.network_changed(now, None, &[]));
+    let present = [endpoint(3).addr().ip().unwrap()];
+    net.with(3, |engine, now| engine.network_changed(now, Some(&present), &[]));
     net.run(Duration::from_secs(60));
     assert_eq!(providers(&mut net, 21, key), [provider]);
 }
