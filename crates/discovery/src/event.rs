@@ -46,6 +46,11 @@ pub enum PeerConnectionEvent {
         /// Where.
         endpoint: Endpoint,
     },
+    /// It is this node itself that answers there: not worth yielding until the network changes.
+    Own {
+        /// Where.
+        endpoint: Endpoint,
+    },
     /// The peer is banned; it is not worth yielding until the ban is over.
     Banned {
         /// Who.

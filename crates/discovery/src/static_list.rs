@@ -70,6 +70,8 @@ enum State {
     Waiting(Instant),
     /// Offered, and not heard of since; or connected.
     Offered,
+    /// It is this node itself, as long as the network does not change.
+    Own,
 }
 
 impl Entry {
@@ -124,7 +126,7 @@ impl StaticDiscovery {
                     entry.state = State::Offered;
                     return Ok(endpoint.clone());
                 }
-                (State::Offered, _) => {}
+                (State::Offered | State::Own, _) => {}
             }
         }
         Err(next)
@@ -235,6 +237,13 @@ impl Discovery for StaticDiscovery {
             PeerConnectionEvent::ConnectFailed { peer_id, endpoint } => {
                 self.retry(peer_id, Some(&endpoint), Duration::ZERO);
             }
+            // A name may get other addresses.
+            PeerConnectionEvent::Own { endpoint } if endpoint.addr().ip().is_none() => {
+                self.retry(None, Some(&endpoint), Duration::ZERO);
+            }
+            PeerConnectionEvent::Own { endpoint } => {
+                self.update(None, Some(&endpoint), |entry| entry.state = State::Own);
+            }
             PeerConnectionEvent::Banned { peer_id } => {
                 self.lock().connected.remove(&peer_id);
                 self.retry(Some(peer_id), None, BANNED);
@@ -245,8 +254,8 @@ impl Discovery for StaticDiscovery {
     }
 
     fn network_changed(&self) {
-        for entry in self.lock().entries.values_mut().filter(|entry| entry.backoff.failures() > 0) {
-            if let State::Waiting(_) = entry.state {
+        for entry in self.lock().entries.values_mut() {
+            if entry.state == State::Own || (matches!(entry.state, State::Waiting(_)) && entry.backoff.failures() > 0) {
                 entry.state = State::Due;
                 entry.backoff.reset();
             }

@@ -102,6 +102,21 @@ async fn a_banned_peer_is_left_out_for_a_while() {
     assert_eq!(offered(&discovery, 400).await, Some(one.into()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_own_address_is_left_out_until_the_network_changes_and_a_name_is_tried_again() {
+    let (one, name) = (endpoint("tcp://192.0.2.1:1"), endpoint("tcp://peer.example:1"));
+    let discovery = StaticDiscovery::new([one.clone(), name.clone()]);
+    discovery.init(context());
+    assert!(offered(&discovery, 1).await.is_some() && offered(&discovery, 1).await.is_some());
+    for endpoint in [one.clone(), name.clone()] {
+        discovery.on_event(PeerConnectionEvent::Own { endpoint });
+    }
+    assert_eq!(offered(&discovery, 100).await, Some(name.into()));
+    assert_eq!(offered(&discovery, 100_000).await, None);
+    discovery.network_changed();
+    assert_eq!(offered(&discovery, 1).await, Some(one.into()));
+}
+
 #[test]
 fn the_best_address_comes_first_and_names_the_peer() {
     let mut found = DiscoveredPeer::from(endpoint("tcp://192.0.2.1:1"));

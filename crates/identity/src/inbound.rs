@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use p2p_core::{TaskGroup, TaskHandle};
+use p2p_net::Incoming;
 
 use crate::{HandshakeId, HandshakeLimiter, HandshakeLimits};
 
@@ -61,6 +62,23 @@ impl InboundHandshakes {
         drop(state);
         evicted.iter().for_each(TaskHandle::abort);
         Some(HandshakePlace { handshakes: self.clone(), id: admission.id, deadline: admission.deadline })
+    }
+
+    /// Begins the handshake with somebody who has connected, as a task of `tasks` with this name. Refuses the connection if
+    /// there is no room, which is so only if a limit is 0.
+    pub fn begin<F>(
+        &self,
+        incoming: Incoming,
+        tasks: &TaskGroup,
+        name: &'static str,
+        handshake: impl FnOnce(Incoming, HandshakePlace) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self.admit(incoming.remote_addr().ip(), tasks.runtime().now()) {
+            Some(place) => place.run(tasks, name, |place| handshake(incoming, place)),
+            None => incoming.refuse(),
+        }
     }
 
     /// Whether a handshake with somebody at this address is under way.

@@ -33,7 +33,8 @@ pub struct PoolConfig {
     pub max_connect_retries: usize,
     /// From the transport's connection to both sides' agreement.
     pub handshake_timeout: Duration,
-    /// From the first dial to the transport's connection: for all addresses and tries of one call together.
+    /// From the first dial to the transport's connection: for all addresses, names, searches and tries of one call
+    /// together.
     pub dial_timeout: Duration,
     /// From one ping to the next. One of the peer's spares one of ours.
     pub ping_interval: Duration,

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use futures_util::future::{Either, select};
 use p2p_core::PeerId;
-use p2p_identity::handshake::{Exchange, MAX_MESSAGE_LEN, NONCE_LEN};
+use p2p_identity::handshake::{Exchange, MAX_MESSAGE_LEN};
 use p2p_identity::{
-    Channel, DisconnectReason, Error, Handshake, HandshakeError, ProtocolId, Purpose, RejectReason, RemotePeer, Result,
-    Serial, close_code, peer_id_from_certificates,
+    Authenticated, DisconnectReason, Error, Handshake, HandshakeError, Opening, ProtocolId, Purpose, RejectReason,
+    RemotePeer, Result, Serial, Terms, close_code,
 };
 use p2p_net::{Connection, Cork, MessageReceiver, MessageSender, SendLimits};
 use tokio::sync::oneshot;
@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 use crate::attached::Attachment;
 use crate::control::{Control, ControlMessage};
 use crate::early::EarlyPeer;
-use crate::listener::LookupConnection;
 use crate::peer::streams::{self, Collected, MessageStream};
 use crate::peer::{Constructed, Core, CoreParts, Peer, PeerParts, Session};
 use crate::pool::{Accepted, Claim, Fate, Shared};
@@ -70,7 +69,7 @@ struct Guard {
     shared: Arc<Shared>,
     connection: Connection,
     id: ConnectionId,
-    /// Who was dialed, if that is known.
+    /// Who was dialed, or has proven to be there, if that is known.
     expected: Option<PeerId>,
     /// With what to close.
     code: u32,
@@ -149,13 +148,18 @@ impl Attempt<'_> {
         early: &mut Option<EarlyPeer>,
     ) -> Result<Outcome> {
         let shared = self.shared;
-        let (channel, mut machine) = self.machine()?;
-        if let Channel::Certified(peer_id) = channel {
+        let opening = self.opening()?;
+        if let Some(peer_id) = opening.proven {
             *seen = Seen { peer_id: Some(peer_id), proven: true };
+            if self.direction.is_outbound() {
+                guard.expected.get_or_insert(peer_id);
+            }
         }
-        self.wait_for_early(&machine).await;
-        let may_speak = self.may_speak(&machine);
-        let control = control_slot.insert(self.control_stream().await?);
+        self.wait_for_early(&opening.handshake).await;
+        let may_speak = self.may_speak(&opening.handshake);
+        let (sender, receiver) = opening.control_stream(self.terms()).await?;
+        let control = control_slot.insert(ControlStream { sender: Arc::new(sender), receiver });
+        let mut machine = opening.handshake;
         let attached = shared.attached.snapshot();
         if self.direction.is_outbound() {
             machine.set_serial(shared.number(guard.id, seen.peer_id))?;
@@ -227,29 +231,28 @@ impl Attempt<'_> {
     }
 
     /// What the transport has proven, and the handshake that follows from it.
-    fn machine(&self) -> Result<(Channel, Handshake)> {
-        let (shared, connection) = (self.shared, &self.connection);
-        let certificates = connection.peer_certificates();
-        let channel = match certificates {
-            Some(certificates) => Channel::Certified(peer_id_from_certificates(certificates)?),
-            None => Channel::Plain,
-        };
-        let mut nonce = [0; NONCE_LEN];
-        shared.runtime.fill_random(&mut nonce);
-        let machine = match self.direction {
+    fn opening(&self) -> Result<Opening> {
+        let (shared, connection, runtime) = (self.shared, self.connection.clone(), &*self.shared.runtime);
+        match self.direction {
             Direction::Outbound => {
-                let machine = Handshake::dial(shared.params(), channel, self.expected, Purpose::Peer, nonce, &[])?;
-                machine.with_certificates(certificates)?
+                Opening::dialed(connection, shared.params(), self.expected, Purpose::Peer, &[], runtime)
             }
             Direction::Inbound => {
-                let presented = connection.accept_context().cloned().and_then(|context| context.downcast().ok());
-                match presented {
-                    Some(params) => Handshake::listen(params, channel, nonce)?.presented(),
-                    None => Handshake::listen(shared.params(), channel, nonce)?,
-                }
+                Opening::accepted(connection, |presented| presented.unwrap_or_else(|| shared.params()), runtime)
             }
-        };
-        Ok((channel, machine))
+        }
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        let shared = self.shared;
+        Terms {
+            runtime: &*shared.runtime,
+            budget: &shared.budget,
+            limits: CONTROL_LIMITS,
+            priority: CONTROL_PRIORITY,
+            deadline: self.deadline,
+            progress: self.progress,
+        }
     }
 
     /// Waits while protocols speak to the remote on another connection that it has yet to accept: if it does, that one
@@ -323,24 +326,6 @@ impl Attempt<'_> {
         Ok((peer, protocols))
     }
 
-    async fn control_stream(&self) -> Result<ControlStream> {
-        let shared = self.shared;
-        let stream = match self.direction {
-            Direction::Outbound => self.connection.open_stream().await?,
-            Direction::Inbound => {
-                let accepted = shared.runtime.timeout_at(self.deadline, self.connection.accept_stream()).await;
-                accepted.map_err(|_| HandshakeError::Refused(RejectReason::Timeout))??
-            }
-        };
-        (self.progress)();
-        let (recv, mut send) = stream.into_split();
-        send.set_priority(CONTROL_PRIORITY);
-        Ok(ControlStream {
-            sender: Arc::new(MessageSender::new(send, CONTROL_LIMITS, &shared.budget)),
-            receiver: MessageReceiver::new(recv, MAX_MESSAGE_LEN, &shared.budget).silent(),
-        })
-    }
-
     fn claim<'a>(&'a self, id: ConnectionId, remote: &'a RemotePeer, may_speak: bool) -> Claim<'a> {
         Claim {
             id,
@@ -361,8 +346,7 @@ impl Attempt<'_> {
         let Some(ControlStream { sender, receiver }) = control.take() else { return Err(Error::ShutDown) };
         // Nobody else has it: there is no peer.
         let sender = Arc::into_inner(sender).ok_or(Error::ShutDown)?;
-        let lookup = LookupConnection { connection: self.connection.clone(), remote, sender, receiver };
-        self.shared.serve_lookup(lookup)?;
+        self.shared.serve_lookup(Authenticated { connection: self.connection.clone(), remote, sender, receiver })?;
         guard.armed = false;
         Ok(Outcome::Lookup(peer_id))
     }

@@ -155,6 +155,9 @@ pub enum PeerPoolEventKind {
     /// Connections to a peer that is to be kept connected stand, and then fall silent: it looks as if small packets pass and
     /// large ones do not. From now on its host is dialed with small segments.
     LargePacketsLost,
+    /// This node, or another one with its key, was dialed by this node at the event's endpoint. That is left out from now on,
+    /// until the network changes.
+    OwnAddress,
     /// A peer that is to be kept connected accepts and leaves soon after.
     PeerLeaves {
         /// How often it has, in a row.
@@ -191,6 +194,7 @@ impl fmt::Display for PeerPoolEventKind {
             Self::PeerAlreadyConnected => f.write_str("already connected"),
             Self::KeyInUseElsewhere => f.write_str("this key is in use elsewhere"),
             Self::LargePacketsLost => f.write_str("small packets pass, large ones do not"),
+            Self::OwnAddress => f.write_str("this is an address of this node itself"),
             Self::PeerLeaves { times, again } => {
                 write!(f, "accepted and left soon after, for the {times}. time; dialed again in {} s", again.as_secs())
             }

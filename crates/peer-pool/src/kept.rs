@@ -10,6 +10,7 @@ use p2p_identity::{DisconnectReason, Error};
 use p2p_net::{Endpoint, Transport};
 
 use crate::PeerPoolEventKind;
+use crate::connector::Wanted;
 use crate::peer::Peer;
 use crate::pool::Shared;
 use crate::redial::{Again, End, Redial};
@@ -24,12 +25,20 @@ impl Shared {
         let mut redial = Redial::new();
         let mut kind = DialKind::Kept;
         loop {
-            let again = match self.connect(kind, endpoint.peer_id(), std::slice::from_ref(&endpoint)).await {
+            let mut changes = self.network.changes();
+            let (expected, addrs) = (endpoint.peer_id(), vec![endpoint.clone().into()]);
+            let again = match self.connect(Wanted { kind, expected, addrs, source: None }).await {
                 Ok(peer) => {
                     kind = DialKind::Again;
                     self.kept_until_it_ends(peer, &endpoint, &mut redial).await
                 }
-                Err(Error::ShutDown | Error::SelfDial) => return,
+                Err(Error::ShutDown) => return,
+                Err(Error::SelfDial) if expected == Some(self.own_id) => return,
+                // A name may get other addresses.
+                Err(Error::SelfDial) if endpoint.addr().ip().is_some() => {
+                    changes.next().await;
+                    continue;
+                }
                 Err(_) => redial.failed(self.runtime.random_u64()),
             };
             if again.patient {

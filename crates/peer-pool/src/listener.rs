@@ -5,29 +5,15 @@ use std::sync::{Arc, PoisonError};
 use p2p_core::runtime::SocketEvent;
 use p2p_core::{EventListener, RecvError};
 use p2p_identity::access::{Action, Subject};
-use p2p_identity::{Error, HandshakeError, RejectReason, RemotePeer, Result};
-use p2p_net::{Connection, Endpoint, Incoming, Listener, MessageReceiver, MessageSender};
+use p2p_identity::{Authenticated, Error, HandshakeError, RejectReason, Result};
+use p2p_net::{Endpoint, Incoming, Listener};
 
 use crate::establish::{Attempt, Failure, establish};
 use crate::pool::Shared;
 use crate::{ConnectionEventKind, Direction, Offence};
 
-/// Takes connections for the discovery layer.
-pub(crate) type Lookups = Arc<dyn Fn(LookupConnection) + Send + Sync>;
-
-/// A connection that a remote opened for the discovery layer, after its handshake. The pool has forgotten it: whoever
-/// takes it closes it.
-#[derive(Debug)]
-pub struct LookupConnection {
-    /// The connection.
-    pub connection: Connection,
-    /// Who is at the other end, proven.
-    pub remote: RemotePeer,
-    /// Sends on the stream on which the handshake was.
-    pub sender: MessageSender,
-    /// Receives on the stream on which the handshake was.
-    pub receiver: MessageReceiver,
-}
+/// Takes connections that remotes opened for the discovery layer. The pool has forgotten them.
+pub(crate) type Lookups = Arc<dyn Fn(Authenticated) + Send + Sync>;
 
 impl Shared {
     /// Listens; the endpoint with the port that the system chose.
@@ -49,7 +35,7 @@ impl Shared {
     }
 
     /// Hands a connection to the discovery layer.
-    pub(crate) fn serve_lookup(&self, lookup: LookupConnection) -> Result<()> {
+    pub(crate) fn serve_lookup(&self, lookup: Authenticated) -> Result<()> {
         let handler = self.lookups.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(handler) = handler else {
             return Err(HandshakeError::Refused(RejectReason::PurposeUnsupported(lookup.remote.purpose)).into());
@@ -85,11 +71,9 @@ impl Shared {
             self.buses.connection(ConnectionEventKind::AcceptFailed { error }, &endpoint, None);
             return;
         }
-        let now = self.runtime.now();
-        let Some(place) = self.handshakes.admit(incoming.remote_addr().ip(), now) else { return incoming.refuse() };
         let shared = self.clone();
         // It is large, and whoever spawns it moves it several times.
-        place.run(&self.tasks, "handshake", |place| {
+        self.handshakes.begin(incoming, &self.tasks, "handshake", |incoming, place| {
             Box::pin(async move {
                 let progress = || place.progress(shared.runtime.now());
                 shared.handshake(incoming, place.deadline(), &progress).await;

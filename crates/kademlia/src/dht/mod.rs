@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use p2p_core::{EventListener, PeerId, Runtime};
-use p2p_identity::{Error, KeyPair, PeerRecord, RemotePeer, Result};
-use p2p_net::{Connection, Endpoint, Listening, MessageReceiver, MessageSender};
+use p2p_identity::{Authenticated, Error, KeyPair, PeerRecord, Result};
+use p2p_net::{Endpoint, Listening};
 
 pub use self::builder::DhtBuilder;
 pub use self::calls::{MutableValue, Put};
@@ -24,7 +24,6 @@ pub use self::providing::{Providers, Providing};
 
 use self::shared::{Ending, Shared};
 use crate::engine::{Engine, KademliaEvent, Mode};
-use crate::lookup_service::Authenticated;
 use crate::{Estimate, KademliaConfig, Key};
 
 /// A node of a Kademlia network. Clones are handles to the same; when the last one is dropped, everything ends at once.
@@ -268,6 +267,7 @@ impl Dht {
     /// `gone`, and has `present` ones where that is known. What it provides is offered again from the new address.
     pub fn network_changed(&self, present: Option<&[IpAddr]>, gone: &[IpAddr]) {
         let shared = &self.0.shared;
+        shared.client.forget_own_addresses();
         if gone.is_empty() {
             shared.client.close_idle();
         } else {
@@ -277,10 +277,9 @@ impl Dht {
         shared.engine(|engine, now| engine.network_changed(now, present, gone));
     }
 
-    /// Answers over a connection that somebody opened for a lookup where others listen, its handshake done: `sender`
-    /// and `receiver` are of the stream on which that was.
-    pub fn serve(&self, connection: Connection, remote: RemotePeer, sender: MessageSender, receiver: MessageReceiver) {
-        self.0.shared.server.serve(Authenticated { connection, remote, sender, receiver });
+    /// Answers over a connection that somebody opened for a lookup where others listen.
+    pub fn serve(&self, opened: Authenticated) {
+        self.0.shared.server.serve(opened);
     }
 
     /// Operations and questions under way, those of the upkeep included.

@@ -65,7 +65,7 @@ pub(super) enum Waiter {
     Outcome(oneshot::Sender<Outcome>),
     Providers(mpsc::Sender<(PeerRecord, IpAddr)>),
     /// The newest counts.
-    Peer(watch::Sender<Option<PeerRecord>>),
+    Peer(watch::Sender<Option<(PeerRecord, IpAddr)>>),
 }
 
 impl Shared {
@@ -235,9 +235,9 @@ impl Shared {
                         let _ = sender.try_send((record, reached));
                     }
                 }
-                Action::Peer { id, record } => {
+                Action::Peer { id, record, reached } => {
                     if let Some(Waiter::Peer(sender)) = core.operations.get(&id) {
-                        sender.send_replace(Some(record));
+                        sender.send_replace(Some((record, reached)));
                     }
                 }
                 Action::Record { seq, record } => {

@@ -69,6 +69,8 @@ pub enum Action {
         id: OperationId,
         /// Its newest record until now, verified.
         record: PeerRecord,
+        /// From where it was told, which decides what addresses of it are believed.
+        reached: IpAddr,
     },
     /// An operation is over.
     Done {

@@ -206,6 +206,8 @@ impl Engine {
         }
         local.reached.moved(present, !gone.is_empty());
         self.renew_record(now);
+        // While the machine slept, others may have forgotten.
+        self.provide_again(now);
         self.ask_anew(now);
         self.seed_now(now);
     }

@@ -10,6 +10,7 @@ use p2p_identity::PeerRecord;
 use super::exchange::About;
 use super::search::{Search, keys};
 use super::{Action, Answered, Command, Engine, OperationId, Outcome, Peer, QuestionId};
+use crate::address::believed;
 use crate::{Contact, Distance, Key, Lookup, LookupConfig, Refused, RegionLookup, Request, Response, StoredValue};
 
 /// Contacts of the table that a lookup begins with, for each path's width as many as it may ask at once and some to
@@ -27,7 +28,8 @@ pub(super) enum Purpose {
     Closest(Key),
     FindPeer {
         peer_id: PeerId,
-        best: Option<PeerRecord>,
+        /// With from where it was told.
+        best: Option<(PeerRecord, IpAddr)>,
     },
     Get {
         key: Key,
@@ -168,7 +170,7 @@ impl Engine {
     }
 
     fn begin_search(&mut self, now: Instant, id: OperationId, mut operation: Operation, seeds: Vec<Peer>) {
-        self.note_records(id, &mut operation.purpose, seeds.iter().map(Peer::record));
+        self.note_records(id, &mut operation.purpose, seeds.iter().map(told));
         operation.stage = Stage::Search(self.new_search(now, &operation.purpose, seeds));
         self.operations.insert(id, operation);
         self.drive(now, id);
@@ -283,9 +285,10 @@ impl Engine {
                 if *peer_id == self.peer_id() {
                     return Some(Outcome::FindPeer(self.local.candidate().cloned()));
                 }
-                *best = self.verified.newest(peer_id).cloned();
-                if let Some(record) = best.clone() {
-                    self.act(Action::Peer { id, record });
+                let record = self.verified.newest(peer_id).cloned();
+                *best = record.map(|record| (record, self.reached(peer_id)));
+                if let Some((record, reached)) = best.clone() {
+                    self.act(Action::Peer { id, record, reached });
                 }
                 None
             }
@@ -297,9 +300,7 @@ impl Engine {
             Purpose::Providers { key, found } => {
                 for record in self.store.providers(now, key, usize::MAX) {
                     found.insert(record.peer_id());
-                    // What is not known to be of our own network is believed in its public addresses only.
-                    let contact = self.table.get(&Key::of_peer(&self.network, &record.peer_id()));
-                    let reached = contact.map_or(IpAddr::from([0, 0, 0, 0]), Peer::reached);
+                    let reached = self.reached(&record.peer_id());
                     self.act(Action::Provider { id, record, reached });
                 }
                 None
@@ -307,6 +308,13 @@ impl Engine {
             Purpose::Provide { .. } if self.local.candidate().is_none() => Some(Outcome::NoRecord),
             _ => None,
         }
+    }
+
+    /// Where a peer was reached of which a record is at hand. One that is not known to be of our own network is believed in
+    /// its public addresses only.
+    fn reached(&self, peer_id: &PeerId) -> IpAddr {
+        let contact = self.table.get(&Key::of_peer(&self.network, peer_id));
+        contact.map_or(IpAddr::from([0, 0, 0, 0]), Peer::reached)
     }
 
     /// What an answer has of what is wanted; the outcome, if that is all that can be wanted.
@@ -317,29 +325,34 @@ impl Engine {
         contacts: &[Peer],
         (answered, ip): (&Answered, IpAddr),
     ) -> Option<Outcome> {
-        self.note_records(id, purpose, contacts.iter().map(Peer::record).chain(&answered.record));
+        let own = answered.record.iter().map(|record| (record, ip));
+        self.note_records(id, purpose, contacts.iter().map(told).chain(own));
         match (purpose, &answered.response) {
             (Purpose::FindPeer { peer_id, best }, _) => {
-                (answered.peer_id == *peer_id).then(|| Outcome::FindPeer(best.clone()))
+                let record = || best.as_ref().map(|(record, _)| record.clone());
+                (answered.peer_id == *peer_id).then(|| Outcome::FindPeer(record()))
             }
             (purpose, response) => self.take_answer(id, purpose, response, ip),
         }
     }
 
-    /// Keeps the newest record of the peer that an operation looks for, if it looks for one.
+    /// Keeps the newest record of the peer that an operation looks for, if it looks for one, and from whom most of its
+    /// addresses are believed.
     fn note_records<'a>(
         &mut self,
         id: OperationId,
         purpose: &mut Purpose,
-        records: impl IntoIterator<Item = &'a PeerRecord>,
+        records: impl IntoIterator<Item = (&'a PeerRecord, IpAddr)>,
     ) {
         let Purpose::FindPeer { peer_id, best } = purpose else { return };
-        for record in records.into_iter().filter(|record| record.peer_id() == *peer_id) {
-            if best.as_ref().is_none_or(|best| record.is_newer_than(best))
-                && let Some(record) = self.verified.check(record)
-            {
-                self.act(Action::Peer { id, record: record.clone() });
-                *best = Some(record);
+        let count = |record: &PeerRecord, reached| believed(record.addrs(), reached).count();
+        for (record, reached) in records.into_iter().filter(|(record, _)| record.peer_id() == *peer_id) {
+            let is_better = best.as_ref().is_none_or(|(best, from)| {
+                record.is_newer_than(best) || (record == best && count(record, reached) > count(best, *from))
+            });
+            if is_better && let Some(record) = self.verified.check(record) {
+                self.act(Action::Peer { id, record: record.clone(), reached });
+                *best = Some((record, reached));
             }
         }
     }
@@ -364,7 +377,7 @@ impl Engine {
                 self.operations.insert(id, Operation { stage: Stage::Waiting, ..operation });
             }
             Purpose::FindPeer { best, .. } => {
-                let outcome = Outcome::FindPeer(best.clone());
+                let outcome = Outcome::FindPeer(best.as_ref().map(|(record, _)| record.clone()));
                 self.act(Action::Done { id, outcome });
             }
             Purpose::Get { .. } | Purpose::Providers { .. } => {
@@ -375,4 +388,9 @@ impl Engine {
             Purpose::Refresh(_) => self.upkeep.refreshes = self.upkeep.refreshes.saturating_sub(1),
         }
     }
+}
+
+/// What a contact says of itself, and from where that was told.
+fn told(peer: &Peer) -> (&PeerRecord, IpAddr) {
+    (peer.record(), peer.reached())
 }

@@ -17,6 +17,8 @@ pub(super) struct Provided(BTreeMap<Key, Providing>);
 struct Providing {
     due: Instant,
     running: bool,
+    /// Once more, as soon as it is offered: what is being offered is out of date.
+    again: bool,
     /// The numbers of those who want it.
     wanted: BTreeSet<u64>,
 }
@@ -34,7 +36,12 @@ impl Engine {
     pub fn provide(&mut self, now: Instant, key: Key, at_once: bool) -> u64 {
         let due = if at_once { now } else { self.renewal_at(now) };
         let number = self.id();
-        let one = self.provided.0.entry(key).or_insert(Providing { due, running: false, wanted: BTreeSet::new() });
+        let one = self.provided.0.entry(key).or_insert(Providing {
+            due,
+            running: false,
+            again: false,
+            wanted: BTreeSet::new(),
+        });
         one.wanted.insert(number);
         number
     }
@@ -69,13 +76,16 @@ impl Engine {
     pub(super) fn renewed(&mut self, now: Instant, key: Key, stored: usize) {
         let due = if stored == 0 { now + AGAIN } else { self.renewal_at(now) };
         if let Some(one) = self.provided.0.get_mut(&key) {
+            let due = if std::mem::take(&mut one.again) { now } else { due };
             (one.due, one.running) = (due, false);
         }
     }
 
     /// Others can use our record from now on: what could not be offered before is.
     pub(super) fn provide_again(&mut self, now: Instant) {
-        self.provided.0.values_mut().for_each(|one| one.due = one.due.min(now));
+        for one in self.provided.0.values_mut() {
+            (one.due, one.again) = (one.due.min(now), one.running);
+        }
     }
 
     /// At about half the time for which others remember it.

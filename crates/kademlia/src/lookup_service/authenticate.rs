@@ -1,16 +1,15 @@
 //! The handshake, from both sides.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use p2p_core::{ByteBudget, PeerId, Runtime};
 use p2p_identity::access::{AccessControl, Action, Candidate, Direction, Subject};
-use p2p_identity::handshake::{self, MAX_MESSAGE_LEN, NONCE_LEN};
 use p2p_identity::{
-    Channel, Error, Handshake, HandshakeError, HandshakeParams, KeyPair, PeerRecord, Purpose, RejectReason, RemotePeer,
-    Result, TlsIdentity, peer_id_from_certificates,
+    Authenticated, Error, HandshakeParams, KeyPair, Opening, PeerRecord, Purpose, RejectReason, RemotePeer, Result,
+    Role, Terms, TlsIdentity,
 };
-use p2p_net::{AcceptTls, Connection, MessageReceiver, MessageSender, Stream, Transports};
+use p2p_net::{AcceptTls, Connection, Transports};
 
 use super::MESSAGE_LIMITS;
 use crate::address::{Scope, is_of_use};
@@ -24,15 +23,6 @@ pub(crate) struct Authenticator {
     params: Mutex<Arc<HandshakeParams>>,
     /// What says the parameters in a certificate, where nobody else does.
     own: Option<(TlsIdentity, Transports)>,
-}
-
-/// A connection after its handshake, with the stream that this was on.
-#[derive(Debug)]
-pub(crate) struct Authenticated {
-    pub(crate) connection: Connection,
-    pub(crate) remote: RemotePeer,
-    pub(crate) sender: MessageSender,
-    pub(crate) receiver: MessageReceiver,
 }
 
 impl Authenticator {
@@ -90,14 +80,11 @@ impl Authenticator {
         connection: Connection,
         expected: Option<PeerId>,
         payload: &[u8],
-        timeout: Duration,
+        deadline: Instant,
     ) -> Result<Authenticated> {
-        let channel = channel(&connection)?;
-        let stream = connection.open_stream().await?;
-        let handshake =
-            Handshake::dial(self.params(&connection), channel, expected, Purpose::Lookup, self.nonce(), payload)?;
-        let handshake = handshake.with_certificates(connection.peer_certificates())?;
-        self.run(handshake, connection, stream, self.runtime.now() + timeout, &|| ()).await
+        let params = self.params(&connection);
+        let opening = Opening::dialed(connection, params, expected, Purpose::Lookup, payload, &*self.runtime)?;
+        self.run(opening, deadline, &|| ()).await
     }
 
     /// The side that accepted; `progress` is told when the remote has said something.
@@ -110,35 +97,23 @@ impl Authenticator {
         deadline: Instant,
         progress: &(dyn Fn() + Send + Sync),
     ) -> Result<Authenticated> {
-        let channel = channel(&connection)?;
-        let left = deadline.saturating_duration_since(self.runtime.now());
-        let stream = self.runtime.timeout(left, connection.accept_stream()).await;
-        let stream = stream.map_err(|_| HandshakeError::Refused(RejectReason::Timeout))??;
-        progress();
-        let mut handshake = Handshake::listen(self.params(&connection), channel, self.nonce())?;
-        // Where others listen too, it is what they say of this node.
-        if connection.accept_context().is_some_and(|context| context.is::<HandshakeParams>()) {
-            handshake = handshake.presented();
-        }
-        self.run(handshake, connection, stream, deadline, progress).await
+        let params = self.params(&connection);
+        // Where others listen too, the certificate is what they say of this node.
+        let opening = Opening::accepted(connection, |_| params, &*self.runtime)?;
+        self.run(opening, deadline, progress).await
     }
 
     async fn run(
         &self,
-        handshake: Handshake,
-        connection: Connection,
-        stream: Stream,
+        opening: Opening,
         deadline: Instant,
         progress: &(dyn Fn() + Send + Sync),
     ) -> Result<Authenticated> {
-        let direction = match handshake.role() {
-            p2p_identity::Role::Dialer => Direction::Outbound,
-            p2p_identity::Role::Listener => Direction::Inbound,
+        let direction = match opening.handshake.role() {
+            Role::Dialer => Direction::Outbound,
+            Role::Listener => Direction::Inbound,
         };
-        let (recv, send) = stream.into_split();
-        let sender = MessageSender::new(send, MESSAGE_LIMITS, &self.budget);
-        let mut receiver = MessageReceiver::new(recv, MAX_MESSAGE_LEN, &self.budget).silent();
-        let decide = |remote: &RemotePeer| {
+        let decide = |connection: &Connection, remote: &RemotePeer| {
             let who = Candidate::new(remote.peer_id, connection.remote_endpoint()).with_record(remote.record.as_ref());
             if !self.allows(&Subject::Peer(who), direction) {
                 return Err(RejectReason::Denied);
@@ -147,12 +122,12 @@ impl Authenticator {
             connection.accepted();
             Ok(())
         };
-        let runtime = &*self.runtime;
-        let exchange = handshake::run(handshake, &sender, &receiver, runtime, deadline, progress, decide);
-        let remote = exchange.await?;
+        let (runtime, budget, limits) = (&*self.runtime, &self.budget, MESSAGE_LIMITS);
+        let terms = Terms { runtime, budget, limits, priority: 0, deadline, progress };
+        let mut authenticated = opening.authenticate(terms, decide).await?;
         // The answer to a question that rode in the hello may be longer than anything in a handshake.
-        receiver.set_max_message(MAX_RESPONSE_LEN);
-        Ok(Authenticated { connection, remote, sender, receiver })
+        authenticated.receiver.set_max_message(MAX_RESPONSE_LEN);
+        Ok(authenticated)
     }
 
     /// What to say to whoever is at the other side: our record only if one of its addresses is of use there.
@@ -166,25 +141,12 @@ impl Authenticator {
         }
         params
     }
-
-    fn nonce(&self) -> [u8; NONCE_LEN] {
-        let mut nonce = [0; NONCE_LEN];
-        self.runtime.fill_random(&mut nonce);
-        nonce
-    }
 }
 
 /// Whether anybody has a reason to believe one of its addresses.
 fn is_public(record: &PeerRecord) -> bool {
     let addrs = record.discovery_addrs().iter().chain(record.addrs());
     addrs.filter_map(|addr| addr.endpoint.addr().ip()).any(|ip| Scope::of(ip) == Scope::Public)
-}
-
-fn channel(connection: &Connection) -> Result<Channel> {
-    Ok(match connection.peer_certificates() {
-        Some(certificates) => Channel::Certified(peer_id_from_certificates(certificates)?),
-        None => Channel::Plain,
-    })
 }
 
 impl std::fmt::Debug for Authenticator {

@@ -2,25 +2,20 @@
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use p2p_core::{PeerId, Runtime};
 use p2p_identity::access::{Direction, Subject};
-use p2p_identity::{Error, PeerRecord, Result};
-use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender, Transports};
+use p2p_identity::{Authenticated, Error, Judge, OwnAddresses, PeerRecord, Race, RaceLimits, RejectReason, Result};
+use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender, PeerAddr, Transports};
 use tokio::sync::{Notify, Semaphore};
 
 use super::authenticate::denied;
 use super::warm::{Lease, Take, WarmPool};
-use super::{Authenticated, Authenticator, MESSAGE_LIMITS, Target};
+use super::{Authenticator, MESSAGE_LIMITS, Target};
 use crate::KademliaConfig;
 use crate::message::{MAX_RESPONSE_LEN, Request};
-
-/// How long after one of a node's endpoints the next is tried too (RFC 8305 §5).
-const NEXT_ENDPOINT: Duration = Duration::from_millis(250);
 
 /// Endpoints of one node that are tried.
 const MAX_ENDPOINTS: usize = 4;
@@ -42,6 +37,8 @@ struct Inner {
     warm: Mutex<WarmPool<Warm>>,
     /// Notified when a dial has ended.
     dialed: Notify,
+    /// Where this node has asked itself.
+    own_addresses: OwnAddresses,
     permits: Semaphore,
 }
 
@@ -76,6 +73,7 @@ impl LookupClient {
             idle_timeout: limits.idle_timeout,
             warm: Mutex::new(WarmPool::new(limits.connections, limits.idle_timeout)),
             dialed: Notify::new(),
+            own_addresses: OwnAddresses::new(),
             permits: Semaphore::new(limits.requests),
         }))
     }
@@ -153,6 +151,11 @@ impl LookupClient {
         }
     }
 
+    /// Dials addresses again at which this node has met itself.
+    pub(crate) fn forget_own_addresses(&self) {
+        self.0.own_addresses.clear();
+    }
+
     /// Closes the connections that nobody uses at the moment.
     pub(crate) fn close_idle(&self) {
         let idle = self.0.lock().clear_idle();
@@ -220,6 +223,17 @@ impl Inner {
         }
     }
 
+    /// Connects to the target at whichever of its endpoints it answers first, within the time for a dial.
+    async fn race(&self, target: &Target, payload: &[u8]) -> Result<Authenticated> {
+        let deadline = self.runtime.now() + self.dial_timeout;
+        let contest = Contest { inner: self, expected: target.peer_id, payload, deadline };
+        let race = Race { transports: &self.transports, limits: RaceLimits::default(), until: deadline };
+        let named = |endpoint: &Endpoint| PeerAddr::from(endpoint.clone().with_peer_id(target.peer_id));
+        let mut addrs: Vec<_> = target.endpoints.iter().take(MAX_ENDPOINTS).map(named).collect();
+        let raced = race.run(&contest, &mut addrs, None).await;
+        raced.map_err(|error| error.unwrap_or_else(|| Error::config("endpoints", "there is no endpoint to dial")))
+    }
+
     async fn dial_and_ask(
         &self,
         target: &Target,
@@ -228,9 +242,7 @@ impl Inner {
         connected: &impl Fn(),
     ) -> Result<Answer> {
         let payload = if Request::fits_hello(request) { request.clone() } else { Bytes::new() };
-        let dialing = self.runtime.timeout(self.dial_timeout, self.race(target, &payload)).await;
-        let opened = dialing.map_err(|_| Error::Timeout("dialing the node"))??;
-        let Authenticated { connection, remote, sender, receiver } = opened;
+        let Authenticated { connection, remote, sender, receiver } = self.race(target, &payload).await?;
         connected();
         // Nothing else goes this way; dropped unfinished, the end of the handshake might not get there.
         sender.finish();
@@ -260,41 +272,43 @@ impl Inner {
         }
         Ok(warm.answer(remote.peer_id, response))
     }
+}
 
-    /// Tries the endpoints one after the other, without waiting long for one that does not answer.
-    async fn race(&self, target: &Target, payload: &[u8]) -> Result<Authenticated> {
-        let mut waiting = target.endpoints.iter().take(MAX_ENDPOINTS);
-        let mut dialing = FuturesUnordered::new();
-        let mut last = Error::config("endpoints", "there is no endpoint to dial");
-        loop {
-            match waiting.next() {
-                Some(endpoint) => dialing.push(self.open(target.peer_id, endpoint, payload)),
-                None if dialing.is_empty() => return Err(last),
-                None => {}
-            }
-            let result = if waiting.len() > 0 {
-                match self.runtime.timeout(NEXT_ENDPOINT, dialing.next()).await {
-                    Ok(result) => result,
-                    Err(_) => continue,
-                }
-            } else {
-                dialing.next().await
-            };
-            match result {
-                Some(Ok(opened)) => return Ok(opened),
-                Some(Err(error)) => last = error,
-                None => {}
-            }
+/// Asks whoever is the target, wherever that answers first.
+struct Contest<'a> {
+    inner: &'a Inner,
+    expected: Option<PeerId>,
+    payload: &'a [u8],
+    /// When it must be clear who answers.
+    deadline: Instant,
+}
+
+impl Judge for Contest<'_> {
+    type Won = Authenticated;
+    type Error = Error;
+
+    fn allow(&self, endpoint: &Endpoint) -> Result<()> {
+        if self.inner.own_addresses.contains(endpoint) {
+            return Err(Error::SelfDial);
         }
+        let allowed = self.inner.authenticator.allows(&Subject::Endpoint(endpoint), Direction::Outbound);
+        if allowed { Ok(()) } else { Err(denied(endpoint)) }
     }
 
-    async fn open(&self, expected: Option<PeerId>, endpoint: &Endpoint, payload: &[u8]) -> Result<Authenticated> {
-        let named = endpoint.clone().with_peer_id(expected);
-        if !self.authenticator.allows(&Subject::Endpoint(&named), Direction::Outbound) {
-            return Err(denied(&named));
+    async fn ask(&self, connection: Connection) -> Result<Authenticated> {
+        let endpoint = connection.remote_endpoint().clone();
+        let asked = self.inner.authenticator.dial(connection, self.expected, self.payload, self.deadline).await;
+        if let Err(Error::Handshake(error)) = &asked
+            && error.reason() == Some(&RejectReason::SelfDial)
+            && self.inner.own_addresses.insert(&endpoint)
+        {
+            tracing::warn!(%endpoint, "this node itself answers there, or another one with its key: it is not asked again until the network changes");
         }
-        let connection = self.transports.dial(&named).await?;
-        self.authenticator.dial(connection, expected, payload, self.dial_timeout).await
+        asked
+    }
+
+    fn failed(&self, endpoint: &Endpoint, error: &Error) {
+        tracing::trace!(%endpoint, %error, "a node does not answer at one of its addresses");
     }
 }
 

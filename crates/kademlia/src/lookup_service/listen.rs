@@ -39,10 +39,8 @@ impl Inner {
         if !self.authenticator.allows(&Subject::Endpoint(&endpoint), Direction::Inbound) {
             return incoming.refuse();
         }
-        let now = self.runtime.now();
-        let Some(place) = self.handshakes.admit(incoming.remote_addr().ip(), now) else { return incoming.refuse() };
         let inner = self.clone();
-        place.run(&self.tasks, "lookup handshake", |place| async move {
+        self.handshakes.begin(incoming, &self.tasks, "lookup handshake", |incoming, place| async move {
             let progress = || place.progress(inner.runtime.now());
             inner.handshake(incoming, place.deadline(), &progress).await;
         });

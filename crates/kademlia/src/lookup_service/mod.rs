@@ -24,7 +24,7 @@ use p2p_net::SendLimits;
 use crate::engine::Asker;
 use crate::message::{MAX_RESPONSE_LEN, Request, Response};
 
-pub(crate) use authenticate::{Authenticated, Authenticator};
+pub(crate) use authenticate::Authenticator;
 pub(crate) use client::LookupClient;
 pub(crate) use serve::{LookupServer, ServerParts};
 pub use target::Target;

@@ -7,12 +7,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use p2p_core::{EventBus, Runtime, TaskGroup};
 use p2p_identity::access::{Candidate, Direction, Subject};
-use p2p_identity::{HandshakeLimits, InboundHandshakes, PrefixCounter, close_code};
+use p2p_identity::{Authenticated, HandshakeLimits, InboundHandshakes, PrefixCounter, close_code};
 use p2p_net::{Connection, Error, MessageReceiver, MessageSender, Stream, Transports};
 
 use super::connections::Connections;
 use super::rate::RequestLimiter;
-use super::{Answerer, Asker, Authenticated, Authenticator, MESSAGE_LIMITS};
+use super::{Answerer, Asker, Authenticator, MESSAGE_LIMITS};
 use crate::message::{MAX_REQUEST_LEN, Request, Response};
 use crate::{KademliaConfig, KademliaEvent, Refused};
 

@@ -176,11 +176,9 @@ async fn networks_and_policies_keep_apart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_others_accepted_are_served() {
     use crate::common::{config, node};
-    use p2p_identity::{
-        Channel, Handshake, HandshakeParams, Purpose, TlsIdentity, handshake, peer_id_from_certificates,
-    };
+    use p2p_identity::{HandshakeParams, Opening, Purpose, RejectReason, Terms, TlsIdentity};
     use p2p_kademlia::{Dht, KademliaConfig};
-    use p2p_net::{MessageReceiver, MessageSender, NetConfig, SendLimits, Transports};
+    use p2p_net::{NetConfig, SendLimits, Transports};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -203,20 +201,17 @@ async fn connections_that_others_accepted_are_served() {
         params.serves = vec![Purpose::Peer, Purpose::Lookup];
         while let Ok(incoming) = listener.accept().await {
             let connection = incoming.accept().await.unwrap();
-            let (recv, send) = connection.accept_stream().await.unwrap().into_split();
-            // A pool's control messages are shorter than answers may be.
-            let limits = SendLimits { max_message: 16 << 10, queue_messages: 64, queue_bytes: 32 << 10 };
-            let budget = &transports.config().budget;
-            let sender = MessageSender::new(send, limits, budget);
-            let receiver = MessageReceiver::new(recv, 16 << 10, budget);
-            let certificates = connection.peer_certificates().unwrap();
-            let channel = Channel::Certified(peer_id_from_certificates(certificates).unwrap());
-            let shake = Handshake::listen(Arc::new(params.clone()), channel, [9; 32]).unwrap();
-            let timeout = Duration::from_secs(20);
-            let deadline = runtime.now() + timeout;
-            let shaken = handshake::run(shake, &sender, &receiver, &*runtime, deadline, &|| {}, |_| Ok(()));
-            let remote = shaken.await.unwrap();
-            served.serve(connection, remote, sender, receiver);
+            let opening = Opening::accepted(connection, |_| Arc::new(params.clone()), &*runtime).unwrap();
+            let terms = Terms {
+                runtime: &*runtime,
+                budget: &transports.config().budget,
+                // A pool's control messages are shorter than answers may be.
+                limits: SendLimits { max_message: 16 << 10, queue_messages: 64, queue_bytes: 32 << 10 },
+                priority: 0,
+                deadline: runtime.now() + Duration::from_secs(20),
+                progress: &|| {},
+            };
+            served.serve(opening.authenticate(terms, |_, _| Ok::<_, RejectReason>(())).await.unwrap());
         }
     });
     let other = node(2, KademliaConfig { bootstrap_peers: vec![endpoint], ..config(None) }).await;

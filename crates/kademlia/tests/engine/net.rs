@@ -65,7 +65,7 @@ pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) address: SocketAddr,
     pub(crate) outcomes: BTreeMap<OperationId, Outcome>,
-    pub(crate) providers: BTreeMap<OperationId, BTreeSet<PeerId>>,
+    pub(crate) providers: BTreeMap<OperationId, BTreeMap<PeerId, PeerRecord>>,
     pub(crate) seen: Vec<KademliaEvent>,
 }
 
@@ -348,7 +348,7 @@ impl Net {
                     match other {
                         Action::Done { id, outcome } => _ = node.outcomes.insert(id, outcome),
                         Action::Provider { id, record, .. } => {
-                            node.providers.entry(id).or_default().insert(record.peer_id());
+                            node.providers.entry(id).or_default().insert(record.peer_id(), record);
                         }
                         Action::Event(event) => node.seen.push(event),
                         _ => {}

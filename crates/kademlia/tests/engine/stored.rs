@@ -1,12 +1,14 @@
 //! Values and providers in a network of engines.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use p2p_core::PeerId;
+use p2p_identity::PeerRecord;
 use p2p_kademlia::engine::{Command, Outcome};
 use p2p_kademlia::{KademliaConfig, Key, StoredValue};
 
-use crate::net::{Net, joined, key_pair};
+use crate::net::{Net, endpoint, joined, key_pair};
 
 fn put(net: &mut Net, n: usize, value: StoredValue) -> usize {
     match net.outcome(n, Command::Put { value, expected_seq: None }) {
@@ -86,12 +88,16 @@ fn the_newest_of_a_mutable_value_wins() {
 }
 
 fn providers(net: &mut Net, n: usize, key: Key) -> Vec<PeerId> {
+    provider_records(net, n, key).into_keys().collect()
+}
+
+fn provider_records(net: &mut Net, n: usize, key: Key) -> BTreeMap<PeerId, PeerRecord> {
     let id = net.begin(n, Command::Providers(key));
     net.run(Duration::from_secs(60));
     let node = net.nodes.get_mut(&n).unwrap();
     let found = node.providers.remove(&id).unwrap_or_default();
     assert_eq!(node.outcomes.remove(&id), Some(Outcome::Providers(found.len())));
-    found.into_iter().collect()
+    found
 }
 
 #[test]
@@ -113,6 +119,46 @@ fn providers_are_renewed_until_they_are_not() {
     }
     net.run(Duration::from_secs(2 * 3600 + 60));
     assert!(providers(&mut net, 22, key).is_empty());
+}
+
+/// However far each offer had come when the address changed: what was on its way names the old one.
+#[test]
+fn what_is_being_offered_while_the_address_changes_is_offered_anew() {
+    let mut net = joined(30, 9, times);
+    let keys: Vec<Key> = (0..40u8).map(|n| Key::of_value(&[n])).collect();
+    for key in &keys {
+        net.with(3, |engine, now| engine.provide(now, *key, true)).unwrap();
+        net.run(Duration::from_millis(25));
+    }
+    let (at, provider) = (endpoint(3), net.engine(3).peer_id());
+    let port = at.port() + 1;
+    net.with(3, |engine, now| engine.set_endpoints(now, vec![at.clone()], vec![at.with_port(port)])).unwrap();
+    net.run(Duration::from_secs(60));
+    for key in keys {
+        let record = provider_records(&mut net, 20, key).remove(&provider).expect("it is provided");
+        assert!(record.addrs().iter().any(|addr| addr.endpoint.port() == port), "{key:?}: {record:?}");
+    }
+}
+
+/// While it slept its own clock may have stood still, and others have forgotten: here they all start anew.
+#[test]
+fn what_is_provided_is_offered_within_a_minute_after_the_machine_woke_up() {
+    let mut net = joined(30, 9, times);
+    let key = Key::of_value(b"the song");
+    net.with(3, |engine, now| engine.provide(now, key, true)).unwrap();
+    net.run(Duration::from_secs(60));
+    let provider = net.engine(3).peer_id();
+    assert_eq!(providers(&mut net, 20, key), [provider]);
+    for n in (0..30).filter(|n| *n != 3) {
+        net.kill(n);
+        net.add(n, if n == 0 { &[] } else { &[0] }, times);
+    }
+    net.run(Duration::from_secs(180));
+    assert!(providers(&mut net, 20, key).is_empty(), "all have forgotten");
+    let present = [endpoint(3).addr().ip().unwrap()];
+    net.with(3, |engine, now| engine.network_changed(now, Some(&present), &[]));
+    net.run(Duration::from_secs(60));
+    assert_eq!(providers(&mut net, 21, key), [provider]);
 }
 
 /// Twenty and more nodes whose keys were tried out until they were closer to a value's key than any honest node: a

@@ -4,28 +4,37 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Inner;
-use super::race::race;
 use super::resolve::resolve;
 use crate::{Connection, DialError, Endpoint, Error, Result};
 
+/// What [`Transports::connect`](super::Transports::connect) does while nobody shuts down.
+pub(super) async fn connect(inner: &Inner, endpoint: &Endpoint) -> Result<Connection> {
+    let carrier = inner.carrier(endpoint)?;
+    let unsupported = |why| Error::Unsupported { endpoint: endpoint.clone(), why };
+    if let Some(why) = nowhere(endpoint) {
+        return Err(unsupported(why));
+    }
+    let Some(addr) = endpoint.socket_addr() else {
+        return Err(unsupported("a host name may have several addresses: resolve it, and dial those"));
+    };
+    let connected = inner.connect(carrier, addr).await;
+    let connection = connected.map_err(|reason| Error::Dial { endpoint: endpoint.clone(), reason })?;
+    Ok(Connection::new(connection, endpoint.clone()))
+}
+
 /// What [`Transports::dial`](super::Transports::dial) does while nobody shuts down.
 pub(super) async fn dial(inner: &Inner, endpoint: &Endpoint) -> Result<Connection> {
-    let carrier = inner.carrier(endpoint)?;
-    if let Some(why) = nowhere(endpoint) {
-        return Err(Error::Unsupported { endpoint: endpoint.clone(), why });
-    }
+    let late = |_| Err(Error::Dial { endpoint: endpoint.clone(), reason: DialError::TimedOut });
     let runtime = &**inner.tasks.runtime();
-    let connecting = async {
-        let addrs = resolve(runtime, endpoint).await.map_err(|error| DialError::Resolve(Arc::new(error)))?;
-        race(runtime, addrs, |addr| inner.connect(carrier, addr)).await
-    };
-    let (addr, connection) = runtime
-        .timeout(inner.config.dial_timeout, connecting)
-        .await
-        .unwrap_or(Err(DialError::TimedOut))
-        .map_err(|reason| Error::Dial { endpoint: endpoint.clone(), reason })?;
-    let remote = Endpoint::from_socket_addr(endpoint.transport(), addr).with_peer_id(endpoint.peer_id());
-    Ok(Connection::new(connection, remote))
+    runtime.timeout(inner.config.dial_timeout, connect(inner, endpoint)).await.unwrap_or_else(late)
+}
+
+/// What [`Transports::resolve`](super::Transports::resolve) does while nobody shuts down.
+pub(super) async fn addresses(inner: &Inner, endpoint: &Endpoint) -> Result<Vec<Endpoint>> {
+    let found = resolve(&**inner.tasks.runtime(), endpoint).await;
+    let failed = |error| Error::Dial { endpoint: endpoint.clone(), reason: DialError::Resolve(Arc::new(error)) };
+    let at = |addr| Endpoint::from_socket_addr(endpoint.transport(), addr).with_peer_id(endpoint.peer_id());
+    Ok(found.map_err(failed)?.into_iter().map(at).collect())
 }
 
 /// Why nobody can be reached there, whatever the network is like.

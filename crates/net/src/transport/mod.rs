@@ -4,7 +4,6 @@ mod carrier;
 mod dial;
 mod listen;
 mod narrow;
-mod race;
 mod resolve;
 mod stream_listener;
 mod tls;
@@ -112,18 +111,35 @@ impl Transports {
         Ok(())
     }
 
-    /// Connects, within [`NetConfig::dial_timeout`] in all. A host name's addresses are tried as RFC 8305 says: IPv6 and
-    /// IPv4 in turns, 250 ms apart or as soon as one fails; the first connection wins. The connection's
-    /// [`remote_endpoint`](Connection::remote_endpoint) names the address that answered. A peer id in the endpoint is
-    /// kept there and *not* checked: that takes the handshake of the layer above.
+    /// Connects to an IP address, within [`NetConfig::dial_timeout`]. A peer id in the endpoint is
+    /// kept in the connection's [`remote_endpoint`](Connection::remote_endpoint) and *not* checked: that takes the handshake
+    /// of the layer above.
     ///
     /// Cancel-safe: dropping the future gives up.
     ///
     /// # Errors
-    /// [`Error::Dial`] with the reason, for the last address that was tried; [`Error::Unsupported`] for udp, and for
-    /// tls and quic without [`NetConfig::tls`]; [`Error::Closed`] after [`shutdown`](Self::shutdown).
+    /// [`Error::Dial`] with the reason; [`Error::Unsupported`] for a host name, which may have several
+    /// [addresses](Self::resolve), for udp, and for tls and quic without [`NetConfig::tls`]; [`Error::Closed`] after
+    /// [`shutdown`](Self::shutdown).
     pub async fn dial(&self, endpoint: &Endpoint) -> Result<Connection> {
         self.0.until_closed(dial::dial(&self.0, endpoint)).await
+    }
+
+    /// As [`dial`](Self::dial), without a time-out: for whoever has one for several dials together.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial).
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Connection> {
+        self.0.until_closed(dial::connect(&self.0, endpoint)).await
+    }
+
+    /// The addresses of an endpoint's host name in the order to try them, or its own address: IPv6 and IPv4 in turns, as RFC
+    /// 8305 says, each once, at most 16. A peer id is kept. Without a time-out; cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Dial`] with what the look-up said; [`Error::Closed`] after [`shutdown`](Self::shutdown).
+    pub async fn resolve(&self, endpoint: &Endpoint) -> Result<Vec<Endpoint>> {
+        self.0.until_closed(dial::addresses(&self.0, endpoint)).await
     }
 
     /// From now on, dials this host over tcp and tls with small segments, where the system can do that: large packets do

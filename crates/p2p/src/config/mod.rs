@@ -63,7 +63,7 @@ pub struct Config {
     pub max_connect_retries: usize,
     /// How long the handshake may take, the transport's own included.
     pub handshake_timeout: Duration,
-    /// How long it may take until a transport is connected: for all addresses and tries of one call together.
+    /// How long it may take until a transport is connected: for all addresses, names, searches and tries of one call together.
     pub dial_timeout: Duration,
     /// How often a peer is asked whether it is alive.
     pub ping_interval: Duration,

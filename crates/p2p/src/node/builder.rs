@@ -125,9 +125,7 @@ fn dht(key_pair: &KeyPair, config: &Config, pool: &PeerPool) -> Result<Dht> {
     let endpoints = &config.discovery_endpoints;
     if !endpoints.is_empty() && !endpoints.iter().any(|endpoint| endpoint.transport().is_connection()) {
         let serves = dht.clone();
-        pool.serve_lookups(move |lookup| {
-            serves.serve(lookup.connection, lookup.remote, lookup.sender, lookup.receiver);
-        });
+        pool.serve_lookups(move |lookup| serves.serve(lookup));
     }
     Ok(dht)
 }

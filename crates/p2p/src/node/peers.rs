@@ -1,20 +1,40 @@
 //! What a node does with its peers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, StreamExt};
 use p2p_core::{EventListener, PeerId};
 use p2p_discovery::DiscoveredPeer;
 use p2p_identity::{Error, PeerRecord, ProtocolId, ProtocolKind, Result, encode};
-use p2p_kademlia::Dht;
+use p2p_kademlia::address::believed;
+use p2p_kademlia::{Dht, PeerRecords};
 use p2p_net::{Endpoint, PeerAddr};
 use p2p_peer_pool::{Broadcast, PeerConn, PeerEvent, PeerInfo, Stream};
 use serde::Serialize;
 
 use super::{Node, lock};
+
+/// A search for a peer's record.
+enum Search {
+    Of(Dht, PeerId),
+    Begun(PeerRecords),
+}
+
+impl Search {
+    async fn next(&mut self) -> Option<(PeerRecord, IpAddr)> {
+        if let Self::Of(dht, peer_id) = self {
+            *self = Self::Begun(dht.find_peer_records(peer_id).ok()?);
+        }
+        match self {
+            Self::Begun(records) => records.next().await,
+            Self::Of(..) => None,
+        }
+    }
+}
 
 impl Node {
     /// Connects to whoever is at the endpoint, or to the peer that it names; `Ok` when that peer is connected already.
@@ -32,55 +52,31 @@ impl Node {
         Ok(peer_id)
     }
 
-    /// Connects to a peer at whichever of its known addresses answers first; `Ok` when it is connected already. Known
-    /// are the addresses that were configured, dialed, or found by a discovery; where there are none, or none of them
-    /// answers, the peer is looked up in the DHT, if there is one. Cancel-safe: a dropped call gives up.
+    /// Connects to a peer at whichever of its addresses answers first as that peer; `Ok` when it is connected already. Known
+    /// are the addresses that were configured, dialed, or found by a discovery. When one of them fails, or nobody has answered
+    /// for 250 ms, the peer is looked up in the DHT too, if there is one, and what is found joins the race. Addresses that are
+    /// not of the scope of who told them are left out. All of it takes at most
+    /// [`dial_timeout`](crate::Config::dial_timeout), and then the time of a handshake. Cancel-safe: a dropped call gives up.
     ///
     /// # Errors
     /// [`Error::NoAddress`] when none is found; those of [`connect`](Self::connect).
     pub async fn connect_peer(&self, peer_id: &PeerId) -> Result<()> {
         self.check_running()?;
         let known: Vec<PeerAddr> = lock(&self.addresses).of(peer_id).into_iter().map(PeerAddr::from).collect();
-        let error = match self.pool.connect_peer(peer_id, &known).await {
-            Err(error @ (Error::NoAddress(_) | Error::Net(_))) => error,
-            done => return done,
-        };
-        let Some(dht) = &self.dht else { return Err(error) };
-        self.connect_where_found(dht, peer_id, known, error).await
+        let Some(dht) = &self.dht else { return self.pool.connect_peer(peer_id, &known).await };
+        let found = pin!(self.found(dht, *peer_id).fuse());
+        self.pool.connect_peer_with(peer_id, &known, found).await
     }
 
-    /// Looks a peer up, and dials it wherever it is found; for as long as that fails, the search for a newer record goes on.
-    /// `error` is what failed until now, at the addresses `tried`.
-    async fn connect_where_found(
-        &self,
-        dht: &Dht,
-        peer_id: &PeerId,
-        mut tried: Vec<PeerAddr>,
-        mut error: Error,
-    ) -> Result<()> {
-        let mut records = dht.find_peer_records(peer_id)?;
-        let mut dials = FuturesUnordered::new();
-        let mut searches = true;
-        loop {
-            tokio::select! {
-                biased;
-                Some(dialed) = dials.next() => match dialed {
-                    Ok(()) => return Ok(()),
-                    Err(failed) => error = failed,
-                },
-                record = records.next(), if searches => {
-                    searches = record.is_some();
-                    let addrs = record.iter().flat_map(PeerRecord::addrs);
-                    let new: Vec<PeerAddr> = addrs.filter(|addr| !tried.contains(addr)).cloned().collect();
-                    if !new.is_empty() {
-                        new.iter().for_each(|addr| lock(&self.addresses).learn_endpoint(addr.endpoint.clone()));
-                        tried.extend_from_slice(&new);
-                        dials.push(async move { self.pool.connect_peer(peer_id, &new).await });
-                    }
-                }
-                else => return Err(error),
-            }
-        }
+    /// Where a peer is found in the DHT. The search begins when the stream is first polled.
+    fn found(&self, dht: &Dht, peer_id: PeerId) -> impl futures_util::Stream<Item = Vec<PeerAddr>> + Send {
+        let search = Search::Of(dht.clone(), peer_id);
+        stream::unfold(search, |mut search| async {
+            let (record, reached) = search.next().await?;
+            let addrs: Vec<PeerAddr> = believed(record.addrs(), reached).cloned().collect();
+            addrs.iter().for_each(|addr| lock(&self.addresses).learn_endpoint(addr.endpoint.clone()));
+            Some((addrs, search))
+        })
     }
 
     /// Says good-bye to a peer, delivers what was sent, and disconnects; `code` and `reason` are the application's and

@@ -80,7 +80,8 @@ impl Seeker {
                 discovery.on_event(PeerConnectionEvent::Answered { peer_id, endpoint: first });
             }
             Err(Error::Banned(peer_id)) => discovery.on_event(PeerConnectionEvent::Banned { peer_id }),
-            Err(Error::SelfDial | Error::ShutDown) => {}
+            Err(Error::SelfDial) => discovery.on_event(PeerConnectionEvent::Own { endpoint: first }),
+            Err(Error::ShutDown) => {}
             Err(error) => {
                 tracing::debug!(endpoint = %first, %error, "a discovered peer could not be connected to");
                 discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: peer.peer_id, endpoint: first });

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use p2p_core::{ByteBudget, PeerId, Runtime};
 use p2p_identity::access::AccessControl;
-use p2p_identity::{DisconnectReason, Error, KeyPair, PeerRecord, ProtocolId, Result, TlsIdentity};
+use p2p_identity::race::Source;
+use p2p_identity::{Authenticated, DisconnectReason, Error, KeyPair, PeerRecord, ProtocolId, Result, TlsIdentity};
 use p2p_net::{EarlyStreams, Endpoint, NetConfig, PeerAddr, Transports};
 
 pub(crate) use self::admission::{Accepted, Claim, Fate};
@@ -23,7 +24,7 @@ pub use self::network::LostPeer;
 pub(crate) use self::shared::Shared;
 use self::shared::SharedParts;
 use crate::attached::Attached;
-use crate::listener::LookupConnection;
+use crate::connector::Wanted;
 use crate::peer::{Leave, Peer};
 use crate::registry::DialKind;
 use crate::{Constructor, IntoProtocol, Offence, PeerConn, PoolConfig, Protocol, ProtocolInfo};
@@ -170,7 +171,8 @@ impl PeerPool {
     /// [`Error::Disconnected`] when the peer had to go while it was connected; [`Error::ShutDown`]; [`Error::Core`] when the
     /// runtime has ended.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId> {
-        self.shared.connect(DialKind::Asked, endpoint.peer_id(), std::slice::from_ref(endpoint)).await
+        let (expected, addrs) = (endpoint.peer_id(), vec![endpoint.clone().into()]);
+        self.shared.connect(Wanted { kind: DialKind::Asked, expected, addrs, source: None }).await
     }
 
     /// Connects to a peer at whichever of its addresses answers first, those of higher priority being tried before.
@@ -179,7 +181,19 @@ impl PeerPool {
     /// # Errors
     /// [`Error::NoAddress`], and those of [`connect`](Self::connect).
     pub async fn connect_peer(&self, peer_id: &PeerId, addrs: &[PeerAddr]) -> Result<()> {
-        self.shared.connect(DialKind::Asked, Some(*peer_id), &by_priority(addrs)).await.map(drop)
+        let (expected, addrs) = (Some(*peer_id), addrs.to_vec());
+        self.shared.connect(Wanted { kind: DialKind::Asked, expected, addrs, source: None }).await.map(drop)
+    }
+
+    /// As [`connect_peer`](Self::connect_peer), with a source of further addresses: it is asked when the first address has
+    /// failed, or nobody has answered for 250 ms, and what it gives joins the others. All of it takes at most
+    /// [`PoolConfig::dial_timeout`], and then the time of a handshake. A source that has ended must stay at its end.
+    ///
+    /// # Errors
+    /// As [`connect_peer`](Self::connect_peer).
+    pub async fn connect_peer_with(&self, peer_id: &PeerId, addrs: &[PeerAddr], source: Source<'_>) -> Result<()> {
+        let (expected, addrs, source) = (Some(*peer_id), addrs.to_vec(), Some(source));
+        self.shared.connect(Wanted { kind: DialKind::Asked, expected, addrs, source }).await.map(drop)
     }
 
     /// Connects to somebody whom discovery has found, without delaying those whom the application asked for.
@@ -188,7 +202,8 @@ impl PeerPool {
     /// # Errors
     /// Those of [`connect`](Self::connect).
     pub async fn connect_found(&self, peer_id: Option<PeerId>, addrs: &[PeerAddr]) -> Result<PeerId> {
-        self.shared.connect(DialKind::Found, peer_id, &by_priority(addrs)).await
+        let (expected, addrs) = (peer_id, addrs.to_vec());
+        self.shared.connect(Wanted { kind: DialKind::Found, expected, addrs, source: None }).await
     }
 
     /// Keeps a peer connected from now on: dials it, and again, with growing waits, after it failed or went.
@@ -266,7 +281,7 @@ impl PeerPool {
 
     /// Serves connections for the discovery layer from now on, at every endpoint listened at. `handler` must return at
     /// once.
-    pub fn serve_lookups(&self, handler: impl Fn(LookupConnection) + Send + Sync + 'static) {
+    pub fn serve_lookups(&self, handler: impl Fn(Authenticated) + Send + Sync + 'static) {
         *self.shared.lookups.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(handler));
         self.shared.params_changed();
     }
@@ -324,13 +339,6 @@ impl PeerPool {
     pub(crate) fn keep_alive(&self) -> Arc<dyn std::any::Any + Send + Sync> {
         self.alive.clone()
     }
-}
-
-/// The endpoints, those of higher priority first.
-fn by_priority(addrs: &[PeerAddr]) -> Vec<Endpoint> {
-    let mut addrs: Vec<_> = addrs.iter().collect();
-    addrs.sort_by_key(|addr| std::cmp::Reverse(addr.priority));
-    addrs.into_iter().map(|addr| addr.endpoint.clone()).collect()
 }
 
 impl fmt::Debug for PeerPool {

@@ -55,6 +55,7 @@ impl PeerPool {
                 peer.core().probe();
             }
         }
+        shared.own_addresses.clear();
         shared.network.has_changed();
         lost
     }

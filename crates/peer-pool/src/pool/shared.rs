@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use p2p_core::{ByteBudget, PeerId, Runtime, TaskGroup};
 use p2p_identity::access::AccessControl;
 use p2p_identity::{
-    DisconnectReason, Error, HandshakeParams, InboundHandshakes, KeyPair, Offer, PeerRecord, Prefix, ProtocolId,
-    Purpose, Result, TlsIdentity,
+    DisconnectReason, Error, HandshakeParams, InboundHandshakes, KeyPair, Offer, OwnAddresses, PeerRecord, Prefix,
+    ProtocolId, Purpose, Result, TlsIdentity,
 };
 use p2p_net::{Endpoint, Transports};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     /// The task of each connected peer.
     pub(crate) sessions: TaskGroup,
     pub(crate) handshakes: InboundHandshakes,
+    /// Where this node has dialed itself.
+    pub(crate) own_addresses: OwnAddresses,
     pub(crate) lookups: Mutex<Option<Lookups>>,
     /// Where a listening socket has failed and is not yet bound anew.
     unbound: Mutex<BTreeSet<Endpoint>>,
@@ -121,6 +123,7 @@ impl Shared {
             dials: [1, 1, KEPT_DIALS, 1].map(|times| Semaphore::new(limits.dials * times)),
             sessions: TaskGroup::new(runtime.clone()),
             handshakes: InboundHandshakes::new(config.handshake_limits()),
+            own_addresses: OwnAddresses::new(),
             lookups: Mutex::default(),
             unbound: Mutex::default(),
             closing: AtomicBool::new(false),
