@@ -39,7 +39,8 @@ impl Node {
     /// [`Error::NoAddress`] when none is found; those of [`connect`](Self::connect).
     pub async fn connect_peer(&self, peer_id: &PeerId) -> Result<()> {
         self.check_running()?;
-        let known: Vec<PeerAddr> = lock(&self.addresses).of(peer_id).into_iter().map(PeerAddr::from).collect();
+        let mut known: Vec<PeerAddr> = self.dht.iter().flat_map(|dht| dht.nearby(peer_id)).collect();
+        known.extend(lock(&self.addresses).of(peer_id).into_iter().map(PeerAddr::from));
         let error = match self.pool.connect_peer(peer_id, &known).await {
             Err(error @ (Error::NoAddress(_) | Error::Net(_))) => error,
             done => return done,
@@ -69,8 +70,9 @@ impl Node {
                 },
                 record = records.next(), if searches => {
                     searches = record.is_some();
-                    let addrs = record.iter().flat_map(PeerRecord::addrs);
-                    let new: Vec<PeerAddr> = addrs.filter(|addr| !tried.contains(addr)).cloned().collect();
+                    let mut new: Vec<PeerAddr> = dht.nearby(peer_id);
+                    new.extend(record.iter().flat_map(PeerRecord::addrs).cloned());
+                    new.retain(|addr| !tried.contains(addr));
                     if !new.is_empty() {
                         new.iter().for_each(|addr| lock(&self.addresses).learn_endpoint(addr.endpoint.clone()));
                         tried.extend_from_slice(&new);
