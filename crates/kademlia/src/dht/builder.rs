@@ -48,7 +48,8 @@ impl DhtBuilder {
     }
 
     /// Dials and listens with these, and so from the same sockets as others who do, on their runtime. They must prove
-    /// the same identity. [`limits.memory`](crate::KademliaLimits::memory) is not looked at then.
+    /// the same identity. Until strangers have reached this node, dials over quic leave from sockets that do not listen, also
+    /// those of others: see [`Transports::keep_listeners_silent`]. [`limits.memory`](crate::KademliaLimits::memory) is not looked at then.
     pub fn transports(mut self, transports: Transports) -> Self {
         self.transports = Some(transports);
         self
