@@ -19,7 +19,7 @@ use p2p_net::{Endpoint, PeerAddr};
 use tokio::sync::Notify;
 
 use self::candidates::{Candidate, Candidates, once_each};
-use crate::engine::KademliaEvent;
+use crate::engine::{ClientReason, KademliaEvent};
 use crate::{Dht, Key, Providing};
 
 /// Peers beyond those of the table that are remembered as candidates; the longest unseen is evicted.
@@ -302,7 +302,14 @@ impl Inner {
                     context.emit(Kind::ListenFailed(kind), Some(endpoint), None);
                 }
                 KademliaEvent::Listening { endpoint } => context.emit(Kind::Listening, Some(endpoint), None),
-                KademliaEvent::ModeChanged(_) | KademliaEvent::RecordChanged(_) | KademliaEvent::StaysClient(_) => {}
+                KademliaEvent::StaysClient(reason) => {
+                    let tried = match reason {
+                        ClientReason::Unreached { tried } => tried.into_iter().next(),
+                        _ => None,
+                    };
+                    context.emit(Kind::StaysClient, tried, None);
+                }
+                KademliaEvent::ModeChanged(_) | KademliaEvent::RecordChanged(_) => {}
             }
         }
     }

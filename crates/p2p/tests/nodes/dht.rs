@@ -7,7 +7,7 @@ use p2p::endpoint::{Endpoint, Transport};
 use p2p::kademlia::{ClientReason, DhtError, Joined};
 use p2p::keypair::KeyPair;
 use p2p::protocol::ProtocolKind;
-use p2p::{Config, Error, PeerId};
+use p2p::{Config, DiscoveryEvent, DiscoveryEventKind, Error, PeerId};
 
 use crate::common::{Host, World, eventually, everywhere, in_time, new_key, over_tcp, shutdown};
 use crate::components::components;
@@ -198,10 +198,15 @@ fn a_node_says_what_came_of_joining() {
         let second = world.host_with(world.dht(&bootstrap(&first))).await;
         let client =
             Config { listen_endpoints: Vec::new(), discovery_endpoints: Vec::new(), ..world.dht(&bootstrap(&first)) };
-        let client = world.host_with(client).await;
+        let client = world.build(&new_key(), client);
+        let mut told = client.monitor().register::<DiscoveryEvent>();
+        client.run().await.unwrap();
         let joined = async |host: &Host| in_time("joining", host.dht().expect("it has one").joined()).await.unwrap();
         assert_eq!(joined(&second).await, Joined::Server);
         assert_eq!(joined(&client).await, Joined::Client(ClientReason::NotListening));
+        let stays_client =
+            async { while in_time("an event", told.recv()).await.unwrap().kind != DiscoveryEventKind::StaysClient {} };
+        stays_client.await;
         eventually("the first knows of it", || first.dht().is_some_and(|dht| !dht.contacts().is_empty())).await;
         assert_eq!(joined(&first).await, Joined::Server);
 
