@@ -120,7 +120,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let shared = (name.clone(), names.clone());
     node.attach_protocol(move |conn| Chat { conn, name: shared.0.clone(), names: shared.1.clone() })?;
     node.run().await?;
-    for endpoint in p2p_examples::dialable(&node) {
+    for endpoint in node.dialable_endpoints() {
         println!("* this is {name}; others join with: chat {endpoint}");
     }
     for endpoint in &dial {

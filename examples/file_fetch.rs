@@ -55,11 +55,12 @@ impl Protocol for Files {
 }
 
 async fn serve(mut stream: impl AsyncWrite + Unpin, path: &Path) -> Result<u64> {
-    let (len, hash) = copy(File::open(path).await?, &mut tokio::io::sink(), u64::MAX).await?;
+    let (len, hash) =
+        copy(File::open(path).await.map_err(|error| at(path, error))?, &mut tokio::io::sink(), u64::MAX).await?;
     stream.write_u64(len).await?;
     stream.write_all(&hash).await?;
     // Flow control is the stream's: a receiver that is slow slows this down, and nothing else.
-    let (sent, _) = copy(File::open(path).await?, &mut stream, len).await?;
+    let (sent, _) = copy(File::open(path).await.map_err(|error| at(path, error))?, &mut stream, len).await?;
     if sent != len {
         return Err("the file has changed while it was sent".into());
     }
@@ -74,14 +75,19 @@ async fn fetch(mut stream: impl AsyncRead + Unpin, path: &Path) -> Result<u64> {
     }
     let mut expected = [0; SHA256_OUTPUT_LEN];
     stream.read_exact(&mut expected).await?;
-    let mut file = File::create_new(path).await?;
+    let mut file = File::create_new(path).await.map_err(|error| at(path, error))?;
     let (got, hash) = copy(stream, &mut file, len).await?;
     file.sync_all().await?;
     if got != len || hash != expected {
-        tokio::fs::remove_file(path).await?;
+        tokio::fs::remove_file(path).await.map_err(|error| at(path, error))?;
         return Err(format!("{got} of {len} bytes arrived, or not those that were announced").into());
     }
     Ok(len)
+}
+
+/// The system does not say which file its error is about.
+fn at(path: &Path, error: std::io::Error) -> String {
+    format!("{}: {error}", path.display())
 }
 
 /// Copies at most `limit` bytes and gives their number and hash.
@@ -115,7 +121,7 @@ async fn run() -> Result {
             let listen = listen.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
             let interrupted = p2p_examples::interrupted();
             let node = start(listen, Some(PathBuf::from(file).into())).await?;
-            p2p_examples::dialable(&node).iter().for_each(|endpoint| println!("file_fetch get {endpoint} FILE"));
+            node.dialable_endpoints().iter().for_each(|endpoint| println!("file_fetch get {endpoint} FILE"));
             interrupted.await;
             node.shutdown().await;
         }

@@ -2,15 +2,14 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use p2p::endpoint::{Addr, Endpoint, Transport};
-use p2p::{Error, Node, Runtime};
+use p2p::endpoint::{Endpoint, Transport};
+use p2p::{Error, Runtime};
 
 /// How a program ends: with its error as a line for people, and a code for other programs.
 pub fn exit(program: &str, result: Result<(), impl Display>) -> ExitCode {
@@ -57,19 +56,6 @@ pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// The endpoints to give to others: those the node listens on, with its peer id, and with an address of this machine where
-/// it listens on all of them (`0.0.0.0` is nothing that anybody could dial).
-pub fn dialable(node: &Node) -> Vec<Endpoint> {
-    let one = |endpoint: Endpoint| {
-        let addr = match endpoint.addr().ip() {
-            Some(ip) if ip.is_unspecified() => Addr::from(outgoing_ip(ip)),
-            _ => endpoint.addr().clone(),
-        };
-        Endpoint::new(endpoint.transport(), addr, endpoint.port()).with_peer_id(node.peer_id())
-    };
-    node.listen_endpoints().into_iter().map(one).collect()
-}
-
 /// Where a node serves the DHT that listens there: lookups come in where peers do, liveness pings at a free udp port of each
 /// address. A node that listens nowhere is not asked.
 pub fn dht_beside(listen: &[Endpoint]) -> Vec<Endpoint> {
@@ -77,20 +63,4 @@ pub fn dht_beside(listen: &[Endpoint]) -> Vec<Endpoint> {
     beside.sort_by_key(Endpoint::to_string);
     beside.dedup();
     beside
-}
-
-/// The address that packets to the outside leave from, or loopback. Connecting a UDP socket sends nothing; the addresses are
-/// those of documentation (RFC 5737, RFC 3849).
-#[expect(clippy::disallowed_methods, reason = "a program may ask the system; no packet is sent")]
-fn outgoing_ip(any: IpAddr) -> IpAddr {
-    let (outside, loopback): (IpAddr, IpAddr) = match any {
-        IpAddr::V4(_) => (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(_) => (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(), Ipv6Addr::LOCALHOST.into()),
-    };
-    let ask = || {
-        let socket = std::net::UdpSocket::bind((any, 0))?;
-        socket.connect((outside, 9))?;
-        socket.local_addr()
-    };
-    ask().map_or(loopback, |addr| addr.ip())
 }

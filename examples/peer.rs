@@ -85,7 +85,7 @@ async fn run(flags: Flags) -> Result<(), Error> {
     node.run().await?;
 
     println!("this is {}", node.peer_id());
-    for endpoint in p2p_examples::dialable(&node) {
+    for endpoint in node.dialable_endpoints() {
         println!("listening on {endpoint}");
     }
     loop {

@@ -2,6 +2,8 @@
 //!
 //! A rule looks at data (packages, files) and gives problems; only this file knows where the data comes from.
 
+mod book;
+mod figures;
 mod layers;
 mod links;
 mod packages;
@@ -51,6 +53,8 @@ pub(crate) fn tidy(run: &Runner) -> Result {
     packages::check(&packages::facts(&metadata, &files), &mut report);
     text::check(&files, &run.root().to_string_lossy(), &mut report);
     links::check(&files, &|path| run.root().join(path).exists(), &mut report);
+    book::check(&files, &mut report);
+    figures::check(&files, &mut report);
     lockfile(run, &mut report);
 
     report.notes.iter().for_each(|note| println!("  note: {note}"));

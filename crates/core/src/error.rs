@@ -13,9 +13,6 @@ pub enum Error {
     /// A tokio runtime was built without what everything here stands on.
     #[error("the tokio runtime has no {0}: build it with `enable_all`")]
     NoDriver(&'static str),
-    /// The operating system refused.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
 }
 
 /// A result of this crate.

@@ -85,7 +85,10 @@ impl Writer {
         while let Some(content) = self.next() {
             let Inner { runtime, path, .. } = &*self.inner;
             if let Err(error) = runtime.files().replace(path, &content) {
-                tracing::warn!(path = %path.display(), %error, "the state cannot be saved");
+                tracing::warn!(
+                    path = %path.display(), %error,
+                    "what is to be remembered cannot be saved, and a restart will not know of it: make the path writable",
+                );
             }
         }
     }

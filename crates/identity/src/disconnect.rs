@@ -13,7 +13,7 @@ use crate::ProtocolId;
 #[non_exhaustive]
 pub enum DisconnectReason {
     /// The application on this side asked for it.
-    #[error("closed by this side: {reason} (code {code})")]
+    #[error("closed by this side{}", in_words(*code, reason))]
     Local {
         /// What the application gave, below [`close_code::RESERVED`].
         code: u32,
@@ -21,7 +21,7 @@ pub enum DisconnectReason {
         reason: String,
     },
     /// The remote closed it, for a reason of its application's or one of the [`close_code`]s.
-    #[error("closed by the remote: {reason} (code {code})")]
+    #[error("closed by the remote{}", in_words(*code, reason))]
     Remote {
         /// What the remote gave.
         code: u32,
@@ -97,7 +97,7 @@ pub const MAX_REASON_LEN: usize = 256;
 /// application's.
 pub mod close_code {
     /// The first code that is not the application's.
-    pub const RESERVED: u32 = 0x8000_0000;
+    pub const RESERVED: u32 = p2p_net::RESERVED_CODES;
     /// The node shuts down.
     pub const SHUTDOWN: u32 = RESERVED;
     /// No ping was answered in time.
@@ -122,6 +122,42 @@ pub mod close_code {
     pub const BANNED: u32 = RESERVED + 10;
     /// The handshake was refused; the handshake itself has said why.
     pub const HANDSHAKE: u32 = RESERVED + 11;
+
+    /// What it means that the other side closed a connection with a code of ours; `None` for those of applications, and for
+    /// those of newer versions.
+    pub fn meaning(code: u32) -> Option<&'static str> {
+        Some(match code {
+            SHUTDOWN => "it shuts down",
+            PING_TIMEOUT => "it got no answer to its pings in time",
+            STALLED => "nothing was taken from it for too long",
+            LOST => "its connection failed",
+            PROTOCOL_VIOLATION => "it says that the protocol was broken",
+            PROTOCOL_FAILED => "a mandatory protocol failed there",
+            PROTOCOL_PANICKED => "a mandatory protocol panicked there",
+            REPLACED => "a newer connection took its place",
+            DUPLICATE => "the other of two connections stays",
+            DENIED => "access control there does not allow it",
+            BANNED => "it has banned this node",
+            HANDSHAKE => "the handshake was refused",
+            _ => return None,
+        })
+    }
+}
+
+/// How a code and a reason end a sentence: the numbers of applications as they are, ours in words.
+fn in_words(code: u32, reason: &str) -> String {
+    use close_code as c;
+    let colon = |text: &str| if text.is_empty() { String::new() } else { format!(": {text}") };
+    match (code, c::meaning(code)) {
+        // The remote says more than the code does.
+        (c::PROTOCOL_VIOLATION | c::PROTOCOL_FAILED | c::PROTOCOL_PANICKED | c::HANDSHAKE, Some(meaning)) => {
+            format!(": {meaning}{}", colon(reason))
+        }
+        (_, Some(meaning)) => colon(meaning),
+        (0 | c::RESERVED.., None) if reason.is_empty() => " without a reason".into(),
+        (0 | c::RESERVED.., None) => colon(reason),
+        (code, None) => format!("{} (code {code})", colon(reason)),
+    }
 }
 
 impl DisconnectReason {
@@ -288,6 +324,27 @@ mod tests {
         assert!(!DisconnectReason::Replaced.is_orderly());
         // So is what was said early on a connection that another one crossed.
         assert!(!DisconnectReason::Duplicate.is_orderly());
+    }
+
+    #[test]
+    fn no_text_shows_a_number_of_this_stack() {
+        for reason in all() {
+            let theirs = DisconnectReason::from_close(reason.close_code(), &reason.close_reason()).to_string();
+            assert!(!theirs.contains("2147483"), "{theirs}");
+        }
+        for code in close_code::RESERVED..=close_code::HANDSHAKE {
+            assert!(close_code::meaning(code).is_some(), "{code:#x} has no words");
+        }
+        let remote = |code, reason: &str| DisconnectReason::from_close(code, reason).to_string();
+        assert_eq!(remote(close_code::BANNED, "banned"), "closed by the remote: it has banned this node");
+        let failed = remote(close_code::PROTOCOL_FAILED, "protocol /x failed");
+        assert_eq!(failed, "closed by the remote: a mandatory protocol failed there: protocol /x failed");
+        assert_eq!(remote(close_code::RESERVED + 99, "too hot"), "closed by the remote: too hot");
+        assert_eq!(remote(u32::MAX, ""), "closed by the remote without a reason");
+        // Those of applications are theirs to know.
+        assert_eq!(remote(7, "bye"), "closed by the remote: bye (code 7)");
+        assert_eq!(remote(7, ""), "closed by the remote (code 7)");
+        assert_eq!(remote(0, "bye"), "closed by the remote: bye");
     }
 
     #[test]

@@ -80,6 +80,9 @@ pub enum Error {
     /// The peer, or this side, ended this protocol; the connection lives on.
     #[error("the protocol has ended with this peer")]
     ProtocolEnded,
+    /// The remote has finished the stream; everything on it has been read.
+    #[error("the remote has finished the stream")]
+    StreamEnded,
     /// The connection to the peer ended.
     #[error("disconnected: {0}")]
     Disconnected(DisconnectReason),
@@ -206,7 +209,7 @@ impl From<p2p_core::Error> for Error {
 }
 
 /// For protocols that read and write streams: an error of a stream that became an [`io::Error`] on its way is itself
-/// again.
+/// again. Any other says nothing of the file or socket that it is about: say it with [`Error::io`].
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.downcast::<p2p_net::Error>() {

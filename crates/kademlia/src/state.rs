@@ -58,7 +58,11 @@ impl StateFiles {
         let bytes = used(self.seq.path(), self.runtime.files().read(self.seq.path(), MAX_SEQ_LEN))?;
         let seq = parse_seq(&bytes);
         if seq.is_none() {
-            tracing::warn!(path = %self.seq.path().display(), "the saved sequence number cannot be read, and is not used");
+            tracing::warn!(
+                path = %self.seq.path().display(),
+                "the saved sequence number cannot be read, and is not used: older records of this node may count as newer \
+                 than its own until it meets one of them",
+            );
         }
         seq
     }
@@ -103,7 +107,10 @@ fn used(path: &Path, read: std::io::Result<Vec<u8>>) -> Option<Vec<u8>> {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what was saved cannot be read, and is not used");
+            tracing::warn!(
+                path = %path.display(), %error,
+                "what was saved cannot be read, and is not used: make the file readable, or delete it",
+            );
             None
         }
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::Endpoint;
+use crate::code::{OfClose, OfStream};
 use crate::endpoint::ParseEndpointError;
 
 /// Errors of this crate. Cheap to clone: many streams learn of the same broken connection.
@@ -15,10 +16,10 @@ pub enum Error {
     #[error("the connection is closed: {0}")]
     Closed(CloseReason),
     /// The remote gave the stream up with this code.
-    #[error("the remote reset the stream with code {0}")]
+    #[error("the remote reset the stream{}", OfStream(*.0))]
     Reset(u32),
     /// The remote reads no more of this stream, and says so with this code.
-    #[error("the remote stopped reading the stream with code {0}")]
+    #[error("the remote stopped reading the stream{}", OfStream(*.0))]
     Stopped(u32),
     /// The remote accepts no further stream now.
     #[error("the remote refuses more streams on this connection")]
@@ -70,9 +71,6 @@ pub enum Error {
     /// The transport could not accept a connection (a failed TLS handshake, for example).
     #[error("an incoming connection failed: {0}")]
     Accept(Arc<str>),
-    /// The system failed an operation of a socket that was open.
-    #[error("{0}")]
-    Io(Arc<io::Error>),
 }
 
 /// A result of this crate.
@@ -94,12 +92,6 @@ pub enum DialError {
     /// It took longer than the dial time-out.
     #[error("no answer in time")]
     TimedOut,
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Io(Arc::new(error))
-    }
 }
 
 impl From<Error> for io::Error {
@@ -161,8 +153,8 @@ impl CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Local { code, reason } => write!(f, "closed here with code {code}: {reason}"),
-            Self::Remote { code, reason } => write!(f, "closed by the remote with code {code}: {reason}"),
+            Self::Local { code, reason } => write!(f, "closed here{}", OfClose(*code, reason)),
+            Self::Remote { code, reason } => write!(f, "closed by the remote{}", OfClose(*code, reason)),
             Self::TimedOut => f.write_str("the remote was silent for too long"),
             Self::Lost(why) => write!(f, "lost: {why}"),
             Self::Violation(what) => write!(f, "the remote broke the protocol: {what}"),

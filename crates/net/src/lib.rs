@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod code;
 pub mod config;
 mod connection;
 pub mod endpoint;
@@ -17,6 +18,7 @@ mod shortest;
 mod stream;
 mod transport;
 
+pub use code::{RESERVED_CODES, stream_code};
 pub use config::{AcceptTls, EarlyStreams, NetConfig, ResetSecret, TlsConfigs};
 pub use connection::Connection;
 pub use endpoint::{Addr, Endpoint, PeerAddr, Transport};

@@ -39,7 +39,10 @@ impl Listening {
         if !lacks_family(&error) {
             return Err(error);
         }
-        tracing::warn!(%error, "this machine has no such addresses: the node goes on without them");
+        tracing::warn!(
+            %error,
+            "this machine has no such addresses: the node goes on without them; leave the endpoint out if that is meant",
+        );
         self.lacking = Some(error);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Streams: bytes in order, in both directions, with back-pressure.
 
+mod messages;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -9,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::messages::Reading;
 use crate::mux::{MuxRecv, MuxSend};
 #[cfg(feature = "quic")]
 use crate::quic::{QuicRecv, QuicSend};
@@ -53,7 +56,7 @@ impl Stream {
 impl From<(MuxRecv, MuxSend)> for Stream {
     fn from((recv, send): (MuxRecv, MuxSend)) -> Self {
         let download = recv.download().cloned();
-        Self { recv: RecvStream::new(RecvInner::Mux(recv), download), send: SendStream { inner: SendInner::Mux(send) } }
+        Self { recv: RecvStream::new(RecvInner::Mux(recv), download), send: SendStream::new(SendInner::Mux(send)) }
     }
 }
 
@@ -61,10 +64,7 @@ impl From<(MuxRecv, MuxSend)> for Stream {
 impl From<(QuicRecv, QuicSend)> for Stream {
     fn from((recv, send): (QuicRecv, QuicSend)) -> Self {
         let download = recv.download().cloned();
-        Self {
-            recv: RecvStream::new(RecvInner::Quic(recv), download),
-            send: SendStream { inner: SendInner::Quic(send) },
-        }
+        Self { recv: RecvStream::new(RecvInner::Quic(recv), download), send: SendStream::new(SendInner::Quic(send)) }
     }
 }
 
@@ -72,6 +72,8 @@ impl From<(QuicRecv, QuicSend)> for Stream {
 #[derive(Debug)]
 pub struct SendStream {
     inner: SendInner,
+    /// The length and the bytes of a message that has begun, as far as they have not been taken.
+    unsent: [Bytes; 2],
 }
 
 #[derive(Debug)]
@@ -92,6 +94,10 @@ macro_rules! each {
 }
 
 impl SendStream {
+    fn new(inner: SendInner) -> Self {
+        Self { inner, unsent: Default::default() }
+    }
+
     /// Hands chunks to the transport without copying them, as far as it takes them: chunks that were taken become
     /// empty, one taken in part starts later. Gives the bytes taken: at least one, where there are any. They are sent at
     /// the latest when the transport takes no more; flushing the stream (`AsyncWrite`) sends them now.
@@ -99,6 +105,11 @@ impl SendStream {
     /// # Errors
     /// [`Error::Stopped`], [`Error::Closed`], [`Error::Refused`], [`Error::Finished`].
     pub fn poll_write_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
+        ready!(self.poll_unsent(cx))?;
+        self.poll_write_chunks_now(cx, chunks)
+    }
+
+    fn poll_write_chunks_now(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
         let taken = each!(SendInner, &mut self.inner, inner => inner.poll_write_chunks(cx, chunks));
         if taken.is_pending() {
             // What was taken before must go out, or the remote will never make room for more.
@@ -129,6 +140,7 @@ impl SendStream {
     /// never took the stream; [`Error::Closed`] when the connection ended before it was known;
     /// [`Error::Finished`] after a reset on this side.
     pub async fn finish(&mut self) -> Result<()> {
+        poll_fn(|cx| self.poll_unsent(cx)).await?;
         self.end()?;
         poll_fn(|cx| match each!(SendInner, &self.inner, inner => inner.receipt()) {
             Some(receipt) => receipt.poll(cx),
@@ -142,8 +154,12 @@ impl SendStream {
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Refused`], and [`Error::Stopped`] with another code than 0: a remote that reads no further
-    /// because it has what it needs has stopped with 0.
+    /// because it has what it needs has stopped with 0. [`Error::Truncated`] while a message has begun that is not whole
+    /// ([`send_message`](Self::send_message)).
     pub fn end(&mut self) -> Result<()> {
+        if self.has_unsent() {
+            return Err(Error::Truncated);
+        }
         each!(SendInner, &mut self.inner, inner => inner.finish())
     }
 
@@ -183,17 +199,20 @@ impl AsyncWrite for SendStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        ready!(self.poll_unsent(cx))?;
         let written = each!(SendInner, &mut self.inner, inner => inner.poll_write(cx, buf));
         self.flush_now();
         Poll::Ready(Ok(ready!(written)?))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx))?;
         self.flush_now();
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx))?;
         self.end()?;
         Poll::Ready(Ok(()))
     }
@@ -206,6 +225,8 @@ pub struct RecvStream {
     inner: RecvInner,
     /// What is left of a chunk that a reader's buffer could not hold.
     rest: Bytes,
+    /// A message of which a part has been read.
+    reading: Option<Box<Reading>>,
     /// Who reads may hold bytes that it has not used.
     in_use: bool,
     /// Reading at the node's download rate, if there is one.
@@ -221,7 +242,8 @@ enum RecvInner {
 
 impl RecvStream {
     fn new(inner: RecvInner, download: Option<Arc<Share>>) -> Self {
-        Self { inner, rest: Bytes::new(), in_use: false, download: download.map(|share| Box::new(Metered::new(share))) }
+        let download = download.map(|share| Box::new(Metered::new(share)));
+        Self { inner, rest: Bytes::new(), reading: None, in_use: false, download }
     }
 
     /// The next bytes as they arrived, without a copy; `None` at the end of the stream. Cancel-safe.
@@ -240,6 +262,10 @@ impl RecvStream {
     /// As [`poll_read_chunk`](Self::poll_read_chunk). Over tcp and tls no more than `most` bytes are taken out of the stream,
     /// and give the remote credit for as many others.
     pub(crate) fn poll_read_at_most(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<Option<Bytes>>> {
+        if let Some(reading) = self.reading.take() {
+            // Somebody goes on with bytes.
+            self.rest = reading.into_bytes();
+        }
         if self.rest.has_remaining() {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.rest))));
         }
@@ -283,7 +309,7 @@ impl RecvStream {
     }
 
     fn give_up(&mut self, code: u32) {
-        let consumed = self.rest.is_empty() && !self.in_use;
+        let consumed = self.rest.is_empty() && self.reading.is_none() && !self.in_use;
         each!(RecvInner, &mut self.inner, inner => inner.stop(code, consumed));
     }
 }

@@ -16,16 +16,16 @@ pub use p2p_core::SmolRuntime;
 #[cfg(feature = "tokio")]
 pub use p2p_core::TokioRuntime;
 pub use p2p_core::{
-    Elapsed, EventListener, Interval, PeerId, RecvError, Runtime, Sleep, TaskGroup, TaskHandle, runtime,
+    Backoff, Elapsed, EventListener, Interval, PeerId, RecvError, Runtime, Sleep, TaskGroup, TaskHandle, runtime,
 };
 pub use p2p_discovery::{DiscoveryEvent, DiscoveryEventKind};
 pub use p2p_identity::{
     Bloom, DisconnectReason, Error, HandshakeError, Origin, Party, RejectReason, Result, close_code,
 };
-pub use p2p_net::{RecvStream, SendStream, Stream};
+pub use p2p_net::{CloseReason, DialError, Error as NetError, RecvStream, SendStream};
 pub use p2p_peer_pool::{
     Broadcast, ConnectionEvent, ConnectionEventKind, ConnectionId, Direction, Limits, Offence, Peer, PeerConn,
-    PeerEvent, PeerInfo, PeerPool, PeerPoolEvent, PeerPoolEventKind, PoolConfig,
+    PeerEvent, PeerInfo, PeerPool, PeerPoolEvent, PeerPoolEventKind, PoolConfig, Stream,
 };
 
 /// Keys and names.
@@ -43,7 +43,7 @@ pub mod endpoint {
 /// What nodes speak.
 pub mod protocol {
     pub use p2p_identity::{InvalidProtocolId, InvalidVersion, ProtocolId, ProtocolKind, Version};
-    pub use p2p_peer_pool::{Broadcast, IntoProtocol, Offence, PeerConn, Protocol, ProtocolInfo};
+    pub use p2p_peer_pool::{Broadcast, Constructor, IntoProtocol, Offence, PeerConn, Protocol, ProtocolInfo};
 }
 
 /// How nodes find each other.

@@ -7,14 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_core::{PeerId, Runtime, TaskHandle};
 use p2p_identity::{DisconnectReason, Error, ProtocolId, Result, Version, decode, encode};
-use p2p_net::{Endpoint, Stream};
+use p2p_net::Endpoint;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::header::{Header, StreamKind};
 use crate::link::Link;
 use crate::peer::{Leave, Peer};
-use crate::{Broadcast, ConnectionId, Direction, Offence};
+use crate::{Broadcast, ConnectionId, Direction, Offence, Stream};
 
 /// A protocol's connection to one peer. Clones are handles to the same; none of them keeps the peer connected, or
 /// the pool alive.
@@ -139,9 +139,9 @@ impl PeerConn {
         let open = async {
             let (recv, mut send) = peer.connection().open_stream().await?.into_split();
             send.write_all_bytes(header).await?;
-            Ok(Stream::from_split(recv, send))
+            Ok(p2p_net::Stream::from_split(recv, send))
         };
-        open.await.map_err(|error| match error {
+        open.await.map(|stream| self.link.stream(stream)).map_err(|error| match error {
             p2p_net::Error::Closed(_) => ended(),
             error => error.into(),
         })
@@ -152,7 +152,7 @@ impl PeerConn {
     /// # Errors
     /// The [end](Self#how-it-ends).
     pub async fn accept_stream(&self) -> Result<Stream> {
-        self.link.accept_stream().await
+        self.link.accept_stream().await.map(|stream| self.link.stream(stream))
     }
 
     /// Who the peer is.

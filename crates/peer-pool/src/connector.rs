@@ -99,9 +99,10 @@ impl Shared {
                 Err(failure) => failure,
             };
             // If somebody else got the slot between two tries, what went wrong is what did before.
+            let peer_id = failure.peer_id;
             let error = match (failure.error, before.take()) {
                 (Error::SlotsFull, Some(before)) => return Err(self.connect_failed(before, &endpoints[0], expected)),
-                (error, _) => error,
+                (error, _) => by_its_name(error, peer_id, &endpoints[0]),
             };
             let endpoint = &endpoints[0];
             let attempt = backoff.failures() as usize + 1;
@@ -319,6 +320,20 @@ fn is_duplicate(error: &Error) -> bool {
         Error::Handshake(error) => error.reason() == Some(&RejectReason::AlreadyConnected),
         Error::Net(p2p_net::Error::Closed(CloseReason::Remote { code, .. })) => *code == close_code::DUPLICATE,
         _ => false,
+    }
+}
+
+/// What this side decides about a peer has one name, whether the endpoint says who that is or the handshake has.
+fn by_its_name(error: Error, peer_id: Option<PeerId>, endpoint: &Endpoint) -> Error {
+    let Error::Handshake(handshake) = &error else { return error };
+    match (handshake, peer_id) {
+        // Either end of it may have noticed first.
+        (HandshakeError::Refused(RejectReason::SelfDial) | HandshakeError::Remote(RejectReason::SelfDial), _) => {
+            Error::SelfDial
+        }
+        (HandshakeError::Refused(RejectReason::Banned), Some(peer)) => Error::Banned(peer),
+        (HandshakeError::Refused(RejectReason::Denied), _) => Error::Denied(endpoint.to_string()),
+        _ => error,
     }
 }
 

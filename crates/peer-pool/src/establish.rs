@@ -328,8 +328,7 @@ impl Attempt<'_> {
         let stream = match self.direction {
             Direction::Outbound => self.connection.open_stream().await?,
             Direction::Inbound => {
-                let left = self.deadline.saturating_duration_since(shared.runtime.now());
-                let accepted = shared.runtime.timeout(left, self.connection.accept_stream()).await;
+                let accepted = shared.runtime.timeout_at(self.deadline, self.connection.accept_stream()).await;
                 accepted.map_err(|_| HandshakeError::Refused(RejectReason::Timeout))??
             }
         };

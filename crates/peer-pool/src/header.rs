@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use p2p_identity::{ProtocolId, Result, decode, encode};
+pub use p2p_net::stream_code;
 use serde::{Deserialize, Serialize};
 
 /// Stands before every header.
@@ -66,20 +67,6 @@ impl Header {
         framed.extend_from_slice(&header);
         Ok(framed.into())
     }
-}
-
-/// Codes that streams are reset with.
-pub mod stream_code {
-    /// Given up without a reason.
-    pub const NONE: u32 = 0;
-    /// The header is not one, or came too late.
-    pub const BAD_HEADER: u32 = 0x8000_0000;
-    /// The protocol was not negotiated on this connection, or has ended.
-    pub const UNKNOWN_PROTOCOL: u32 = 0x8000_0001;
-    /// There is a message stream of that protocol already, or it is not for the remote to open.
-    pub const DUPLICATE: u32 = 0x8000_0002;
-    /// Too many streams wait to be accepted.
-    pub const BUSY: u32 = 0x8000_0003;
 }
 
 #[cfg(test)]

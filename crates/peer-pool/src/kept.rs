@@ -62,7 +62,8 @@ impl Shared {
         if end == End::Left && times > 2 {
             tracing::warn!(
                 peer = %id, %endpoint, times, again_in = ?again.after,
-                "a peer that is to be kept connected accepts and leaves soon after, again and again",
+                "a peer of `dial_peers` accepts and leaves soon after, again and again: its own log says why, and whether it has \
+                 room for this node",
             );
             self.buses.pool(PeerPoolEventKind::PeerLeaves { times, again: again.after }, endpoint, Some(id));
         }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod attached;
+mod beside;
 mod broadcast;
 #[cfg(test)]
 mod clock;
@@ -18,6 +19,7 @@ mod handle;
 pub mod header;
 mod ids;
 mod kept;
+mod lines;
 mod link;
 mod listener;
 mod peer;
@@ -27,6 +29,7 @@ pub mod protocol;
 mod redial;
 pub mod registry;
 pub mod reputation;
+mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -39,8 +42,9 @@ pub use ids::ConnectionId;
 pub use listener::LookupConnection;
 pub use p2p_identity::Direction;
 pub use pool::{LostPeer, PeerPool};
-pub use protocol::{IntoProtocol, Protocol, ProtocolInfo};
+pub use protocol::{Constructor, IntoProtocol, Protocol, ProtocolInfo};
 pub use reputation::Offence;
+pub use stream::Stream;
 
 /// What the fuzz targets need of the inside. No part of the API.
 #[cfg(feature = "fuzzing")]

@@ -38,6 +38,7 @@ pub(crate) struct Link {
     changed: Notify,
     max_waiting: usize,
     max_stash: usize,
+    max_message: usize,
     budget: ByteBudget,
 }
 
@@ -63,13 +64,14 @@ pub(crate) struct LinkParts {
     pub(crate) receiver: MessageReceiver,
     pub(crate) max_waiting: usize,
     pub(crate) max_stash: usize,
+    pub(crate) max_message: usize,
     pub(crate) budget: ByteBudget,
 }
 
 impl Link {
     pub(crate) fn new(parts: LinkParts) -> Self {
-        let LinkParts { core, peer, group, protocol, remote_version, sender, receiver, max_waiting, max_stash, budget } =
-            parts;
+        let LinkParts { core, peer, group, protocol, remote_version, sender, receiver, .. } = parts;
+        let LinkParts { max_waiting, max_stash, max_message, budget, .. } = parts;
         Self {
             core,
             peer,
@@ -85,6 +87,7 @@ impl Link {
             changed: Notify::new(),
             max_waiting,
             max_stash,
+            max_message,
             budget,
         }
     }
@@ -303,6 +306,11 @@ impl Link {
         drop(rest);
         self.changed.notify_waiters();
         None
+    }
+
+    /// A raw stream as protocols see it.
+    pub(crate) fn stream(&self, stream: Stream) -> crate::Stream {
+        crate::Stream::new(stream, self.max_message, self.budget.clone())
     }
 
     /// The next raw stream. Cancel-safe.

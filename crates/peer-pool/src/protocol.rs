@@ -5,6 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use p2p_identity::{Error, ProtocolId, ProtocolKind, Version};
 
+use crate::PeerConn;
+
 /// What an application speaks with a peer. One value is made for each peer that speaks it too, by the constructor
 /// given to [`PeerPool::attach`](crate::PeerPool::attach).
 ///
@@ -101,40 +103,72 @@ mod sealed {
 
     use super::Protocol;
 
-    pub trait Sealed<Marker> {}
-    impl<P: Protocol> Sealed<super::Plain> for P {}
-    impl<P: Protocol> Sealed<super::Shared> for Arc<P> {}
+    pub trait Sealed<P> {}
+    impl<P: Protocol> Sealed<P> for P {}
+    impl<P: Protocol> Sealed<P> for Arc<P> {}
+    impl<P: Protocol> Sealed<P> for Arc<dyn Protocol> {}
 }
 
-/// Marks [`IntoProtocol`] for a protocol itself.
-#[derive(Debug)]
-pub struct Plain(());
-
-/// Marks [`IntoProtocol`] for a protocol in an [`Arc`].
-#[derive(Debug)]
-pub struct Shared(());
-
-/// What a constructor may return: `P` or `Arc<P>`. `Marker` is inferred.
-pub trait IntoProtocol<Marker>: sealed::Sealed<Marker> {
-    /// The protocol.
-    type Protocol: Protocol;
-
+/// What a constructor of the protocol `P` may return: `P`, `Arc<P>` or `Arc<dyn Protocol>`.
+pub trait IntoProtocol<P: Protocol>: sealed::Sealed<P> {
     /// Shares it.
-    fn into_protocol(self) -> Arc<Self::Protocol>;
+    fn into_protocol(self) -> Arc<dyn Protocol>;
 }
 
-impl<P: Protocol> IntoProtocol<Plain> for P {
-    type Protocol = P;
-
-    fn into_protocol(self) -> Arc<P> {
+impl<P: Protocol> IntoProtocol<P> for P {
+    fn into_protocol(self) -> Arc<dyn Protocol> {
         Arc::new(self)
     }
 }
 
-impl<P: Protocol> IntoProtocol<Shared> for Arc<P> {
-    type Protocol = P;
-
-    fn into_protocol(self) -> Arc<P> {
+impl<P: Protocol> IntoProtocol<P> for Arc<P> {
+    fn into_protocol(self) -> Arc<dyn Protocol> {
         self
     }
+}
+
+impl<P: Protocol> IntoProtocol<P> for Arc<dyn Protocol> {
+    fn into_protocol(self) -> Arc<dyn Protocol> {
+        self
+    }
+}
+
+/// Makes the protocol `P` for each peer: any function or closure that takes the peer's [`PeerConn`] and returns `P`, `Arc<P>`
+/// or `Arc<dyn Protocol>`. Which protocol that is follows from what it returns; for the last form it has to be said:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use async_trait::async_trait;
+/// # use p2p_identity::{Error, ProtocolId, Version};
+/// # use p2p_peer_pool::{PeerConn, PeerPool, Protocol};
+/// # struct Echo(PeerConn);
+/// # #[async_trait]
+/// # impl Protocol for Echo {
+/// #     async fn start(self: Arc<Self>) -> Result<(), Error> { Ok(()) }
+/// #     fn id() -> ProtocolId { "/echo/1".parse().expect("a valid id") }
+/// #     fn version() -> Result<Version, Error> { "0.1.0".parse() }
+/// # }
+/// fn new(conn: PeerConn) -> Arc<dyn Protocol> {
+///     Arc::new(Echo(conn))
+/// }
+///
+/// # fn attach(pool: &PeerPool) -> Result<(), Error> {
+/// pool.attach(Echo)?; // or: pool.attach(|conn| Arc::new(Echo(conn)))?;
+/// # Ok(()) }
+/// # fn attach_dyn(pool: &PeerPool) -> Result<(), Error> {
+/// pool.attach::<Echo>(new)?;
+/// # Ok(()) }
+/// ```
+pub trait Constructor<P: Protocol>: Fn(PeerConn) -> <Self as Constructor<P>>::Made + Send + Sync + 'static {
+    /// What it returns.
+    type Made: IntoProtocol<P>;
+}
+
+impl<P, R, F> Constructor<P> for F
+where
+    P: Protocol,
+    R: IntoProtocol<P>,
+    F: Fn(PeerConn) -> R + Send + Sync + 'static,
+{
+    type Made = R;
 }

@@ -119,7 +119,10 @@ impl SteadyUdp {
                     }
                     Err(error) => {
                         let wait = trouble.recovery.bind_failed(self.runtime.random_u64());
-                        tracing::warn!(local = %self.local_addr, %error, ?wait, "a socket cannot be bound anew");
+                        tracing::warn!(
+                            local = %self.local_addr, %error, again_in = ?wait,
+                            "a socket cannot be bound anew, and is tried again: does another program use its port?",
+                        );
                         trouble.pause = Some(self.runtime.timer(self.runtime.now() + wait));
                         continue;
                     }

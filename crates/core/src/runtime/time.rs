@@ -29,16 +29,26 @@ impl dyn Runtime {
     /// # Errors
     /// [`Elapsed`] when the time was over first.
     pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
+        self.limit(future, || self.sleep(duration)).await
+    }
+
+    /// As [`timeout`](Self::timeout), until `deadline`.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the time was over first.
+    pub async fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Result<F::Output, Elapsed> {
+        self.limit(future, || self.sleep_until(deadline)).await
+    }
+
+    /// A future that is ready at once costs no timer and no look at the clock.
+    async fn limit<F: Future>(&self, future: F, limit: impl Fn() -> Sleep) -> Result<F::Output, Elapsed> {
         let mut future = pin!(future);
         let mut sleep = None;
-        let deadline = self.now() + duration.min(FOREVER);
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            // A future that is ready at once costs no timer.
-            let sleep = sleep.get_or_insert_with(|| self.sleep_until(deadline));
-            Pin::new(sleep).poll(cx).map(|()| Err(Elapsed))
+            Pin::new(sleep.get_or_insert_with(&limit)).poll(cx).map(|()| Err(Elapsed))
         })
         .await
     }

@@ -15,12 +15,27 @@ use crate::{Error, Result};
 
 pub use strict::MAX_DEPTH;
 
+/// Values whose encoding is not longer than this are encoded on the stack first.
+const SHORT: usize = 256;
+
 /// Encodes `value` in the postcard format.
 ///
 /// # Errors
 /// [`Error::Encode`] when `value`'s own `Serialize` fails, or when it is a sequence of unknown length.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
-    postcard::to_allocvec(value).map(Bytes::from).map_err(|error| Error::Encode(error.to_string()))
+    // Most values are short: they take one allocation, of their length.
+    let mut short = [0; SHORT];
+    match postcard::to_slice(value, &mut short) {
+        Ok(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+        Err(postcard::Error::SerializeBufferFull) => long(value),
+        Err(error) => Err(Error::Encode(error.to_string())),
+    }
+}
+
+#[cold]
+fn long<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
+    let room = Vec::with_capacity(2 * SHORT);
+    postcard::to_extend(value, room).map(Bytes::from).map_err(|error| Error::Encode(error.to_string()))
 }
 
 /// Decodes one value that takes up all of `bytes`, in its one encoding: see the [module](self).

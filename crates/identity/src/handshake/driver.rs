@@ -146,8 +146,7 @@ impl Exchange<'_> {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        let left = self.deadline.saturating_duration_since(self.runtime.now());
-        let done = self.runtime.timeout(left, work).await;
+        let done = self.runtime.timeout_at(self.deadline, work).await;
         done.map_err(|_| HandshakeError::Refused(RejectReason::Timeout).into())
     }
 

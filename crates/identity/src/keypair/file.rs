@@ -98,7 +98,10 @@ fn check_permissions(path: &Path) -> Result<()> {
         return Err(KeyError::Exposed { path: path.into(), mode }.into());
     }
     if mode & 0o040 != 0 {
-        tracing::warn!(path = %path.display(), mode = format_args!("{mode:03o}"), "the key file's group may read it");
+        tracing::warn!(
+            path = %path.display(), mode = format_args!("{mode:03o}"),
+            "the key file's group may read it, and whoever can is this node: `chmod 600` it unless that is meant",
+        );
     }
     Ok(())
 }

@@ -246,7 +246,9 @@ impl Content {
         builder = self.addrs.into_iter().fold(builder, |builder, endpoint| builder.addr(endpoint));
         builder = self.discovery.into_iter().fold(builder, |builder, endpoint| builder.discovery_addr(endpoint));
         let record = builder.sign(key_pair, seq);
-        let record = record.inspect_err(|error| tracing::warn!(%error, "the node's own record cannot be made")).ok();
+        let record = record
+            .inspect_err(|error| tracing::warn!(%error, "the node's own record cannot be made, and nobody can find it"))
+            .ok();
         record.filter(|record| !Target::of(record, IpAddr::from([127, 0, 0, 1])).endpoints.is_empty())
     }
 }

@@ -15,7 +15,7 @@ const ASSEMBLE_START: usize = 64 << 10;
 
 /// Messages out of chunks. A message that lies in one chunk is taken without a copy; one that spans several is charged to
 /// the budget while it is put together.
-pub(super) struct Assembler {
+pub(crate) struct Assembler {
     max_message: usize,
     budget: ByteBudget,
     /// Bytes that were read and not yet taken as messages.
@@ -33,7 +33,7 @@ enum Partial {
 type Paying = Pin<Box<dyn Future<Output = Reservation> + Send>>;
 
 impl Assembler {
-    pub(super) fn new(max_message: usize, budget: ByteBudget) -> Self {
+    pub(crate) fn new(max_message: usize, budget: ByteBudget) -> Self {
         Self { max_message, budget, chunk: Bytes::new(), partial: None }
     }
 
@@ -42,18 +42,18 @@ impl Assembler {
     }
 
     /// The limit for messages whose length has not been read yet.
-    pub(super) fn set_max_message(&mut self, max_message: usize) {
+    pub(crate) fn set_max_message(&mut self, max_message: usize) {
         self.max_message = max_message;
     }
 
     /// Takes the next chunk; the one before it is used up.
-    pub(super) fn push(&mut self, chunk: Bytes) {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty());
         self.chunk = chunk;
     }
 
     /// Whether a message has begun and is not whole.
-    pub(super) fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         self.partial.is_some()
     }
 
@@ -68,9 +68,24 @@ impl Assembler {
         self.chunk
     }
 
+    /// All bytes that were not taken as messages, those of a message that has begun among them.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        let mut begun = BytesMut::new();
+        match self.partial {
+            None => return self.chunk,
+            Some(Partial::Length { bytes, have }) => begun.extend_from_slice(&bytes[..have]),
+            Some(Partial::Body { bytes, len, .. }) => {
+                length::encode(len as u64, &mut begun);
+                begun.extend_from_slice(&bytes);
+            }
+        }
+        begun.extend_from_slice(&self.chunk);
+        begun.freeze()
+    }
+
     /// Takes a message out of the chunk; `None` when the chunk is used up.
     #[inline]
-    pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         if self.partial.is_none() {
             if self.chunk.is_empty() {
                 return Poll::Ready(Ok(None));
@@ -132,6 +147,12 @@ impl Assembler {
                 None => return Poll::Ready(Ok(None)),
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Assembler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Assembler").field("max_message", &self.max_message).finish_non_exhaustive()
     }
 }
 

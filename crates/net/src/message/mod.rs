@@ -17,13 +17,14 @@ mod receiver;
 mod sender;
 mod turn;
 
+pub(crate) use assembler::Assembler;
 pub use cork::Cork;
 #[cfg(feature = "quic")]
 pub(crate) use flusher::{Driving, drive};
 pub(crate) use flusher::{Flush, Flushed, Flusher};
-pub(crate) use length::MAX_LEN as MAX_LENGTH_BYTES;
 #[cfg(feature = "quic")]
-pub(crate) use length::{decode as decode_length, encode as encode_length};
+pub(crate) use length::decode as decode_length;
+pub(crate) use length::{MAX_LEN as MAX_LENGTH_BYTES, encode as encode_length};
 pub use limits::SendLimits;
 pub use queue::SharedMessage;
 pub use receiver::MessageReceiver;

@@ -9,6 +9,10 @@ use super::length;
 /// Messages up to this long are copied together, so that many go out as one chunk; longer ones stay as they are.
 const COPY_MAX: usize = 4 << 10;
 
+/// What a batch of so few messages begins with: they may be all there are.
+const FEW: usize = 4;
+const FEW_MIN: usize = 512;
+
 /// What a batch of small messages begins with, once messages come faster than they are taken; each further one is twice as
 /// large, up to the second.
 const BATCH_MIN: usize = 8 << 10;
@@ -101,7 +105,8 @@ impl SendQueue {
     /// Room in the tail for a message, or for its length alone if it stays as it is.
     #[cold]
     fn make_room(&mut self, len: usize, size: usize) {
-        let batch = (2 * self.tail.capacity()).clamp(BATCH_MIN, BATCH_MAX);
+        let least = if self.sizes.len() < FEW { FEW_MIN } else { BATCH_MIN };
+        let batch = (2 * self.tail.capacity()).clamp(least, BATCH_MAX);
         if self.tail.len() > MOVE_MAX {
             self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
         }

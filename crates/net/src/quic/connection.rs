@@ -53,8 +53,9 @@ impl QuicConnection {
         let setup = endpoint.setup();
         let credit = Arc::new(Credit::new(setup.config(), setup.runtime().now(), connection.rtt()));
         let receipts = Receipts::new(&connection, setup.config().max_inbound_streams, &setup.tasks);
-        setup.tasks.spawn("quic messages", {
+        setup.ends.connections.spawn("quic messages", {
             let (connection, flusher) = (connection.clone(), Driving(flusher.clone()));
+            let end = setup.ends.of(&connection);
             let (credit, runtime) = (credit.clone(), setup.runtime().clone());
             let awaiting = Awaiting(receipts.clone());
             async move {
@@ -75,6 +76,8 @@ impl QuicConnection {
                 };
                 crate::message::drive(flusher, closed).await;
                 credit.end();
+                drop(credit);
+                end.told().await;
             }
         });
         let upload = setup.config().shapers.upload.clone();

@@ -15,10 +15,11 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectError, ConnectionError, VarInt};
 
 use super::connection::QuicConnection;
+use super::ends::{CLOSE_WAIT, Unfinished};
 use super::runtime::QuinnRuntime;
 use super::setup::Setup;
 use super::socket::Socket;
-use crate::{DialError, Error, Result};
+use crate::{CloseReason, DialError, Error, Result};
 
 /// Accepted connections in the middle of their handshake above which dialers must first show that they receive at the
 /// address they dial from (RFC 9000 §8.1.2). That costs an honest dialer a round trip and a forged one everything:
@@ -27,10 +28,6 @@ const VALIDATE_ABOVE: usize = 128;
 
 /// What dialers name the other side to TLS, which wants a name; it is neither sent nor checked.
 const SERVER_NAME: &str = "peer.invalid";
-
-/// How long the remotes of connections that were closed are told so, whenever they send something. The first time is at
-/// once; RFC 9000 §10.2 would have three probe time-outs, which on a slow path are longer than anybody wants to wait.
-pub(super) const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
 /// A handle to a QUIC endpoint. The socket is closed when the last handle and the last connection are gone.
 #[derive(Debug, Clone)]
@@ -109,6 +106,7 @@ impl QuicEndpoint {
         remote: SocketAddr,
     ) -> Result<QuicConnection, DialError> {
         let inner = &*self.0;
+        let mut unfinished = inner.setup.ends.handshake();
         // First: the connection sends from a task of its own, at once.
         let waiting = inner.socket.unanswered().begin(remote);
         let connection = match inner.endpoint.connect_with(config, remote, SERVER_NAME) {
@@ -127,6 +125,7 @@ impl QuicEndpoint {
             }
             Err(error) => return Err(DialError::Io(Arc::new(io::Error::new(io::ErrorKind::InvalidInput, error)))),
         };
+        unfinished.finished();
         Ok(QuicConnection::start(connection, self.clone()))
     }
 
@@ -141,7 +140,8 @@ impl QuicEndpoint {
                 let _ = incoming.retry();
                 continue;
             }
-            return Some(QuicIncoming { incoming, endpoint: self.clone(), handshake });
+            let unfinished = self.0.setup.ends.handshake();
+            return Some(QuicIncoming { incoming, endpoint: self.clone(), handshake, unfinished });
         }
     }
 
@@ -196,6 +196,7 @@ pub(crate) struct QuicIncoming {
     incoming: quinn::Incoming,
     endpoint: QuicEndpoint,
     handshake: Handshake,
+    unfinished: Unfinished,
 }
 
 impl QuicIncoming {
@@ -209,11 +210,12 @@ impl QuicIncoming {
     /// # Errors
     /// [`Error::Accept`].
     pub(crate) async fn accept(self, crypto: Option<Arc<QuicServerConfig>>) -> Result<QuicConnection> {
-        let Self { incoming, endpoint, handshake } = self;
+        let Self { incoming, endpoint, handshake, mut unfinished } = self;
         let config = endpoint.0.setup.accepting(crypto);
-        let failed = |error: ConnectionError| Error::Accept(error.to_string().into());
+        let failed = |error: ConnectionError| Error::Accept(in_words(&error));
         let connection = incoming.accept_with(config).map_err(failed)?.await.map_err(failed)?;
         drop(handshake);
+        unfinished.finished();
         Ok(QuicConnection::start(connection, endpoint))
     }
 
@@ -250,6 +252,16 @@ fn dial_error(error: ConnectionError) -> DialError {
         {
             DialError::Io(Arc::new(io::ErrorKind::ConnectionRefused.into()))
         }
-        error => DialError::Handshake(error.to_string().into()),
+        error => DialError::Handshake(in_words(&error)),
+    }
+}
+
+/// quinn's text, without the numbers that it has for the reasons of this stack.
+fn in_words(error: &ConnectionError) -> Arc<str> {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            CloseReason::from_remote(super::stream::code(close.error_code), &close.reason).to_string().into()
+        }
+        error => error.to_string().into(),
     }
 }

@@ -4,6 +4,7 @@ mod congestion;
 mod connection;
 mod dialed;
 mod endpoint;
+mod ends;
 mod receipts;
 mod registry;
 mod runtime;

@@ -8,7 +8,8 @@ use p2p_core::runtime::choose_local;
 
 use super::connection::QuicConnection;
 use super::dialed::Dialed;
-use super::endpoint::{CLOSE_WAIT, QuicEndpoint, WeakEndpoint};
+use super::endpoint::{QuicEndpoint, WeakEndpoint};
+use super::ends::CLOSE_WAIT;
 use super::setup::Setup;
 use crate::DialError;
 
@@ -139,11 +140,15 @@ impl QuicRegistry {
         endpoints.iter().for_each(QuicEndpoint::close);
         let runtime = self.setup.runtime();
         let deadline = runtime.now() + CLOSE_WAIT;
-        for endpoint in &endpoints {
-            endpoint.wait_idle(deadline.saturating_duration_since(runtime.now())).await;
+        self.setup.ends.all_told(deadline).await;
+        if self.setup.ends.has_unfinished(runtime.now()) {
+            // Their remotes are told too, but whether they have heard it does not show.
+            for endpoint in &endpoints {
+                endpoint.wait_idle(deadline.saturating_duration_since(runtime.now())).await;
+            }
+            let left = deadline.saturating_duration_since(runtime.now());
+            let _ = runtime.timeout(left, self.setup.closing.wait()).await;
         }
-        let left = deadline.saturating_duration_since(runtime.now());
-        let _ = runtime.timeout(left, self.setup.closing.wait()).await;
         self.setup.closing.shutdown().await;
         endpoints.iter().for_each(QuicEndpoint::close_socket);
     }

@@ -12,6 +12,7 @@ use quinn::{
 use ring::{hkdf, hmac};
 
 use super::congestion::Observed;
+use super::ends::Ends;
 use super::send_window;
 use super::window::{first_window, stream_window};
 use crate::{NetConfig, ResetSecret, TlsConfigs};
@@ -63,6 +64,8 @@ pub(crate) struct Setup {
     pub(super) tasks: Arc<TaskGroup>,
     /// Endpoints that nobody has any more, and that tell their last remotes of the end.
     pub(super) closing: TaskGroup,
+    /// Connections, until their remotes are told of the end.
+    pub(super) ends: Ends,
     config: NetConfig,
     client: quinn::ClientConfig,
     server: quinn::ServerConfig,
@@ -89,9 +92,9 @@ impl Setup {
         server.incoming_buffer_size(INCOMING_BUFFER);
         server.incoming_buffer_size_total(INCOMING_BUFFERS);
         server.time_source(Arc::new(Clock(runtime.clone())));
-        let closing = TaskGroup::new(runtime.clone());
+        let (closing, ends) = (TaskGroup::new(runtime.clone()), Ends::new(runtime.clone()));
         let resets = tls.reset_secret.clone().unwrap_or_else(|| ResetSecret::new(random::<64>(&**runtime)));
-        Ok(Self { config: config.clone(), client, server, resets, tasks, closing })
+        Ok(Self { config: config.clone(), client, server, resets, tasks, closing, ends })
     }
 
     pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {

@@ -91,7 +91,10 @@ impl StreamListener {
         let pause = match recovery.failed(self.runtime.now(), &error, self.runtime.random_u64()) {
             Remedy::Retry => return,
             Remedy::Wait(pause) => {
-                tracing::warn!(%error, ?pause, "cannot accept connections; trying again");
+                tracing::warn!(
+                    local = %self.local_addr, %error, again_in = ?pause,
+                    "cannot accept connections, and tries again: is the limit of open files (`ulimit -n`) too low?",
+                );
                 pause
             }
             Remedy::Rebind(after) => {
@@ -116,7 +119,10 @@ impl StreamListener {
             }
             Err(error) => {
                 let wait = recovery.bind_failed(self.runtime.random_u64());
-                tracing::warn!(local = %self.local_addr, %error, ?wait, "a listening socket cannot be bound anew");
+                tracing::warn!(
+                    local = %self.local_addr, %error, again_in = ?wait,
+                    "a listening socket cannot be bound anew, and is tried again: does another program use its port?",
+                );
                 self.runtime.sleep(wait).await;
             }
         }

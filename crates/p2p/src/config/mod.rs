@@ -1,5 +1,6 @@
 //! [`Config`]: what a node is told before it starts.
 
+mod together;
 mod validate;
 
 use std::net::IpAddr;
@@ -41,7 +42,8 @@ pub struct Config {
     /// Where to accept connections: `tcp://`, `tls://` and `quic://`, any number of each. Port 0 lets the system choose.
     pub listen_endpoints: Vec<Endpoint>,
     /// Where the DHT serves: a stream endpoint for lookups and a `udp://` one for liveness. Without a stream endpoint,
-    /// lookups are served on the listen endpoints. Without any, the DHT is a client of others and never asked.
+    /// lookups are served on the listen endpoints, and one of the two there must be. Without any, the DHT is a client of
+    /// others and never asked.
     pub discovery_endpoints: Vec<Endpoint>,
     /// Nodes of the DHT to start from, tried in random order. If this and `discovery_endpoints` are empty there is no DHT.
     pub bootstrap_peers: Vec<Endpoint>,

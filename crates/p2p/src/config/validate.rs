@@ -10,7 +10,7 @@ use p2p_identity::Error;
 use p2p_kademlia::KademliaConfig;
 use p2p_net::{Endpoint, Transport};
 
-use super::Config;
+use super::{Config, together};
 
 /// The longest network name.
 const NETWORK_LEN: usize = 64;
@@ -21,7 +21,7 @@ const ENDPOINTS: usize = 10_000;
 /// Time-outs and intervals beyond a day are mistaken units.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-fn wrong(field: &'static str, reason: impl Display) -> Error {
+pub(super) fn wrong(field: &'static str, reason: impl Display) -> Error {
     Error::Config { field, reason: reason.to_string() }
 }
 
@@ -55,7 +55,8 @@ pub(super) fn validate(config: &Config) -> Result<(), Error> {
         }
     }
     config.kademlia().validate()?;
-    config.pool().validate()
+    config.pool().validate()?;
+    together::validate(config)
 }
 
 fn listen_endpoints(endpoints: &[Endpoint]) -> Result<(), Error> {

@@ -84,7 +84,9 @@ impl Items {
         self.record = builder
             .items(items)
             .sign(&self.key_pair, seq)
-            .inspect_err(|error| tracing::warn!(%error, "the node's record cannot be made"))
+            .inspect_err(|error| {
+                tracing::warn!(%error, "the node's own record cannot be made, and peers are not told its addresses");
+            })
             .ok();
     }
 

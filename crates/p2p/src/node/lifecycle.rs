@@ -150,7 +150,7 @@ async fn tell_records(dht: Dht, pool: PeerPool) {
             Err(_) => return,
         };
         if let Err(error) = pool.set_record(record) {
-            tracing::warn!(%error, "the DHT's record is not told to peers");
+            tracing::warn!(%error, "the DHT's record is not told to peers, who then do not learn where this node is");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod builder;
+mod dialable;
 mod items;
 mod lifecycle;
 mod network;
@@ -17,7 +18,7 @@ use p2p_discovery::Discovery;
 use p2p_identity::{Error, KeyPair, ProtocolId, Result};
 use p2p_kademlia::Dht;
 use p2p_net::Endpoint;
-use p2p_peer_pool::{IntoProtocol, PeerConn, PeerPool, Protocol, ProtocolInfo};
+use p2p_peer_pool::{Constructor, IntoProtocol, PeerConn, PeerPool, Protocol, ProtocolInfo};
 use tokio::sync::Notify;
 
 use self::addresses::Addresses;
@@ -88,19 +89,44 @@ impl Node {
     }
 
     /// Speaks a protocol with new peers from now on. The constructor is called once for each peer that speaks it too,
-    /// and returns the protocol or an `Arc` of it. Connections that stand are not affected. Unless it is
-    /// [hidden](p2p_identity::ProtocolKind::Hidden), its id is [advertised](Self::advertise), so that discoveries find
-    /// peers that speak it.
+    /// and returns the protocol, an `Arc` of it, or, where the protocol is named, an `Arc<dyn Protocol>`. Connections that
+    /// stand are not affected. Unless it is [hidden](p2p_identity::ProtocolKind::Hidden), its id is
+    /// [advertised](Self::advertise), so that discoveries find peers that speak it.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
+    /// # use p2p::{Error, Node, async_trait};
+    /// # struct Echo { conn: PeerConn }
+    /// # #[async_trait]
+    /// # impl Protocol for Echo {
+    /// #     async fn start(self: Arc<Self>) -> Result<(), Error> { self.conn.closed().await; Ok(()) }
+    /// #     fn id() -> ProtocolId { "/echo/1".parse().expect("a valid id") }
+    /// #     fn version() -> Result<Version, Error> { "0.1.0".parse() }
+    /// # }
+    /// impl Echo {
+    ///     fn new(conn: PeerConn) -> Self {
+    ///         Self { conn }
+    ///     }
+    ///
+    ///     fn new_dyn(conn: PeerConn) -> Arc<dyn Protocol> {
+    ///         Arc::new(Self { conn })
+    ///     }
+    /// }
+    ///
+    /// # fn attach(node: &Node) -> Result<(), Error> {
+    /// node.attach_protocol(Echo::new)?;
+    /// # Ok(()) }
+    /// # fn or(node: &Node) -> Result<(), Error> {
+    /// // Or, where only the name says which protocol it is:
+    /// node.attach_protocol::<Echo>(Echo::new_dyn)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::DuplicateProtocol`]; those of [`Protocol::version`].
-    pub fn attach_protocol<F, R, Marker>(&self, constructor: F) -> Result<()>
-    where
-        F: Fn(PeerConn) -> R + Send + Sync + 'static,
-        R: IntoProtocol<Marker>,
-    {
-        let info = ProtocolInfo::of::<R::Protocol>()?;
-        self.attach_dyn(info, move |conn| constructor(conn).into_protocol() as Arc<dyn Protocol>)
+    pub fn attach_protocol<P: Protocol>(&self, constructor: impl Constructor<P>) -> Result<()> {
+        self.attach_dyn(ProtocolInfo::of::<P>()?, move |conn| constructor(conn).into_protocol())
     }
 
     /// As [`attach_protocol`](Self::attach_protocol), for a protocol that is only known at run time.

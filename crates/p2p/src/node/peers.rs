@@ -10,8 +10,8 @@ use p2p_core::{EventListener, PeerId};
 use p2p_discovery::DiscoveredPeer;
 use p2p_identity::{Error, PeerRecord, ProtocolId, ProtocolKind, Result, encode};
 use p2p_kademlia::Dht;
-use p2p_net::{Endpoint, PeerAddr, Stream};
-use p2p_peer_pool::{Broadcast, PeerConn, PeerEvent, PeerInfo};
+use p2p_net::{Endpoint, PeerAddr};
+use p2p_peer_pool::{Broadcast, PeerConn, PeerEvent, PeerInfo, Stream};
 use serde::Serialize;
 
 use super::{Node, lock};
@@ -21,8 +21,9 @@ impl Node {
     /// When it returns, the constructors of all protocols of the peer have run. Cancel-safe: a dropped call gives up.
     ///
     /// # Errors
-    /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last, after all retries; [`Error::SlotsFull`],
-    /// [`Error::Denied`], [`Error::Banned`], [`Error::SelfDial`], [`Error::NotRunning`], [`Error::ShutDown`];
+    /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last, after all retries, the latter with what the remote
+    /// has decided; [`Error::SlotsFull`], [`Error::Denied`], [`Error::Banned`] and [`Error::SelfDial`] where this side has;
+    /// [`Error::Disconnected`] when the peer had to go while it was connected; [`Error::NotRunning`], [`Error::ShutDown`];
     /// [`Error::Core`] when the runtime has ended.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId, Error> {
         self.check_running()?;

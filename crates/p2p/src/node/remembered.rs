@@ -39,7 +39,10 @@ impl Remembered {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the remembered peers cannot be read");
+                tracing::warn!(
+                    path = %path.display(), %error,
+                    "the remembered peers cannot be read, and are looked for anew: make the file readable, or delete it",
+                );
                 String::new()
             }
         };

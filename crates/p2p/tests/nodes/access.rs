@@ -99,6 +99,9 @@ fn a_banned_peer_is_gone_until_it_is_unbanned() {
         pair.b.refused().await;
         let error = pair.b.connect(&pair.a.endpoint().with_peer_id(a_id)).await.unwrap_err();
         assert!(matches!(error, Error::Banned(peer) if peer == a_id), "{error:?}");
+        // Who it is shows in the handshake only.
+        let error = pair.b.connect(&pair.a.endpoint()).await.unwrap_err();
+        assert!(matches!(error, Error::Banned(peer) if peer == a_id), "without an id: {error:?}");
         assert!(pair.b.unban(&a_id));
         assert!(!pair.b.unban(&a_id));
         pair.a.connect(&pair.b.endpoint()).await.unwrap();

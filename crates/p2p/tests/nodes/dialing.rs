@@ -56,7 +56,7 @@ fn dialing_oneself_fails_at_once() {
         let error = host.connect(&own.clone().with_peer_id(host.peer_id())).await.unwrap_err();
         assert!(matches!(error, Error::SelfDial), "{error:?}");
         let error = host.connect(&own).await.unwrap_err();
-        assert!(error.to_string().contains("own") || matches!(error, Error::SelfDial), "{error:?}");
+        assert!(matches!(error, Error::SelfDial), "without an id in it: {error:?}");
         let error = host.connect_peer(&host.peer_id()).await.unwrap_err();
         assert!(matches!(error, Error::SelfDial), "{error:?}");
         assert!(world.runtime.now() - started < host.config().dial_timeout, "it was dialed and waited for");

@@ -14,8 +14,8 @@ use p2p::protocol::{PeerConn, Protocol, ProtocolId, ProtocolInfo, ProtocolKind, 
 use p2p::util::{decode, encode};
 use p2p::{
     Bloom, Broadcast, Bytes, Config, ConnectionEvent, ConnectionEventKind, ConnectionId, DisconnectReason,
-    DiscoveryEvent, DiscoveryEventKind, Error, EventListener, Limits, Node, NodeBuilder, Offence, PeerEvent, PeerId,
-    PeerInfo, PeerPool, PeerPoolEvent, PeerPoolEventKind, RecvError, Runtime, Stream, async_trait,
+    DiscoveryEvent, DiscoveryEventKind, Error, EventListener, Limits, NetError, Node, NodeBuilder, Offence, PeerEvent,
+    PeerId, PeerInfo, PeerPool, PeerPoolEvent, PeerPoolEventKind, RecvError, Runtime, Stream, async_trait,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -270,6 +270,9 @@ fn nodes_peers_and_events() {
         let info =
             ProtocolInfo { id: "/dyn".parse().unwrap(), version: "1.0.0".parse().unwrap(), kind: ProtocolKind::Hidden };
         node.attach_dyn(info, |_| -> Arc<dyn Protocol> { Arc::new(Silent) }).unwrap();
+        let seeds_form: fn(PeerConn) -> Arc<dyn Protocol> = |_| Arc::new(Silent);
+        node.attach_protocol::<Silent>(seeds_form).unwrap();
+        assert!(node.detach_protocol(&Silent::id()));
         let mut connections: EventListener<ConnectionEvent> = node.monitor().register::<ConnectionEvent>();
         let mut pool = node.monitor().register::<PeerPoolEvent>();
         let mut discovery = node.monitor().register::<DiscoveryEvent>();
@@ -277,6 +280,8 @@ fn nodes_peers_and_events() {
 
         let _: (&Config, &KeyPair, &Arc<dyn Runtime>) = (node.config(), node.key_pair(), node.runtime());
         let endpoints: Vec<Endpoint> = other.listen_endpoints();
+        let dialable: Vec<Endpoint> = other.dialable_endpoints();
+        assert_eq!(dialable, endpoints.iter().map(|at| at.clone().with_peer_id(other.peer_id())).collect::<Vec<_>>());
         let (present, mut watched): (Vec<PeerInfo>, EventListener<PeerEvent>) = node.watch_peers();
         assert!(present.is_empty());
         let mut events: EventListener<PeerEvent> = node.register_peer_events();
@@ -401,8 +406,12 @@ async fn streams(node: &Node, peer: &PeerId, here: &PeerConn, there: &PeerConn) 
     let mut back = Vec::new();
     Pin::new(&mut opened).read_to_end(&mut back).await.unwrap();
     assert_eq!(back, b"bytes");
-    let stream: Stream = here.open_stream().await.unwrap();
+    let mut stream: Stream = here.open_stream().await.unwrap();
+    stream.send_msg(&(1_u8, "one")).await.unwrap();
+    let mut accepted = there.accept_stream().await.unwrap();
+    assert_eq!(accepted.recv_msg::<(u8, String)>().await.unwrap(), (1, "one".into()));
     stream.reset(7);
+    assert!(matches!(accepted.recv_msg::<u8>().await, Err(Error::Net(NetError::Reset(7)))));
 }
 
 #[cfg(feature = "testing")]

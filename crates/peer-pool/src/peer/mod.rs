@@ -71,6 +71,7 @@ impl Peer {
                     receiver: stream.receiver,
                     max_waiting: limits.waiting_streams,
                     max_stash: limits.queue_bytes,
+                    max_message: limits.message,
                     budget: pool.budget.clone(),
                 });
                 Some((protocol, Arc::new(link)))
@@ -139,16 +140,31 @@ impl Peer {
             // It has only passed on why it could not go on.
             Outcome::Failed(E::PeerShutdown | E::ProtocolEnded | E::Disconnected(_)) => None,
             Outcome::Failed(error) => {
-                tracing::warn!(peer = %self.core.id, %protocol, %error, mandatory, "a protocol failed");
+                if self.has_line() {
+                    tracing::warn!(
+                        peer = %self.core.id, endpoint = %self.core.endpoint, %protocol, %error, disconnects = mandatory,
+                        "a protocol's `start` has failed with this peer",
+                    );
+                }
                 let (protocol, error) = (protocol.clone(), error.to_string());
                 mandatory.then_some(DisconnectReason::ProtocolFailed { protocol, error })
             }
             Outcome::Panicked(message) => {
-                tracing::error!(peer = %self.core.id, %protocol, message, mandatory, "a protocol panicked");
+                if self.has_line() {
+                    tracing::error!(
+                        peer = %self.core.id, endpoint = %self.core.endpoint, %protocol, message, disconnects = mandatory,
+                        "a protocol's `start` or constructor has panicked with this peer: a bug in the protocol",
+                    );
+                }
                 let (protocol, message) = (protocol.clone(), message.clone());
                 mandatory.then_some(DisconnectReason::ProtocolPanicked { protocol, message })
             }
         }
+    }
+
+    /// Whether the log has room for a line that this peer may have caused.
+    fn has_line(&self) -> bool {
+        self.pool.upgrade().is_none_or(|pool| pool.lines.has_room(pool.runtime.now()))
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

@@ -7,15 +7,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
 use p2p_identity::{DisconnectReason, ProtocolId};
 use p2p_net::{MessageReceiver, Stream};
 
 use super::drain::{Drain, Next};
 use super::streams::{Headed, MAX_PENDING_HEADERS, PendingHeaders, read_header};
 use super::{Leave, Outcome, Peer, disconnect_reason};
+use crate::beside::Beside;
 use crate::control::{Control, ControlMessage, MAX_CONTROL_MESSAGE, Violation};
 use crate::header::{StreamKind, stream_code};
 use crate::ping::{Due, Ping};
@@ -32,8 +32,6 @@ const LINGER: Duration = Duration::from_millis(250);
 /// waits for the word.
 const MOST_BEFORE_ENDED: Duration = Duration::from_millis(2_500);
 
-type Pending<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
-
 /// A peer and all that its task moves: control messages, pings, new streams, the end.
 pub(crate) struct Session {
     /// From the beginning: a task may be dropped before it ran at all.
@@ -45,9 +43,9 @@ pub(crate) struct Session {
     ping: Ping,
     headers: PendingHeaders,
     /// Message streams of protocols that have ended here, read to their end and dropped.
-    discards: Pending<()>,
+    discards: Beside<()>,
     /// Protocols that have ended here, of which the remote is told when it has read the streams that were finished.
-    endings: Pending<ProtocolId>,
+    endings: Beside<ProtocolId>,
     drain: Option<Drain>,
 }
 
@@ -81,9 +79,9 @@ impl Session {
         Self {
             control: Control::new(peer.id() < pool.own_id, now),
             ping: Ping::new(config.ping_times(), FIRST_PING, now, peer.connection.liveness()),
-            headers: PendingHeaders::new(),
-            discards: Pending::new(),
-            endings: Pending::new(),
+            headers: PendingHeaders::default(),
+            discards: Beside::default(),
+            endings: Beside::default(),
             drain: None,
             _end: EndOnDrop(peer.clone()),
             config,

@@ -1,18 +1,15 @@
 //! From streams to protocols: headers, and the message streams of a new connection.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use p2p_core::{ByteBudget, Runtime};
 use p2p_identity::{ProtocolId, RejectReason, Result};
 use p2p_net::{Connection, MessageReceiver, MessageSender, SendLimits, Stream};
 
 use crate::PoolConfig;
+use crate::beside::Beside;
 use crate::header::{Header, MAX_HEADER, StreamKind, stream_code};
 
 /// Streams whose header is awaited at the same time, on one connection.
@@ -65,7 +62,7 @@ pub(crate) struct Headed {
 }
 
 /// Streams whose header is awaited.
-pub(crate) type PendingHeaders = FuturesUnordered<Pin<Box<dyn Future<Output = Option<Headed>> + Send>>>;
+pub(crate) type PendingHeaders = Beside<Option<Headed>>;
 
 /// Reads a stream's header; a stream that has none in time is reset.
 pub(crate) async fn read_header(

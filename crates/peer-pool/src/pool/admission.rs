@@ -178,6 +178,9 @@ impl Shared {
         self.buses.pool(PeerPoolEventKind::NewPeer, &core.endpoint, Some(id));
         drop(state);
         self.changed.notify_waiters();
+        if tracing::enabled!(tracing::Level::INFO) && self.lines.has_room(self.runtime.now()) {
+            tracing::info!(peer = %id, endpoint = %core.endpoint, direction = %core.direction, "a peer is connected");
+        }
         if disputed {
             self.key_in_use_elsewhere(id, &core.endpoint);
         }
@@ -187,9 +190,17 @@ impl Shared {
     /// Says that a key, this node's or a peer's, is in use on two machines.
     fn key_in_use_elsewhere(&self, whose: PeerId, endpoint: &Endpoint) {
         if whose == self.own_id {
-            tracing::warn!(%endpoint, "this key is in use elsewhere: another node with it has taken our place at a peer");
+            tracing::warn!(
+                %endpoint,
+                "this key is in use elsewhere: another node with it has taken our place at a peer. Give each machine a key \
+                 file of its own",
+            );
         } else {
-            tracing::warn!(peer = %whose, %endpoint, "this key is in use elsewhere: two nodes with it connect in turns");
+            tracing::warn!(
+                peer = %whose, %endpoint,
+                "a peer's key is in use on two machines, which connect in turns: whoever runs them has to give each a key \
+                 file of its own",
+            );
         }
         self.buses.pool(PeerPoolEventKind::KeyInUseElsewhere, endpoint, Some(whose));
     }
@@ -209,6 +220,7 @@ impl Shared {
     /// The peer's connection has ended.
     pub(crate) fn peer_gone(&self, peer: &Arc<Peer>, reason: DisconnectReason) {
         let (id, core) = (peer.id(), peer.core());
+        let mut was_announced = false;
         let mut state = self.lock();
         for (protocol, link) in peer.links() {
             if let Some(group) = state.groups.get(protocol) {
@@ -217,6 +229,7 @@ impl Shared {
         }
         if state.peers.get(&id).is_some_and(|present| Arc::ptr_eq(present, peer)) {
             state.peers.remove(&id);
+            was_announced = true;
             self.buses.peers.emit(PeerEvent::Removed { peer: peer.info(), reason: reason.clone() });
             self.buses.pool(PeerPoolEventKind::RemovePeer { reason: reason.clone() }, &core.endpoint, Some(id));
         }
@@ -227,6 +240,10 @@ impl Shared {
         let replaced_here = state.replaced.remove(&core.connection_id);
         drop(state);
         self.changed.notify_waiters();
+        if was_announced && tracing::enabled!(tracing::Level::INFO) && self.lines.has_room(self.runtime.now()) {
+            let (endpoint, direction) = (&core.endpoint, core.direction);
+            tracing::info!(peer = %id, %endpoint, %direction, %reason, "a peer is gone");
+        }
         if reason == DisconnectReason::Replaced && !replaced_here {
             self.key_in_use_elsewhere(self.own_id, &core.endpoint);
         }

@@ -8,6 +8,7 @@ use p2p_core::PeerId;
 use p2p_identity::prefix::is_local;
 use p2p_identity::{BanList, PeerOrIp};
 
+use crate::lines::Lines;
 use crate::reputation::{Offender, Reputation};
 use crate::{Limits, Offence};
 
@@ -16,6 +17,7 @@ use crate::{Limits, Offence};
 #[derive(Debug)]
 pub(crate) struct Conduct {
     state: Mutex<State>,
+    lines: Lines,
     exempt_private: bool,
 }
 
@@ -26,9 +28,9 @@ struct State {
 }
 
 impl Conduct {
-    pub(crate) fn new(limits: &Limits, ban: Duration) -> Self {
+    pub(crate) fn new(limits: &Limits, ban: Duration, now: Instant) -> Self {
         let state = State { bans: BanList::new(limits.offenders), reputation: Reputation::new(limits.offenders, ban) };
-        Self { state: Mutex::new(state), exempt_private: limits.exempt_private }
+        Self { state: Mutex::new(state), lines: Lines::new(now), exempt_private: limits.exempt_private }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -65,13 +67,23 @@ impl Conduct {
         if let Some(ip) = ip.filter(|ip| !(self.exempt_private && is_local(*ip))) {
             let offender = Offender::addr(ip);
             if let (Some(ban), Offender::Addr(network)) = (state.reputation.record(now, offender, offence), offender) {
-                tracing::warn!(%network, ?offence, ?ban, "an address is banned");
+                if self.lines.has_room(now) {
+                    tracing::warn!(
+                        %network, last_offence = ?offence, ?ban,
+                        "an address range is banned for misbehavior of peers there, and refused until the ban ends",
+                    );
+                }
                 state.bans.ban(network, ban, now);
             }
         }
         let Some(peer) = peer else { return false };
         let Some(ban) = state.reputation.record(now, Offender::Peer(peer), offence) else { return false };
-        tracing::warn!(%peer, ?offence, ?ban, "a peer is banned");
+        if self.lines.has_room(now) {
+            tracing::warn!(
+                %peer, last_offence = ?offence, ?ban,
+                "a peer is banned for misbehavior, and refused until the ban ends; `unban` lifts it",
+            );
+        }
         state.bans.ban(peer, ban, now);
         true
     }

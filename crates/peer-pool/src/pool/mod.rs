@@ -26,7 +26,7 @@ use crate::attached::Attached;
 use crate::listener::LookupConnection;
 use crate::peer::{Leave, Peer};
 use crate::registry::DialKind;
-use crate::{IntoProtocol, Offence, PeerConn, PoolConfig, Protocol, ProtocolInfo};
+use crate::{Constructor, IntoProtocol, Offence, PeerConn, PoolConfig, Protocol, ProtocolInfo};
 
 /// After [`PoolConfig::drain_timeout`], how long a shutdown gives protocols to end by themselves.
 const END_OF_PROTOCOLS: Duration = Duration::from_millis(500);
@@ -111,18 +111,14 @@ impl PeerPool {
         Ok(Self { alive: Arc::new(Alive(shared.clone())), shared })
     }
 
-    /// Attaches a protocol: `constructor` makes it for each peer that speaks it too. It may return the protocol or an
-    /// [`Arc`] of it. Peers that are connected already are not concerned.
+    /// Attaches a protocol: `constructor` makes it for each peer that speaks it too. It may return the protocol, an [`Arc`] of
+    /// it, or, where the protocol is named (`attach::<MyProtocol>`), an `Arc<dyn Protocol>`: see [`Constructor`]. Peers that
+    /// are connected already are not concerned.
     ///
     /// # Errors
     /// [`Error::DuplicateProtocol`]; [`Error::Config`] when there are too many; those of [`Protocol::version`].
-    pub fn attach<F, R, Marker>(&self, constructor: F) -> Result<()>
-    where
-        F: Fn(PeerConn) -> R + Send + Sync + 'static,
-        R: IntoProtocol<Marker>,
-    {
-        let info = ProtocolInfo::of::<R::Protocol>()?;
-        self.attach_dyn(info, move |conn| constructor(conn).into_protocol() as Arc<dyn Protocol>)
+    pub fn attach<P: Protocol>(&self, constructor: impl Constructor<P>) -> Result<()> {
+        self.attach_dyn(ProtocolInfo::of::<P>()?, move |conn| constructor(conn).into_protocol())
     }
 
     /// As [`attach`](Self::attach), for a protocol that is only known at run time.
@@ -169,8 +165,10 @@ impl PeerPool {
     /// constructors of all protocols of the peer have run. Cancel-safe: a dropped call gives up.
     ///
     /// # Errors
-    /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last; [`Error::SlotsFull`], [`Error::Denied`],
-    /// [`Error::Banned`], [`Error::SelfDial`], [`Error::ShutDown`]; [`Error::Core`] when the runtime has ended.
+    /// [`Error::Net`] and [`Error::Handshake`] with what went wrong last, the latter with what the remote has decided;
+    /// [`Error::SlotsFull`], [`Error::Denied`], [`Error::Banned`] and [`Error::SelfDial`] where this side has;
+    /// [`Error::Disconnected`] when the peer had to go while it was connected; [`Error::ShutDown`]; [`Error::Core`] when the
+    /// runtime has ended.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<PeerId> {
         self.shared.connect(DialKind::Asked, endpoint.peer_id(), std::slice::from_ref(endpoint)).await
     }

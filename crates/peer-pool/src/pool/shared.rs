@@ -20,6 +20,7 @@ use super::disputes::Disputes;
 use super::network::Network;
 use crate::attached::Attached;
 use crate::broadcast::Group;
+use crate::lines::Lines;
 use crate::listener::Lookups;
 use crate::peer::{Leave, Peer};
 use crate::registry::{DialKind, Registry};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) access: Arc<dyn AccessControl>,
     pub(crate) conduct: Conduct,
     pub(crate) buses: Buses,
+    /// For peers that come and go, and for protocols of theirs that fail.
+    pub(crate) lines: Lines,
     pub(crate) tasks: TaskGroup,
     /// Something about the set of peers or the slots has changed.
     pub(crate) changed: Notify,
@@ -109,8 +112,9 @@ impl Shared {
             transports,
             attached,
             access,
-            conduct: Conduct::new(limits, config.ban_time),
+            conduct: Conduct::new(limits, config.ban_time, runtime.now()),
             buses: Buses::new(runtime.clone(), limits.event_queue, config.enable_monitor),
+            lines: Lines::new(runtime.now()),
             tasks: TaskGroup::new(runtime.clone()),
             changed: Notify::new(),
             network: Network::new(),

@@ -8,7 +8,7 @@ use p2p_identity::access::AllowAll;
 use p2p_identity::{Error, KeyPair, KeyPairType, Result};
 
 use self::memory::MemoryRuntime;
-use crate::{PeerConn, PeerPool, PoolConfig, Protocol};
+use crate::{Constructor, PeerConn, PeerPool, PoolConfig, Protocol};
 
 /// Two peers that are connected in memory and speak one protocol: each end's connection to the other. All of it is the
 /// production code, handshake and flow control included; only the socket is not one.
@@ -49,16 +49,14 @@ use crate::{PeerConn, PeerPool, PoolConfig, Protocol};
 ///
 /// # Errors
 /// Those of [`PeerPool::attach`] and [`PeerPool::connect`]; [`Error::Core`] outside of a runtime.
-pub async fn pair<P: Protocol>(
-    constructor: impl Fn(PeerConn) -> P + Send + Sync + 'static,
-) -> Result<(PeerConn, PeerConn)> {
+pub async fn pair<P: Protocol>(constructor: impl Constructor<P>) -> Result<(PeerConn, PeerConn)> {
     let constructor = Arc::new(constructor);
     let runtime = Arc::new(MemoryRuntime::new(p2p_core::runtime::current()?));
     let pool = || {
         let key_pair = KeyPair::generate(&KeyPairType::Ed25519);
         let pool = PeerPool::new(runtime.clone(), &key_pair, PoolConfig::default(), Arc::new(AllowAll))?;
         let constructor = constructor.clone();
-        pool.attach(move |conn| constructor(conn))?;
+        pool.attach::<P>(move |conn| constructor(conn))?;
         Ok::<_, Error>(pool)
     };
     let (left, right) = (pool()?, pool()?);

@@ -43,6 +43,9 @@ const WRITE_PIECES: usize = 64;
 /// The step in which received bytes are charged to the budget.
 const RESERVE_STEP: usize = 64 << 10;
 
+/// An idle connection keeps a queue of so many pieces, and no longer one.
+const IDLE_BATCH: usize = 4;
+
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
@@ -325,8 +328,7 @@ impl Shared {
                 written -= chunk.len();
                 batch.pop_front();
             }
-            if batch.is_empty() {
-                // An idle connection keeps no memory for its queue.
+            if batch.is_empty() && batch.capacity() > IDLE_BATCH {
                 *batch = VecDeque::new();
             }
         }
