@@ -55,7 +55,7 @@ fn who_is_dialed_on_the_word_of_another_gets_one_datagram_and_one_that_gives_up(
         assert!(matches!(reason(node.dial_back(&endpoint, true).await.unwrap_err()), DialError::TimedOut));
         // What gives up has been sent when this is done.
         node.shutdown().await;
-        let (mut buffer, mut bytes, mut initials) = ([0; 65_536], 0, 0);
+        let (mut buffer, mut bytes, mut initials) = (vec![0; 65_536], 0, 0);
         loop {
             let mut metas = [RecvMeta::default()];
             let mut cx = Context::from_waker(Waker::noop());
