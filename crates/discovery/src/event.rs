@@ -93,6 +93,9 @@ pub enum DiscoveryEventKind {
     ListenFailed(io::ErrorKind),
     /// That socket is bound again.
     Listening,
+    /// Others were asked to reach the node and do not find it, at the endpoint if one is named. The discovery says why: see
+    /// `StaysClient` of the DHT's own events.
+    StaysClient,
 }
 
 impl fmt::Display for DiscoveryEventKind {
@@ -107,6 +110,7 @@ impl fmt::Display for DiscoveryEventKind {
             Self::EntryEvicted => f.write_str("entry evicted"),
             Self::ListenFailed(kind) => write!(f, "a socket has failed: {kind}"),
             Self::Listening => f.write_str("listening again"),
+            Self::StaysClient => f.write_str("others do not find this node"),
         }
     }
 }

@@ -5,12 +5,12 @@
 //! cargo run -p p2p-kademlia --example interactive -- quic://0.0.0.0:9002 quic://127.0.0.1:9001
 //! ```
 //!
-//! Then type `put WORDS`, `get KEY`, `peers` or `quit`.
+//! Then type `put WORDS`, `get KEY`, `peers`, `joined` or `quit`.
 
 use std::error::Error;
 
 use p2p_identity::{KeyPair, KeyPairType};
-use p2p_kademlia::{Dht, KademliaConfig};
+use p2p_kademlia::{Dht, Joined, KademliaConfig};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
@@ -43,8 +43,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "peers" => {
                 println!("{} of about {:.0}", dht.contacts().len(), dht.network_size().map_or(0.0, |size| size.nodes));
             }
+            "joined" => match dht.joined().await {
+                Ok(Joined::Server) => println!("others find this node"),
+                Ok(Joined::Client(reason)) => println!("others do not find this node: {reason}"),
+                Ok(joined) => println!("{joined:?}"),
+                Err(error) => println!("{error}"),
+            },
             "quit" => break,
-            _ => println!("put WORDS, get KEY, peers, or quit"),
+            _ => println!("put WORDS, get KEY, peers, joined, or quit"),
         }
     }
     dht.shutdown().await;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_core::PeerId;
 use p2p_identity::handshake::MAX_NETWORK_LEN;
-use p2p_identity::{AccessControl, AllowAll, Error, HandshakeLimits, Result};
+use p2p_identity::record::MAX_ADDRS;
+use p2p_identity::{AccessControl, AllowAll, Error, HandshakeLimits, RecordBuilder, Result};
 use p2p_net::{Endpoint, Transport};
 
 use crate::message::DatagramLimits;
@@ -36,6 +38,10 @@ pub struct KademliaConfig {
     pub bootstrap_peers: Vec<Endpoint>,
     /// The address to advertise in place of those that are listened on, if it is known.
     pub public_ip: Option<IpAddr>,
+    /// Where others reach [`discovery_endpoints`](Self::discovery_endpoints) from outside, if that differs from where they
+    /// listen: a port that is forwarded, or published under another number. They are told word for word, before what the
+    /// node finds out by itself, once somebody has reached it there. At most 8.
+    pub external_endpoints: Vec<Endpoint>,
     /// Where the table and the record's sequence number are kept between runs.
     pub state_dir: Option<PathBuf>,
     /// How often each contact of the table is checked for liveness.
@@ -118,6 +124,7 @@ impl Default for KademliaConfig {
             discovery_endpoints: Vec::new(),
             bootstrap_peers: Vec::new(),
             public_ip: None,
+            external_endpoints: Vec::new(),
             state_dir: None,
             refresh_interval: Duration::from_secs(300),
             bucket_refresh: Duration::from_secs(3600),
@@ -169,6 +176,7 @@ impl KademliaConfig {
         if let Some(ip) = self.public_ip.filter(|ip| ip.is_unspecified() || ip.is_multicast()) {
             return wrong("public_ip", format!("nobody can reach {ip}"));
         }
+        check_external(&self.external_endpoints)?;
         for (field, period) in [
             ("refresh_interval", self.refresh_interval),
             ("bucket_refresh", self.bucket_refresh),
@@ -256,6 +264,49 @@ impl KademliaConfig {
     }
 }
 
+/// The name of the field in all settings that have it.
+const EXTERNAL: &str = "external_endpoints";
+
+/// Checks endpoints that are to be told to others word for word.
+///
+/// # Errors
+/// [`Error::Config`] naming `external_endpoints`.
+fn check_external(endpoints: &[Endpoint]) -> Result<()> {
+    if endpoints.len() > MAX_ADDRS {
+        return wrong(EXTERNAL, format!("there are {}, and a record has {MAX_ADDRS} at most", endpoints.len()));
+    }
+    for (n, endpoint) in endpoints.iter().enumerate() {
+        if !endpoint.transport().is_connection() {
+            return wrong(EXTERNAL, format!("{endpoint}: use quic://, tls:// or tcp://"));
+        }
+        if endpoint.addr().ip().is_none() {
+            return wrong(EXTERNAL, format!("{endpoint}: write the address, others are not told a name"));
+        }
+        if endpoint.port() == 0 {
+            return wrong(EXTERNAL, format!("{endpoint}: write the port that others dial, which is not 0"));
+        }
+        if !RecordBuilder::accepts(endpoint) {
+            return wrong(EXTERNAL, format!("{endpoint}: nobody can dial this address"));
+        }
+        if endpoints[..n].contains(endpoint) {
+            return wrong(EXTERNAL, format!("{endpoint} is there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// The same, for endpoints of the node `own`: those that name a peer must name this one.
+///
+/// # Errors
+/// [`Error::Config`] naming `external_endpoints`.
+pub(crate) fn check_external_of(own: PeerId, endpoints: &[Endpoint]) -> Result<()> {
+    check_external(endpoints)?;
+    match endpoints.iter().find(|endpoint| endpoint.peer_id().is_some_and(|peer_id| peer_id != own)) {
+        Some(other) => wrong(EXTERNAL, format!("{other}: the peer id is not this node's, {own}")),
+        None => Ok(()),
+    }
+}
+
 /// The least memory for connections: one of them with its windows, several times over.
 const MIN_MEMORY: usize = 1 << 20;
 
@@ -286,6 +337,22 @@ mod tests {
             ("bootstrap_peers", Box::new(move |c| c.bootstrap_peers = list("tcp://127.0.0.1:0"))),
             ("bootstrap_peers", Box::new(move |c| c.bootstrap_peers = list("tcp://0.0.0.0:7"))),
             ("public_ip", Box::new(|c| c.public_ip = Some("::".parse().unwrap()))),
+            ("external_endpoints", Box::new(move |c| c.external_endpoints = list("quic://8.8.8.8:0"))),
+            ("external_endpoints", Box::new(move |c| c.external_endpoints = list("quic://0.0.0.0:1"))),
+            ("external_endpoints", Box::new(move |c| c.external_endpoints = list("tcp://169.254.0.1:1"))),
+            ("external_endpoints", Box::new(move |c| c.external_endpoints = list("udp://8.8.8.8:1"))),
+            ("external_endpoints", Box::new(move |c| c.external_endpoints = list("tls://a.example:1"))),
+            (
+                "external_endpoints",
+                Box::new(move |c| c.external_endpoints = [list("tls://8.8.8.8:1"), list("tls://8.8.8.8:1")].concat()),
+            ),
+            (
+                "external_endpoints",
+                Box::new(|c| {
+                    let nth = |port| format!("tls://8.8.8.8:{port}").parse().unwrap();
+                    c.external_endpoints = (1..=9).map(nth).collect();
+                }),
+            ),
             ("refresh_interval", Box::new(|c| c.refresh_interval = Duration::ZERO)),
             ("bucket_refresh", Box::new(|c| c.bucket_refresh = Duration::MAX)),
             ("seeding_interval", Box::new(|c| c.seeding_interval = Duration::ZERO)),
@@ -322,5 +389,20 @@ mod tests {
             }
         }
         KademliaConfig::default().validate().expect("the defaults are valid");
+    }
+
+    #[test]
+    fn what_is_told_word_for_word_names_this_node_or_nobody() {
+        let [own, other] = [1, 2].map(|n| p2p_identity::KeyPair::from_seed([n; 32]).peer_id());
+        let endpoint: Endpoint = "quic://8.8.8.8:9003".parse().unwrap();
+        check_external_of(own, &[endpoint.clone(), "tls://[2606:4700::1]:9002".parse().unwrap()]).unwrap();
+        check_external_of(own, &[endpoint.clone().with_peer_id(own)]).unwrap();
+        match check_external_of(own, &[endpoint.with_peer_id(other)]) {
+            Err(Error::Config { field, reason }) => {
+                assert_eq!(field, "external_endpoints");
+                assert!(reason.contains(&own.to_string()), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }

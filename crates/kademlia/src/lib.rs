@@ -23,7 +23,7 @@ pub use config::{KademliaConfig, KademliaLimits};
 pub use contact::{Contact, SignedContact};
 pub use dht::{Dht, DhtBuilder, DhtError, MutableValue, PeerRecords, Providers, Providing, Put};
 pub use discovery::KademliaDiscovery;
-pub use engine::{KademliaEvent, Mode};
+pub use engine::{ClientReason, Joined, KademliaEvent, Mode};
 pub use estimate::{Estimate, SizeEstimator};
 pub use key::{Distance, Key};
 pub use lookup::{Lookup, LookupConfig, LookupStats, RegionLookup, RttEstimator};

@@ -7,7 +7,8 @@ use std::time::Duration;
 use p2p_identity::record::MAX_RECORD_LEN;
 use p2p_identity::{Error, KeyPair, PeerRecord};
 use p2p_kademlia::message::{
-    Closer, DialBackOutcome, MAX_CONTACTS, MAX_PROVIDERS, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Request, Response,
+    Closer, DialBackOutcome, MAX_CONTACTS, MAX_NEAR, MAX_PROVIDERS, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, PADDING_LEN,
+    Padding, Request, Response,
 };
 use p2p_kademlia::store::{MAX_SALT_LEN, MAX_VALUE_LEN};
 use p2p_kademlia::{Key, Refused, StoredValue};
@@ -54,6 +55,8 @@ fn requests() -> Vec<Request> {
         Request::PutProvider { key, record: record(1), ttl: 7200 },
         Request::GetRecord,
         Request::DialBack { record: record(2) },
+        Request::TryElsewhere { record: record(2), padding: Padding },
+        Request::Near { record: record(3) },
     ]
 }
 
@@ -75,6 +78,8 @@ fn responses() -> Vec<Response> {
         Response::Record(record(7)),
         Response::DialBack(DialBackOutcome::Reached),
         Response::DialBack(DialBackOutcome::Unreachable),
+        Response::Near(vec![]),
+        Response::Near(vec![record(8); MAX_NEAR]),
     ]
 }
 
@@ -83,7 +88,8 @@ fn what_is_written_is_read() {
     for request in requests() {
         let bytes = request.encode().unwrap();
         assert_eq!(Request::decode(&bytes).unwrap(), request);
-        assert!(Request::fits_hello(&bytes), "{request:?} has {} bytes", bytes.len());
+        let is_long = matches!(request, Request::TryElsewhere { .. });
+        assert_eq!(Request::fits_hello(&bytes), !is_long, "{request:?} has {} bytes", bytes.len());
     }
     for response in responses() {
         assert_eq!(Response::decode(&response.encode().unwrap()).unwrap(), response);
@@ -127,7 +133,8 @@ fn everything_at_its_bound_may_be_sent() {
     let (salt, value) = (MAX_SALT_LEN, MAX_VALUE_LEN);
     let put = Request::PutValue { value: mutable(salt, value), expected_seq: Some(u64::MAX), ttl: u32::MAX };
     let provide = Request::PutProvider { key: Key::of_value(b""), record: longest_record(), ttl: u32::MAX };
-    for request in [put, provide] {
+    let elsewhere = Request::TryElsewhere { record: longest_record(), padding: Padding };
+    for request in [put, provide, elsewhere] {
         let bytes = request.encode().unwrap();
         assert!(bytes.len() <= MAX_REQUEST_LEN && !Request::fits_hello(&bytes), "{}", bytes.len());
         assert_eq!(Request::decode(&bytes).unwrap(), request);
@@ -140,6 +147,7 @@ fn everything_at_its_bound_may_be_sent() {
     let fullest = [
         Response::Value { value: Some(mutable(salt, value)), closer: closer.clone() },
         Response::Providers { providers: vec![longest_record(); MAX_PROVIDERS], closer },
+        Response::Near(vec![longest_record(); MAX_NEAR]),
     ];
     for response in fullest {
         let bytes = response.encode().unwrap();
@@ -154,6 +162,9 @@ fn beyond_its_bound_nothing_is_written_or_read() {
     assert!(matches!(Response::Contacts(crowd(MAX_CONTACTS + 1)).encode(), Err(Error::Encode(_))));
     let providers = Response::Providers { providers: vec![record(1); MAX_PROVIDERS + 1], closer: crowd(0) };
     assert!(matches!(providers.encode(), Err(Error::Encode(_))));
+    assert!(matches!(Response::Near(vec![record(1); MAX_NEAR + 1]).encode(), Err(Error::Encode(_))));
+    let near = |len: usize| [&[1, 7], &p2p_identity::encode(&vec![record(1); len]).unwrap()[..]].concat();
+    assert!(Response::decode(&near(MAX_NEAR)).is_ok() && Response::decode(&near(MAX_NEAR + 1)).is_err());
     let too_long = StoredValue::Immutable(vec![0; MAX_VALUE_LEN + 1].into());
     let put = Request::PutValue { value: too_long, expected_seq: None, ttl: 1 };
     assert!(matches!(put.encode(), Err(Error::Encode(_))));
@@ -189,7 +200,14 @@ fn each_message_has_one_form() {
     assert!(Request::decode(&[&good[..good.len() - 1], &[0x83, 0]].concat()).is_err(), "an over-long number");
     assert!(Request::decode(&[&[2], &good[1..]].concat()).is_err(), "another format");
     assert!(Request::decode(&[]).is_err() && Response::decode(&[]).is_err(), "nothing");
-    assert!(Request::decode(&[1, 7]).is_err() && Response::decode(&[1, 7]).is_err(), "an unknown message");
+    assert!(Request::decode(&[1, 9]).is_err() && Response::decode(&[1, 8]).is_err(), "an unknown message");
+    let elsewhere = Request::TryElsewhere { record: record(1), padding: Padding }.encode().unwrap();
+    assert!(elsewhere.ends_with(&[0; PADDING_LEN]));
+    let (head, padding) = elsewhere.split_at(elsewhere.len() - PADDING_LEN - 2);
+    assert_eq!(padding[..2], [0xb8, 0x17], "its length");
+    for padding in [[&[0xb7, 0x17], &padding[3..]].concat(), [&padding[..PADDING_LEN + 1], &[1]].concat(), vec![0]] {
+        assert!(Request::decode(&[head, &padding[..]].concat()).is_err(), "the padding is shorter, or says something");
+    }
     let mapped = [&[1, 0, 0, 9, 1, 1][..], &[0; 10], &[0xff, 0xff, 192, 0, 2, 1], &[0]].concat();
     assert!(Response::decode(&mapped).is_err(), "an IPv4 address in IPv6 form");
     let observed: SocketAddr = "[::ffff:192.0.2.1]:5".parse().unwrap();

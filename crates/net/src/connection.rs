@@ -20,6 +20,7 @@ pub struct Connection {
     inner: Inner,
     remote: Arc<Endpoint>,
     accept_context: Option<Arc<dyn Any + Send + Sync>>,
+    unsolicited: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +43,11 @@ macro_rules! each {
 
 impl Connection {
     pub(crate) fn new(inner: Inner, remote: Endpoint) -> Self {
-        Self { inner, remote: Arc::new(remote), accept_context: None }
+        Self { inner, remote: Arc::new(remote), accept_context: None, unsolicited: false }
+    }
+
+    pub(crate) fn unsolicited(self) -> Self {
+        Self { unsolicited: true, ..self }
     }
 
     pub(crate) fn with_accept_context(self, accept_context: Option<Arc<dyn Any + Send + Sync>>) -> Self {
@@ -117,6 +122,14 @@ impl Connection {
     /// none, over tcp, and for a connection that was dialed.
     pub fn accept_context(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.accept_context.as_ref()
+    }
+
+    /// Whether it was accepted from a host to which no dial of ours has left from a listening socket. Then no box or
+    /// firewall took it for an answer: others can connect where it came in. Over tcp and tls that is true of all
+    /// accepted connections; over quic, hosts are remembered, 1,024 of them: see
+    /// [`Transports::keep_listeners_silent`](crate::Transports::keep_listeners_silent). False for what was dialed.
+    pub fn is_unsolicited(&self) -> bool {
+        self.unsolicited
     }
 
     /// The remote is accepted: the narrow bounds of [`NetConfig::early_streams`](crate::NetConfig::early_streams), if there

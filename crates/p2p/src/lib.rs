@@ -57,8 +57,8 @@ pub mod discovery {
 /// The DHT, which is the default discovery.
 pub mod kademlia {
     pub use p2p_kademlia::{
-        Dht, DhtBuilder, DhtError, Estimate, KademliaConfig, KademliaDiscovery, KademliaEvent, KademliaLimits, Key,
-        Mode, MutableValue, Providers, Providing, Put,
+        ClientReason, Dht, DhtBuilder, DhtError, Estimate, Joined, KademliaConfig, KademliaDiscovery, KademliaEvent,
+        KademliaLimits, Key, Mode, MutableValue, Providers, Providing, Put,
     };
 }
 

@@ -59,6 +59,7 @@ fn the_defaults_of_the_settings_are_those_in_the_book() {
         bootstrap_peers,
         dial_peers,
         public_ip,
+        external_endpoints,
         state_dir,
         inbound_slots,
         outbound_slots,
@@ -75,7 +76,7 @@ fn the_defaults_of_the_settings_are_those_in_the_book() {
         access_control: _,
         enable_monitor,
     } = Config::default();
-    for endpoints in [&listen_endpoints, &discovery_endpoints, &bootstrap_peers, &dial_peers] {
+    for endpoints in [&listen_endpoints, &discovery_endpoints, &bootstrap_peers, &dial_peers, &external_endpoints] {
         assert!(endpoints.is_empty());
     }
     for (field, figure) in [
@@ -86,6 +87,7 @@ fn the_defaults_of_the_settings_are_those_in_the_book() {
         ("bootstrap_peers", "none".into()),
         ("dial_peers", "none".into()),
         ("public_ip", none(&public_ip)),
+        ("external_endpoints", "none".into()),
         ("state_dir", none(&state_dir)),
         ("inbound_slots", count(inbound_slots)),
         ("outbound_slots", count(outbound_slots)),

@@ -66,7 +66,7 @@ impl HostConfig {
         self
     }
 
-    /// Behind a NAT box, with a private IPv4 address.
+    /// Behind a NAT box, with a private IPv4 address; behind a firewall, with the usual public ones.
     pub fn behind(mut self, nat: &Nat) -> Self {
         self.nat = Some(nat.id());
         self

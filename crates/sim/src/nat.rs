@@ -9,6 +9,7 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 
 use crate::host::HostId;
+use crate::nat_config::{NatBehavior, NatConfig, NatTranslation};
 use crate::shared::Shared;
 use crate::timeline::Nanos;
 use crate::trace::Transport;
@@ -31,60 +32,6 @@ impl NatId {
     }
 }
 
-/// What of the remote endpoint a box looks at (RFC 4787 §4.1, §5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NatBehavior {
-    /// Nothing: one port for all remotes, or everybody may send to it.
-    EndpointIndependent,
-    /// The address.
-    AddressDependent,
-    /// The address and the port.
-    AddressAndPortDependent,
-}
-
-/// What a box is like. The default is the common home router: it maps endpoint-independently and filters by address and port.
-#[derive(Debug, Clone)]
-pub struct NatConfig {
-    /// Which remotes share a port.
-    pub mapping: NatBehavior,
-    /// Which remotes may send to a port.
-    pub filtering: NatBehavior,
-    /// How long a mapping lives after the last datagram from inside.
-    pub udp_timeout: Duration,
-    /// How long a mapping lives after the last segment of its stream.
-    pub tcp_timeout: Duration,
-    /// Whether hosts behind the box reach each other by its public address.
-    pub hairpin: bool,
-    /// Its public address; chosen if there is none.
-    pub address: Option<IpAddr>,
-}
-
-impl Default for NatConfig {
-    fn default() -> Self {
-        Self {
-            mapping: NatBehavior::EndpointIndependent,
-            filtering: NatBehavior::AddressAndPortDependent,
-            udp_timeout: Duration::from_secs(120),
-            // RFC 5382 §5.
-            tcp_timeout: Duration::from_secs(2 * 3600 + 4 * 60),
-            hairpin: false,
-            address: None,
-        }
-    }
-}
-
-impl NatConfig {
-    /// A box that gives each remote another port ("symmetric").
-    pub fn symmetric() -> Self {
-        Self { mapping: NatBehavior::AddressAndPortDependent, ..Self::default() }
-    }
-
-    /// A box that lets everybody send to a mapped port ("full cone").
-    pub fn open() -> Self {
-        Self { filtering: NatBehavior::EndpointIndependent, ..Self::default() }
-    }
-}
-
 /// A NAT box of a world. Cheap to clone.
 #[derive(Clone)]
 pub struct Nat {
@@ -98,14 +45,22 @@ impl Nat {
         self.id
     }
 
-    /// Its public address.
+    /// Its public address. Where each host has one of its own, that of the first; a firewall needs none.
     pub fn address(&self) -> IpAddr {
         self.with(|nat| nat.address)
     }
 
+    /// The public address of a host behind it, given by the address it has there.
+    pub fn outer(&self, inner: IpAddr) -> IpAddr {
+        self.with(|nat| nat.outer_ip(inner))
+    }
+
     /// Passes what comes to a public port on to a host behind the box, whoever sends it, until the box is [reset](Self::reset).
     pub fn forward(&self, transport: Transport, port: u16, inner: SocketAddr) {
-        self.with(|nat| nat.forwards.insert((transport, port), inner));
+        self.with(|nat| {
+            let outer = SocketAddr::new(nat.outer_ip(inner.ip()), port);
+            nat.forwards.insert((transport, outer), inner)
+        });
     }
 
     /// Forgets every mapping and forwarding, as when the box is switched off and on.
@@ -115,7 +70,7 @@ impl Nat {
 
     /// Mappings that have not been forgotten.
     pub fn mappings(&self) -> usize {
-        self.with(|nat| nat.udp.by_port.len() + nat.tcp.by_port.len())
+        self.with(|nat| nat.udp.by_outer.len() + nat.tcp.by_outer.len())
     }
 
     fn with<R>(&self, change: impl FnOnce(&mut NatBox) -> R) -> R {
@@ -135,7 +90,12 @@ pub(crate) struct NatBox {
     config: NatConfig,
     address: IpAddr,
     members: HashMap<IpAddr, HostId>,
-    forwards: BTreeMap<(Transport, u16), SocketAddr>,
+    /// The public addresses of those that have one of their own, and the other way round.
+    outer: HashMap<IpAddr, IpAddr>,
+    inner: HashMap<IpAddr, IpAddr>,
+    forwards: BTreeMap<(Transport, SocketAddr), SocketAddr>,
+    /// What came in through a forwarded port, from inside and from outside, and by which port it is answered.
+    answers: LinkedHashMap<(Transport, SocketAddr, SocketAddr), (SocketAddr, Nanos)>,
     udp: Table,
     tcp: Table,
 }
@@ -143,9 +103,9 @@ pub(crate) struct NatBox {
 #[derive(Debug)]
 struct Table {
     timeout: Nanos,
-    by_flow: HashMap<Flow, u16>,
-    /// The mapping unused for longest comes first.
-    by_port: LinkedHashMap<u16, Mapping>,
+    by_flow: HashMap<Flow, SocketAddr>,
+    /// By the endpoint outside; the mapping unused for longest comes first.
+    by_outer: LinkedHashMap<SocketAddr, Mapping>,
     next: u16,
 }
 
@@ -167,24 +127,68 @@ struct Mapping {
 impl NatBox {
     pub(crate) fn new(config: NatConfig, address: IpAddr) -> Self {
         let (udp, tcp) = (Table::new(config.udp_timeout), Table::new(config.tcp_timeout));
-        Self { config, address, members: HashMap::new(), forwards: BTreeMap::new(), udp, tcp }
+        Self {
+            config,
+            address,
+            members: HashMap::new(),
+            outer: HashMap::new(),
+            inner: HashMap::new(),
+            forwards: BTreeMap::new(),
+            answers: LinkedHashMap::new(),
+            udp,
+            tcp,
+        }
     }
 
-    /// The private address of a new host behind the box.
-    pub(crate) fn join(&mut self, host: HostId) -> IpAddr {
+    /// Whether hosts behind it have private addresses.
+    pub(crate) fn translates(&self) -> bool {
+        self.config.translation != NatTranslation::None
+    }
+
+    /// The private address of a new host behind the box, and the public one if it has one of its own.
+    pub(crate) fn join(&mut self, host: HostId) -> (IpAddr, Option<IpAddr>) {
         let number = self.members.len() as u32 + 2;
         let ip = IpAddr::from([10, (number >> 16) as u8, (number >> 8) as u8, number as u8]);
+        let outer = (self.config.translation == NatTranslation::OneToOne).then(|| after(self.address, number - 2));
+        if let Some(outer) = outer {
+            self.outer.insert(ip, outer);
+            self.inner.insert(outer, ip);
+        }
         self.members.insert(ip, host);
-        ip
+        (ip, outer)
     }
 
-    /// The host behind the box that has this private address.
+    /// Filters what goes to and comes from a public address of a host.
+    pub(crate) fn guard(&mut self, ip: IpAddr, host: HostId) {
+        self.members.insert(ip, host);
+    }
+
+    /// A host has an address no more.
+    pub(crate) fn leave(&mut self, ip: IpAddr) {
+        self.members.remove(&ip);
+    }
+
+    /// The host behind the box that has this address there.
     pub(crate) fn member(&self, ip: IpAddr) -> Option<HostId> {
         self.members.get(&ip).copied()
     }
 
     pub(crate) fn hairpin(&self) -> bool {
         self.config.hairpin
+    }
+
+    /// Whether it lets everything in.
+    fn is_open(&self) -> bool {
+        let open = self.config.filtering == NatBehavior::EndpointIndependent;
+        open && self.config.translation != NatTranslation::Ports
+    }
+
+    fn outer_ip(&self, inner: IpAddr) -> IpAddr {
+        match self.config.translation {
+            NatTranslation::Ports => self.address,
+            NatTranslation::OneToOne => self.outer.get(&inner).copied().unwrap_or(self.address),
+            NatTranslation::None => inner,
+        }
     }
 
     /// Something leaves: gives the public endpoint that stands for its sender; `None` if no port is left.
@@ -195,45 +199,80 @@ impl NatBox {
         remote: SocketAddr,
         now: Nanos,
     ) -> Option<SocketAddr> {
-        let fixed = self.forwards.iter().find(|((of, _), to)| *of == transport && **to == inner);
-        if let Some(((_, port), _)) = fixed {
-            return Some(SocketAddr::new(self.address, *port));
+        if self.answers_where_asked() {
+            let timeout = self.table(transport).timeout;
+            if let Some((outer, used)) = self.answers.get_mut(&(transport, inner, remote))
+                && now.saturating_sub(*used) <= timeout
+            {
+                *used = now;
+                return Some(*outer);
+            }
+        } else if let Some(((_, outer), _)) =
+            self.forwards.iter().find(|((of, _), to)| *of == transport && **to == inner)
+        {
+            return Some(*outer);
         }
-        let flow = Flow { inner, remote: seen(self.config.mapping, remote) };
+        let ports = self.config.translation == NatTranslation::Ports;
+        let flow = Flow { inner, remote: seen(self.config.mapping, remote).filter(|_| ports) };
         let allowed = seen(self.config.filtering, remote);
-        let taken = |port: &u16| self.forwards.contains_key(&(transport, *port));
+        let own = SocketAddr::new(self.outer_ip(inner.ip()), inner.port());
+        let wanted = match self.config.translation {
+            NatTranslation::Ports if self.config.keep_ports => Wanted::IfFree(own),
+            NatTranslation::Ports => Wanted::Any(self.address),
+            NatTranslation::OneToOne | NatTranslation::None => Wanted::Always(own),
+        };
+        let taken = |outer: &SocketAddr| self.forwards.contains_key(&(transport, *outer));
         let table = match transport {
             Transport::Udp => &mut self.udp,
             Transport::Tcp => &mut self.tcp,
         };
-        let port = table.map(flow, now, taken)?;
-        let mapping = table.by_port.get_mut(&port)?;
+        let outer = table.map(flow, wanted, now, taken)?;
+        let mapping = table.by_outer.get_mut(&outer)?;
         if let Some(remote) = allowed {
             mapping.allowed.insert(remote, now);
             if mapping.allowed.len() > MAX_ALLOWED {
                 mapping.allowed.pop_front();
             }
         }
-        Some(SocketAddr::new(self.address, port))
+        Some(outer)
     }
 
-    /// Whom a public port stands for.
-    pub(crate) fn inner(&self, transport: Transport, port: u16, now: Nanos) -> Option<SocketAddr> {
-        if let Some(inner) = self.forwards.get(&(transport, port)) {
+    /// Whether only answers leave by a forwarded port.
+    fn answers_where_asked(&self) -> bool {
+        self.config.keep_ports || self.config.translation != NatTranslation::Ports
+    }
+
+    /// Whom a public endpoint stands for.
+    pub(crate) fn inner(&self, transport: Transport, outer: SocketAddr, now: Nanos) -> Option<SocketAddr> {
+        if let Some(inner) = self.forwards.get(&(transport, outer)) {
             return Some(*inner);
         }
-        let table = self.table(transport);
-        table.by_port.get(&port).filter(|mapping| !table.is_over(mapping.used, now)).map(|mapping| mapping.flow.inner)
+        match self.config.translation {
+            NatTranslation::Ports => {
+                let table = self.table(transport);
+                let mapping = table.by_outer.get(&outer).filter(|mapping| !table.is_over(mapping.used, now));
+                mapping.map(|mapping| mapping.flow.inner)
+            }
+            NatTranslation::OneToOne => self.inner.get(&outer.ip()).map(|ip| SocketAddr::new(*ip, outer.port())),
+            NatTranslation::None => Some(outer),
+        }
     }
 
-    /// Whether what `remote` sends to a public port may come in.
-    pub(crate) fn admits(&mut self, transport: Transport, port: u16, remote: SocketAddr, now: Nanos) -> bool {
-        if self.forwards.contains_key(&(transport, port)) {
+    /// Whether what `remote` sends to a public endpoint may come in.
+    pub(crate) fn admits(&mut self, transport: Transport, outer: SocketAddr, remote: SocketAddr, now: Nanos) -> bool {
+        if let Some(inner) = self.forwards.get(&(transport, outer)) {
+            self.answers.insert((transport, *inner, remote), (outer, now));
+            if self.answers.len() > MAX_ALLOWED {
+                self.answers.pop_front();
+            }
+            return true;
+        }
+        if self.is_open() {
             return true;
         }
         let seen = seen(self.config.filtering, remote);
         let table = self.table(transport);
-        let Some(mapping) = table.by_port.get(&port) else { return false };
+        let Some(mapping) = table.by_outer.get(&outer) else { return false };
         let may_send = match seen {
             None => true,
             // A stream keeps its mapping alive from both sides, and the permission with it.
@@ -243,12 +282,12 @@ impl NatBox {
                 .is_some_and(|&used| transport == Transport::Tcp || !table.is_over(used, now)),
         };
         let admitted = may_send && !table.is_over(mapping.used, now);
-        admitted && (transport == Transport::Udp || self.refresh(transport, port, now))
+        admitted && (transport == Transport::Udp || self.refresh(transport, outer, now))
     }
 
     /// Keeps a mapping alive; false if it is gone.
-    pub(crate) fn refresh(&mut self, transport: Transport, port: u16, now: Nanos) -> bool {
-        if self.forwards.contains_key(&(transport, port)) {
+    pub(crate) fn refresh(&mut self, transport: Transport, outer: SocketAddr, now: Nanos) -> bool {
+        if self.is_open() || self.forwards.contains_key(&(transport, outer)) {
             return true;
         }
         let table = match transport {
@@ -256,20 +295,21 @@ impl NatBox {
             Transport::Tcp => &mut self.tcp,
         };
         let timeout = table.timeout;
-        let Some(mapping) = table.by_port.get_mut(&port) else { return false };
+        let Some(mapping) = table.by_outer.get_mut(&outer) else { return false };
         if now.saturating_sub(mapping.used) > timeout {
             return false;
         }
         mapping.used = now;
-        table.by_port.to_back(&port);
+        table.by_outer.to_back(&outer);
         true
     }
 
     pub(crate) fn reset(&mut self) {
         self.forwards.clear();
+        self.answers.clear();
         for table in [&mut self.udp, &mut self.tcp] {
             table.by_flow.clear();
-            table.by_port.clear();
+            table.by_outer.clear();
         }
     }
 
@@ -281,39 +321,82 @@ impl NatBox {
     }
 }
 
+/// Where a flow is to be seen.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    /// At the next port of this address.
+    Any(IpAddr),
+    /// There, if nobody else is, else at the next port.
+    IfFree(SocketAddr),
+    /// There.
+    Always(SocketAddr),
+}
+
 impl Table {
     fn new(timeout: Duration) -> Self {
-        Self { timeout: nanos(timeout), by_flow: HashMap::new(), by_port: LinkedHashMap::new(), next: FIRST_PORT }
+        Self { timeout: nanos(timeout), by_flow: HashMap::new(), by_outer: LinkedHashMap::new(), next: FIRST_PORT }
     }
 
     fn is_over(&self, used: Nanos, now: Nanos) -> bool {
         now.saturating_sub(used) > self.timeout
     }
 
-    /// The port of a flow, a new one if it has none.
-    fn map(&mut self, flow: Flow, now: Nanos, is_taken: impl Fn(&u16) -> bool) -> Option<u16> {
-        while let Some((_, oldest)) = self.by_port.front()
+    /// Where a flow is seen; chosen anew if that was forgotten.
+    fn map(
+        &mut self,
+        flow: Flow,
+        wanted: Wanted,
+        now: Nanos,
+        is_taken: impl Fn(&SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        while let Some((_, oldest)) = self.by_outer.front()
             && self.is_over(oldest.used, now)
         {
-            if let Some((_, forgotten)) = self.by_port.pop_front() {
+            if let Some((_, forgotten)) = self.by_outer.pop_front() {
                 self.by_flow.remove(&forgotten.flow);
             }
         }
-        if let Some(port) = self.by_flow.get(&flow).copied() {
-            if let Some(mapping) = self.by_port.get_mut(&port) {
+        if let Some(outer) = self.by_flow.get(&flow).copied() {
+            if let Some(mapping) = self.by_outer.get_mut(&outer) {
                 mapping.used = now;
             }
-            self.by_port.to_back(&port);
-            return Some(port);
+            self.by_outer.to_back(&outer);
+            return Some(outer);
         }
-        let port = (FIRST_PORT..=u16::MAX).find_map(|_| {
-            let port = self.next;
-            self.next = if port == u16::MAX { FIRST_PORT } else { port + 1 };
-            (!self.by_port.contains_key(&port) && !is_taken(&port)).then_some(port)
-        })?;
-        self.by_port.insert(port, Mapping { flow, used: now, allowed: LinkedHashMap::new() });
-        self.by_flow.insert(flow, port);
-        Some(port)
+        let free = |table: &Self, outer: &SocketAddr| !table.by_outer.contains_key(outer) && !is_taken(outer);
+        let outer = match wanted {
+            Wanted::Always(outer) => outer,
+            Wanted::IfFree(outer) if free(self, &outer) => outer,
+            Wanted::Any(_) | Wanted::IfFree(_) => self.next_free(wanted.ip(), free)?,
+        };
+        self.by_outer.insert(outer, Mapping { flow, used: now, allowed: LinkedHashMap::new() });
+        self.by_flow.insert(flow, outer);
+        Some(outer)
+    }
+
+    fn next_free(&mut self, ip: IpAddr, free: impl Fn(&Self, &SocketAddr) -> bool) -> Option<SocketAddr> {
+        (FIRST_PORT..=u16::MAX).find_map(|_| {
+            let outer = SocketAddr::new(ip, self.next);
+            self.next = if outer.port() == u16::MAX { FIRST_PORT } else { outer.port() + 1 };
+            free(self, &outer).then_some(outer)
+        })
+    }
+}
+
+impl Wanted {
+    fn ip(self) -> IpAddr {
+        match self {
+            Self::Any(ip) => ip,
+            Self::IfFree(at) | Self::Always(at) => at.ip(),
+        }
+    }
+}
+
+/// The address `by` after another one.
+fn after(ip: IpAddr, by: u32) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => IpAddr::V4((ip.to_bits().wrapping_add(by)).into()),
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits().wrapping_add(by.into())).into()),
     }
 }
 

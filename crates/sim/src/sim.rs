@@ -14,7 +14,8 @@ use p2p_core::{Runtime, Sleep, runtime};
 use crate::error::Stuck;
 use crate::executor::{Notifier, Runnable};
 use crate::host::{Host, HostConfig, HostId, Machine};
-use crate::nat::{Nat, NatBox, NatConfig, NatId};
+use crate::nat::{Nat, NatBox, NatId};
+use crate::nat_config::NatConfig;
 use crate::network::SimNetwork;
 use crate::plan::Plan;
 use crate::settings::Settings;
@@ -94,7 +95,7 @@ impl Sim {
         Host { shared, machine }
     }
 
-    /// A new NAT box, for [`HostConfig::behind`].
+    /// A new NAT box or firewall, for [`HostConfig::behind`].
     ///
     /// # Panics
     /// If its address is somebody's.
@@ -323,11 +324,20 @@ impl World {
         let HostConfig { name, addresses, nat, max_sockets } = config;
         assert!(!self.names.contains_key(&name.to_ascii_lowercase()), "two hosts are named {name}");
         let id = HostId(self.hosts.len() as u32);
-        let chosen = if nat.is_some() { Vec::new() } else { self.free_addresses(id) };
+        let translates = nat.is_some_and(|nat| self.nats[nat.index()].translates());
+        let chosen = if translates { Vec::new() } else { self.free_addresses(id) };
         let mut addresses = addresses.unwrap_or(chosen);
         addresses.iter().for_each(|ip| self.claim(*ip, Place::Host(id)));
         if let Some(nat) = nat {
-            addresses.insert(0, self.nats[nat.index()].join(id));
+            let number = nat.index();
+            if translates {
+                let (inner, outer) = self.nats[number].join(id);
+                // The first has the box's own.
+                outer.filter(|ip| !self.is_taken(*ip)).into_iter().for_each(|ip| self.claim(ip, Place::Nat(nat)));
+                addresses.insert(0, inner);
+            } else {
+                addresses.iter().for_each(|ip| self.nats[number].guard(*ip, id));
+            }
         }
         self.names.insert(name.to_ascii_lowercase(), addresses.clone());
         let machine = Machine::new(seed, id, name);

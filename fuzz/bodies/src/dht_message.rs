@@ -4,7 +4,8 @@ use p2p_identity::handshake::MAX_PAYLOAD_LEN;
 use p2p_identity::record::MAX_RECORD_LEN;
 use p2p_identity::{KeyPair, PeerRecord};
 use p2p_kademlia::message::{
-    Closer, DialBackOutcome, MAX_CONTACTS, MAX_PROVIDERS, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Request, Response,
+    Closer, DialBackOutcome, MAX_CONTACTS, MAX_NEAR, MAX_PROVIDERS, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Padding,
+    Request, Response,
 };
 use p2p_kademlia::store::{MAX_SALT_LEN, MAX_VALUE_LEN};
 use p2p_kademlia::{Key, Refused, StoredValue};
@@ -59,7 +60,7 @@ fn check_request(request: &Request, len: usize, sampled: bool) {
             assert!(record.as_bytes().len() <= MAX_RECORD_LEN);
             Some(*key)
         }
-        Request::DialBack { record } => {
+        Request::DialBack { record } | Request::TryElsewhere { record, .. } | Request::Near { record } => {
             assert!(record.as_bytes().len() <= MAX_RECORD_LEN);
             None
         }
@@ -85,6 +86,10 @@ fn check_response(response: &Response, len: usize, sampled: bool) {
             (Some(5), None)
         }
         Response::DialBack(_) => (Some(6), None),
+        Response::Near(records) => {
+            assert!(records.len() <= MAX_NEAR);
+            (Some(8), None)
+        }
         _ => (None, None),
     };
     assert_eq!(response.closer(), closer);
@@ -97,6 +102,7 @@ fn check_response(response: &Response, len: usize, sampled: bool) {
             let expected = match response {
                 Response::Refused(_) => true,
                 Response::Stored => n == 3 || n == 4,
+                Response::DialBack(_) => n == 6 || n == 7,
                 _ => Some(n) == question,
             };
             assert_eq!(response.answers(request), expected, "{response:?} to {request:?}");
@@ -189,6 +195,8 @@ fn requests() -> Vec<Request> {
         Request::PutProvider { key, record: record(1, 1), ttl: 7200 },
         Request::GetRecord,
         Request::DialBack { record: record(2, 2) },
+        Request::TryElsewhere { record: record(2, 2), padding: Padding },
+        Request::Near { record: record(2, 0) },
     ]
 }
 
@@ -207,6 +215,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Response::Refused(Refused::Older { current: u64::MAX }),
         Response::Record(record(2, 1)),
         Response::DialBack(DialBackOutcome::Unreachable),
+        Response::Near(vec![record(2, 0)]),
     ];
     let immutable = StoredValue::immutable("hello").expect("a short value");
     let mut seeds: Vec<_> = requests().iter().chain([&put(immutable)]).filter_map(|it| it.encode().ok()).collect();

@@ -9,6 +9,7 @@ use p2p_net::{Endpoint, NetConfig, Transports};
 use super::shared::Shared;
 use super::{Dht, Handle, Phase, State};
 use crate::KademliaConfig;
+use crate::config::check_external_of;
 
 /// Makes a [`Dht`]; see [`Dht::builder`].
 #[must_use = "a builder does nothing before `build`"]
@@ -19,6 +20,7 @@ pub struct DhtBuilder {
     runtime: Option<Arc<dyn Runtime>>,
     transports: Option<Transports>,
     addrs: Vec<Endpoint>,
+    external_addrs: Vec<Endpoint>,
 }
 
 impl DhtBuilder {
@@ -29,6 +31,7 @@ impl DhtBuilder {
             runtime: None,
             transports: None,
             addrs: Vec::new(),
+            external_addrs: Vec::new(),
         }
     }
 
@@ -45,7 +48,8 @@ impl DhtBuilder {
     }
 
     /// Dials and listens with these, and so from the same sockets as others who do, on their runtime. They must prove
-    /// the same identity. [`limits.memory`](crate::KademliaLimits::memory) is not looked at then.
+    /// the same identity. Until strangers have reached this node, dials over quic leave from sockets that do not listen, also
+    /// those of others: see [`Transports::keep_listeners_silent`]. [`limits.memory`](crate::KademliaLimits::memory) is not looked at then.
     pub fn transports(mut self, transports: Transports) -> Self {
         self.transports = Some(transports);
         self
@@ -57,19 +61,29 @@ impl DhtBuilder {
         self
     }
 
+    /// Where connections of peers are taken from outside, if that differs from [`addrs`](Self::addrs): told to others word for
+    /// word, as [`external_endpoints`](crate::KademliaConfig::external_endpoints).
+    pub fn external_addrs(mut self, external: Vec<Endpoint>) -> Self {
+        self.external_addrs = external;
+        self
+    }
+
     /// Checks the settings and makes the node.
     ///
     /// # Errors
     /// As [`Dht::new`].
     pub fn build(self) -> Result<Dht> {
-        let Self { key_pair, config, runtime, transports, addrs } = self;
+        let Self { key_pair, config, runtime, transports, addrs, external_addrs } = self;
         config.validate()?;
+        check_external_of(key_pair.peer_id(), &config.external_endpoints)?;
+        check_external_of(key_pair.peer_id(), &external_addrs)?;
         let (transports, own) = match (transports, runtime) {
             (Some(transports), _) => (transports, None),
             (None, Some(runtime)) => make(runtime, &key_pair, &config)?,
             (None, None) => make(runtime::current()?, &key_pair, &config)?,
         };
         let shared = Shared::new(&key_pair, config, transports, own);
+        shared.engine(|engine, _| engine.set_external_addrs(external_addrs));
         let state = State { phase: Phase::New, endpoints: Vec::new(), addrs };
         Ok(Dht(Arc::new(Handle { shared, state: Mutex::new(state) })))
     }

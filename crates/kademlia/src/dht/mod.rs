@@ -3,6 +3,7 @@
 mod builder;
 mod calls;
 mod error;
+mod joined;
 mod peer_records;
 mod providing;
 mod questions;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use p2p_core::{EventListener, PeerId, Runtime};
 use p2p_identity::{Authenticated, Error, KeyPair, PeerRecord, Result};
-use p2p_net::{Endpoint, Listening};
+use p2p_net::{Endpoint, Listening, PeerAddr};
 
 pub use self::builder::DhtBuilder;
 pub use self::calls::{MutableValue, Put};
@@ -124,6 +125,9 @@ impl Dht {
             contacts = state.load_contacts().await;
             state.saved().await;
         }
+        // Until somebody has reached this node, who comes must not have been let in as an answer.
+        shared.transports.keep_listeners_silent(true);
+        let interfaces = shared.runtime.local_addresses().unwrap_or_default();
         let (endpoints, pings) = self.listen().await?;
         let addrs = {
             let mut state = self.state();
@@ -132,6 +136,7 @@ impl Dht {
         };
         shared.engine(|engine, now| {
             engine.set_pings(pings);
+            engine.set_interfaces(&interfaces);
             engine.set_endpoints(now, endpoints, addrs);
             engine.remember(contacts);
             engine.start(now);
@@ -234,6 +239,12 @@ impl Dht {
         self.0.shared.look(|engine| engine.estimate())
     }
 
+    /// Where a peer takes connections that is behind the same public address as this node; empty for all others. It is
+    /// known to those only who are there.
+    pub fn nearby(&self, peer_id: &PeerId) -> Vec<PeerAddr> {
+        self.0.shared.look(|engine| engine.nearby_addrs(peer_id))
+    }
+
     /// Everything that happens from now on.
     pub fn events(&self) -> EventListener<KademliaEvent> {
         self.0.shared.events.register()
@@ -273,6 +284,7 @@ impl Dht {
         } else {
             // Whatever was asked from there is not answered.
             shared.client.close_all();
+            shared.transports.moved();
         }
         shared.engine(|engine, now| engine.network_changed(now, present, gone));
     }

@@ -4,16 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use p2p_core::PeerId;
-use p2p_identity::{Error, RejectReason};
+use p2p_identity::{Error, RejectReason, Result};
 
 use super::shared::Shared;
 use crate::engine::{Answered, Failure, QuestionId};
-use crate::lookup_service::Target;
+use crate::lookup_service::{Answer, Target};
 use crate::{Request, Response};
 
 /// What is done without the lock.
 pub(super) enum Later {
     Ask(QuestionId, Target, Request),
+    DialBack(QuestionId, Target, bool),
     Ping(QuestionId, PeerId, SocketAddr),
     /// Those who know us by an older record, or by none, learn of the new one with the next handshake.
     Reintroduce,
@@ -24,6 +25,9 @@ impl Shared {
         match later {
             Later::Ask(id, target, request) => {
                 self.tasks.spawn("dht question", self.clone().ask(id, target, request));
+            }
+            Later::DialBack(id, target, once) => {
+                self.tasks.spawn("dht dial-back", self.clone().dial_back(id, target, once));
             }
             Later::Ping(id, peer_id, address) => {
                 self.tasks.spawn("dht ping", self.clone().ping(id, peer_id, address));
@@ -39,6 +43,21 @@ impl Shared {
             Ok(bytes) => self.client.ask(&target, &bytes, connected).await,
             Err(error) => Err(error),
         };
+        waiting.over = true;
+        self.answered(id, &target, answer);
+    }
+
+    async fn dial_back(self: Arc<Self>, id: QuestionId, target: Target, once: bool) {
+        let mut waiting = Waiting { shared: &self, id, over: false };
+        let answer = match Request::GetRecord.encode() {
+            Ok(bytes) => self.client.ask_anew(&target, &bytes, once).await,
+            Err(error) => Err(error),
+        };
+        waiting.over = true;
+        self.answered(id, &target, answer);
+    }
+
+    fn answered(self: &Arc<Self>, id: QuestionId, target: &Target, answer: Result<Answer>) {
         let answer = answer.map_err(|error| {
             tracing::debug!(?target, %error, "a question was not answered");
             failure(&error)
@@ -50,7 +69,6 @@ impl Shared {
             })?;
             Ok(Answered { peer_id: answer.peer_id, endpoint: answer.endpoint, record: answer.record, response })
         });
-        waiting.over = true;
         self.engine(|engine, now| match answered {
             Ok(answered) => engine.on_answer(now, id, answered),
             Err(failure) => engine.on_failure(now, id, failure),

@@ -12,7 +12,7 @@ use p2p_net::Transports;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use super::questions::Later;
-use crate::engine::{Action, Asker, Command, Engine, KademliaEvent, OperationId, Outcome, ReplyId};
+use crate::engine::{Action, Asker, Command, Engine, KademliaEvent, OperationId, Outcome, ReplyId, Standing};
 use crate::lookup_service::{Answerer, Authenticator, LookupClient, LookupServer, ServerParts};
 use crate::refresh_service::{Known, RefreshService};
 use crate::state::StateFiles;
@@ -57,6 +57,8 @@ pub(super) struct Core {
     operations: BTreeMap<OperationId, Waiter>,
     /// When the clock will call.
     wakes: Option<Instant>,
+    /// Whoever waits for joining watches this. None after the end.
+    standing: Option<watch::Sender<Option<Standing>>>,
     pub(super) closed: bool,
 }
 
@@ -107,6 +109,7 @@ impl Shared {
                 next_reply: 0,
                 operations: BTreeMap::new(),
                 wakes: None,
+                standing: Some(watch::Sender::new(None)),
                 closed: false,
             };
             Self {
@@ -203,9 +206,15 @@ impl Shared {
         let (operations, replies) = {
             let mut core = self.lock();
             core.closed = true;
+            core.standing = None;
             (std::mem::take(&mut core.operations), std::mem::take(&mut core.replies))
         };
         drop((operations, replies));
+    }
+
+    /// How far joining has come, now and from now on; `None` after the end.
+    pub(super) fn standing(&self) -> Option<watch::Receiver<Option<Standing>>> {
+        self.lock().standing.as_ref().map(watch::Sender::subscribe)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -249,7 +258,12 @@ impl Shared {
                 Action::Seq(seq) => self.use_seq(seq),
                 Action::Event(event) => self.events.emit(event),
                 Action::Ask { id, target, request } => later.push(Later::Ask(id, target, request)),
+                Action::DialBack { id, target, once } => later.push(Later::DialBack(id, target, once)),
                 Action::Ping { id, peer_id, address } => later.push(Later::Ping(id, peer_id, address)),
+                Action::Silence(silent) => self.transports.keep_listeners_silent(silent),
+                Action::Standing(standing) => {
+                    _ = core.standing.as_ref().map(|watch| watch.send_replace(Some(standing)))
+                }
             }
         }
         drop(core);

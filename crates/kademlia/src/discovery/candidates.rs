@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
@@ -62,16 +62,30 @@ pub(super) struct Candidate {
     pub(super) record: PeerRecord,
     /// From where its record was told.
     pub(super) reached: IpAddr,
+    /// Where it is behind the same public address as this node.
+    pub(super) near: Vec<PeerAddr>,
 }
 
 impl Candidate {
+    pub(super) fn told(record: PeerRecord, reached: IpAddr) -> Self {
+        Self { record, reached, near: Vec::new() }
+    }
+
+    /// One that is known to be behind the same public address, and by nothing else.
+    pub(super) fn near(record: &PeerRecord, addrs: &[PeerAddr]) -> Self {
+        // Nothing else that its record says is believed.
+        Self { record: record.clone(), reached: Ipv4Addr::UNSPECIFIED.into(), near: addrs.to_vec() }
+    }
+
     /// Where it takes connections, as far as that can be believed.
     pub(super) fn addrs(&self) -> Vec<PeerAddr> {
         let usable = |endpoint: &Endpoint| {
             endpoint.transport().is_connection()
                 && (cfg!(feature = "quic") || endpoint.transport() != p2p_net::Transport::Quic)
         };
-        believed(self.record.addrs(), self.reached).filter(|addr| usable(&addr.endpoint)).cloned().collect()
+        let told = believed(self.record.addrs(), self.reached)
+            .filter(|told| self.near.iter().all(|near| near.endpoint != told.endpoint));
+        self.near.iter().chain(told).filter(|addr| usable(&addr.endpoint)).cloned().collect()
     }
 
     pub(super) fn discovered(&self) -> DiscoveredPeer {
@@ -270,7 +284,7 @@ mod tests {
         let endpoint: Endpoint = format!("tls://9.9.{prefix}.{n}:1").parse().unwrap();
         let builder = PeerRecord::builder().addr(endpoint).items(items.iter().collect());
         let record = builder.sign(&KeyPair::from_seed([n; 32]), 1).unwrap();
-        Candidate { record, reached: IpAddr::from([9, 9, 9, 9]) }
+        Candidate::told(record, IpAddr::from([9, 9, 9, 9]))
     }
 
     fn at(n: u8) -> Endpoint {

@@ -15,11 +15,11 @@ use p2p_core::{EventListener, PeerId, RecvError, TaskGroup};
 use p2p_discovery::{DiscoveredPeer, Discovery, DiscoveryContext, DiscoveryEventKind as Kind, PeerConnectionEvent};
 use p2p_identity::access::{Action, Direction, Subject};
 use p2p_identity::{Error, ProtocolKind};
-use p2p_net::Endpoint;
+use p2p_net::{Endpoint, PeerAddr};
 use tokio::sync::Notify;
 
 use self::candidates::{Candidate, Candidates, once_each};
-use crate::engine::{Engine, KademliaEvent};
+use crate::engine::{ClientReason, KademliaEvent};
 use crate::{Dht, Key, Providing};
 
 /// Peers beyond those of the table that are remembered as candidates; the longest unseen is evicted.
@@ -169,10 +169,21 @@ impl Discovery for KademliaDiscovery {
 impl Inner {
     /// Everybody who is known, the contacts of the table first: they are alive.
     fn known(&self) -> impl Iterator<Item = Candidate> + use<> {
-        let contacts = self.dht.shared().look(Engine::contacts);
-        let contacts = contacts.into_iter().map(|(record, reached)| Candidate { record, reached });
+        let (contacts, nearby) = self.dht.shared().look(|engine| {
+            let nearby: Vec<_> = engine.nearby().map(|(record, addrs)| Candidate::near(record, addrs)).collect();
+            (engine.contacts(), nearby)
+        });
+        let contacts = contacts.into_iter().map(|(record, reached)| Candidate::told(record, reached));
         let seen: Vec<Candidate> = lock(&self.seen).iter().map(|(_, candidate)| candidate.clone()).collect();
-        once_each(contacts.chain(seen))
+        let near: BTreeMap<PeerId, Vec<PeerAddr>> =
+            nearby.iter().map(|candidate| (candidate.record.peer_id(), candidate.near.clone())).collect();
+        let mut known: Vec<Candidate> = contacts.chain(seen).chain(nearby).collect();
+        for candidate in known.iter_mut().filter(|_| !near.is_empty()) {
+            if let Some(addrs) = near.get(&candidate.record.peer_id()) {
+                candidate.near.clone_from(addrs);
+            }
+        }
+        once_each(known)
     }
 
     /// Takes a candidate, waiting until there is one. Cancel-safe.
@@ -245,13 +256,13 @@ impl Inner {
             && let Ok(mut providers) = self.dht.providers(&Key::of_value(item))
         {
             while let Some((record, reached)) = providers.next_with_source().await {
-                news |= self.see(Candidate { record, reached });
+                news |= self.see(Candidate::told(record, reached));
             }
         }
         let mut bytes = [0; 32];
         runtime.fill_random(&mut bytes);
         for peer in self.dht.closest_peers(Key::from_bytes(bytes)).await.unwrap_or_default() {
-            news |= self.see(Candidate { record: peer.record().clone(), reached: peer.reached() });
+            news |= self.see(Candidate::told(peer.record().clone(), peer.reached()));
         }
         news
     }
@@ -286,11 +297,18 @@ impl Inner {
                     lock(&self.seen).remove(&peer_id);
                     context.emit(Kind::EntryEvicted, None, Some(peer_id));
                 }
-                KademliaEvent::ContactAdded(_) => self.changed.notify_one(),
+                KademliaEvent::ContactAdded(_) | KademliaEvent::Nearby(_) => self.changed.notify_one(),
                 KademliaEvent::ListenFailed { endpoint, kind, .. } => {
                     context.emit(Kind::ListenFailed(kind), Some(endpoint), None);
                 }
                 KademliaEvent::Listening { endpoint } => context.emit(Kind::Listening, Some(endpoint), None),
+                KademliaEvent::StaysClient(reason) => {
+                    let tried = match reason {
+                        ClientReason::Unreached { tried } => tried.into_iter().next(),
+                        _ => None,
+                    };
+                    context.emit(Kind::StaysClient, tried, None);
+                }
                 KademliaEvent::ModeChanged(_) | KademliaEvent::RecordChanged(_) => {}
             }
         }

@@ -7,7 +7,7 @@ use p2p_core::PeerId;
 use p2p_identity::PeerRecord;
 use p2p_net::Endpoint;
 
-use super::Peer;
+use super::{ClientReason, Peer, Standing};
 use crate::lookup_service::Target;
 use crate::{Key, Refused, Request, Response, StoredValue};
 
@@ -36,6 +36,16 @@ pub enum Action {
         target: Target,
         /// What.
         request: Request,
+    },
+    /// Ask a node for its record over a new connection, whatever others there are, to see whether it can be reached; then as
+    /// for [`Ask`](Self::Ask).
+    DialBack {
+        /// To be given back.
+        id: QuestionId,
+        /// Whom.
+        target: Target,
+        /// It may be somebody else who is there: nothing is sent twice unless it is answered.
+        once: bool,
     },
     /// Ping a contact over udp; then [`on_pong`](super::Engine::on_pong) or
     /// [`on_failure`](super::Engine::on_failure), once and in any case.
@@ -88,6 +98,11 @@ pub enum Action {
     },
     /// A number has been used for a record that only one node is told of. Keep it before that.
     Seq(u64),
+    /// Whether to send nothing of one's own accord from where the node listens, so that whoever comes there shows that
+    /// others can. The node begins so.
+    Silence(bool),
+    /// What came of joining has become known, or has changed.
+    Standing(Standing),
     /// For those who watch.
     Event(KademliaEvent),
 }
@@ -154,6 +169,9 @@ pub struct Asker {
     pub address: SocketAddr,
     /// At which of our addresses that arrived; `None` where it is not known.
     pub arrived: Option<IpAddr>,
+    /// Whether nothing was sent there before from where this node listens, so that no box or firewall took it for an
+    /// answer.
+    pub unsolicited: bool,
     /// What it said of itself in the handshake. Not verified.
     pub record: Option<PeerRecord>,
 }
@@ -224,6 +242,11 @@ pub enum KademliaEvent {
     },
     /// Whether others may find this node has changed.
     ModeChanged(Mode),
+    /// Others have answered, and the node stays a client all the same. Told once for each kind of reason, until it is a
+    /// server.
+    StaysClient(ClientReason),
+    /// A peer was found behind the same public address: this is where it is there. It is told to nobody else.
+    Nearby(PeerRecord),
     /// The node's own record is another one now.
     RecordChanged(Option<PeerRecord>),
     /// A socket of the DHT has failed and was closed. It is bound anew; [`Listening`](Self::Listening) follows.

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use p2p_core::{PeerId, TokenBucket};
-use p2p_identity::PeerRecord;
+use p2p_identity::{PeerRecord, Prefix};
+use p2p_net::Transport;
 
 use super::exchange::About;
 use super::recent::Recent;
 use super::{Action, Asker, Engine, Peer, ReplyId};
+use crate::address::Scope;
 use crate::lookup_service::Target;
 use crate::message::DialBackOutcome;
-use crate::{Contact, Refused, Request, Response};
+use crate::{Contact, Refused, Response};
 
 /// Dial-backs at the same time.
 pub const MAX_DIAL_BACKS: usize = 16;
@@ -27,6 +29,12 @@ const PER_SECOND: u32 = 8;
 /// How long after one dial-back a peer has to wait for the next at the same address.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);
 
+/// The same for an address range (IPv4 /24, IPv6 /48) in which somebody says that it is who comes from elsewhere.
+const ELSEWHERE_AGAIN: Duration = Duration::from_secs(12);
+
+/// Endpoints over tcp and tls that are tried there, beside one over quic.
+const ELSEWHERE_STREAMS: usize = 2;
+
 /// Dial-backs under way.
 pub(super) struct DialBacks {
     running: usize,
@@ -34,12 +42,16 @@ pub(super) struct DialBacks {
     bucket: TokenBucket,
     /// A peer that moves is dialed at its new address at once.
     recent: Recent<(PeerId, IpAddr)>,
+    /// Address ranges that somebody named who was not there.
+    elsewhere: Recent<Prefix>,
 }
 
 struct Job {
     peer: Peer,
     target: Target,
     reply: Option<ReplyId>,
+    /// Somebody else may be there.
+    once: bool,
 }
 
 impl DialBacks {
@@ -49,6 +61,7 @@ impl DialBacks {
             waiting: VecDeque::new(),
             bucket: TokenBucket::new(BURST, PER_SECOND, now),
             recent: Recent::new(AGAIN),
+            elsewhere: Recent::new(ELSEWHERE_AGAIN),
         }
     }
 
@@ -104,17 +117,62 @@ impl Engine {
             return Err(Refused::Busy);
         }
         self.verified.check(record).ok_or(Refused::InvalidRecord)?;
-        self.dial_backs.waiting.push_back(Job { peer, target, reply });
-        self.next_dial_back();
+        self.begin_dial_back(Job { peer, target, reply, once: false });
         Ok(())
+    }
+
+    /// Somebody wants to know whether it can be reached where it says that it is, though it comes from elsewhere.
+    pub(super) fn asked_to_try_elsewhere(&mut self, now: Instant, asker: &Asker, record: &PeerRecord, reply: ReplyId) {
+        if let Err(refused) = self.try_elsewhere(now, asker, record, reply) {
+            self.act(Action::Reply { id: reply, response: refused.into() });
+        }
+    }
+
+    fn try_elsewhere(
+        &mut self,
+        now: Instant,
+        asker: &Asker,
+        record: &PeerRecord,
+        reply: ReplyId,
+    ) -> Result<(), Refused> {
+        if record.peer_id() != asker.peer_id {
+            return Err(Refused::NotYours);
+        }
+        let peer = Peer::new(&self.network, record.clone(), asker.address.ip()).ok_or(Refused::InvalidRecord)?;
+        // Public addresses only: nobody can make us knock at doors of our own network.
+        let public = |ip: &IpAddr| Scope::of(*ip) == Scope::Public;
+        let mut target = peer.target();
+        let ips = target.endpoints.iter().filter_map(|endpoint| endpoint.addr().ip());
+        let ip = ips.into_iter().find(public).ok_or(Refused::InvalidRecord)?;
+        target = target.only_at(ip);
+        // What is sent is bounded by the length of the request.
+        let (mut datagrams, mut streams) = (1, ELSEWHERE_STREAMS);
+        target.endpoints.retain(|endpoint| {
+            let left = if endpoint.transport() == Transport::Quic { &mut datagrams } else { &mut streams };
+            let fits = *left > 0;
+            *left -= usize::from(fits);
+            fits
+        });
+        let dial_backs = &mut self.dial_backs;
+        if !dial_backs.elsewhere.admit(now, Prefix::of(ip)) || !dial_backs.admit(now, asker.peer_id, ip) {
+            return Err(Refused::Busy);
+        }
+        self.verified.check(record).ok_or(Refused::InvalidRecord)?;
+        self.begin_dial_back(Job { peer, target, reply: Some(reply), once: true });
+        Ok(())
+    }
+
+    fn begin_dial_back(&mut self, job: Job) {
+        self.dial_backs.waiting.push_back(job);
+        self.next_dial_back();
     }
 
     fn next_dial_back(&mut self) {
         while self.dial_backs.running < MAX_DIAL_BACKS
-            && let Some(Job { peer, target, reply }) = self.dial_backs.waiting.pop_front()
+            && let Some(Job { peer, target, reply, once }) = self.dial_backs.waiting.pop_front()
         {
             self.dial_backs.running += 1;
-            self.ask(About::DialBack(reply), Some(peer), target, Request::GetRecord);
+            self.ask_over_new_connection(About::DialBack(reply), peer, target, once);
         }
     }
 

@@ -7,16 +7,16 @@ use p2p_identity::PeerRecord;
 
 use super::{Action, Answered, Asker, Engine, Failure, KademliaEvent, OperationId, Peer, QuestionId, ReplyId};
 use crate::lookup_service::Target;
-use crate::message::{Closer, DialBackOutcome};
+use crate::message::Closer;
 use crate::{Contact, Insert, Key, Refused, Request, Response};
 
 /// A question that waits for its answer.
 pub(super) struct Question {
-    about: About,
+    pub(super) about: About,
     /// Who is asked, if that is known.
     peer: Option<Peer>,
-    target: Target,
-    request: Request,
+    pub(super) target: Target,
+    pub(super) request: Request,
     /// Only a ping so far.
     ping: bool,
 }
@@ -38,6 +38,8 @@ pub(super) enum About {
     DialBack(Option<ReplyId>),
     /// Can it reach us: where it saw us, or at an address of our record? And has it come, and where to?
     Reachable { at: Option<IpAddr>, came: bool, arrived: Option<IpAddr> },
+    /// Who else is behind the address that it sees us at?
+    Near,
     /// Where does it see us?
     Where,
     /// It has a newer record.
@@ -50,6 +52,19 @@ impl Engine {
         self.act(Action::Ask { id, target: target.clone(), request: request.clone() });
         self.questions.insert(id, Question { about, peer, target, request, ping: false });
         id
+    }
+
+    /// Asks for a record over a new connection: to see whether somebody can be reached.
+    pub(super) fn ask_over_new_connection(&mut self, about: About, peer: Peer, target: Target, once: bool) {
+        let id = QuestionId(self.id());
+        self.act(Action::DialBack { id, target: target.clone(), once });
+        self.questions
+            .insert(id, Question { about, peer: Some(peer), target, request: Request::GetRecord, ping: false });
+    }
+
+    /// Whether somebody is being asked to reach this node.
+    pub(super) fn asks_to_be_reached(&self) -> bool {
+        self.questions.values().any(|question| matches!(question.about, About::Reachable { .. } | About::Where))
     }
 
     /// Checks a contact for liveness: with a ping where that is possible, else by asking for its record.
@@ -78,11 +93,17 @@ impl Engine {
 
     /// A question was answered.
     pub fn on_answer(&mut self, now: Instant, id: QuestionId, answered: Answered) {
+        self.answered(now, id, answered);
+        self.look_at_standing();
+    }
+
+    fn answered(&mut self, now: Instant, id: QuestionId, answered: Answered) {
         let Some(question) = self.questions.remove(&id) else { return };
         let expected = question.target.peer_id.is_none_or(|expected| expected == answered.peer_id);
         let ip = answered.ip().filter(|_| expected && answered.response.answers(&question.request));
         let Some(ip) = ip else { return self.failed(now, id, question, Failure::Malformed) };
-        let met = self.met(now, &question, &answered, ip);
+        self.met = true;
+        let met = self.meet(now, &question, &answered, ip);
         let contacts = match answered.response.closer() {
             Some(closer) => {
                 self.listen(now, closer, met.as_ref(), &answered, ip);
@@ -115,18 +136,19 @@ impl Engine {
                 self.dialed_back(reply, true);
                 self.ask_where(now, met);
             }
-            // Its word alone says little: we have seen it come.
-            About::Reachable { at, came: true, arrived }
-                if answered.response == Response::DialBack(DialBackOutcome::Reached) =>
-            {
-                self.was_reached(now, at, arrived);
-            }
-            About::Reachable { .. } | About::Where | About::Record => {}
+            About::Reachable { .. } => self.tried_to_reach(now, question, &answered),
+            About::Near => self.told_of_near(answered.response),
+            About::Where | About::Record => {}
         }
     }
 
     /// A question has no answer.
     pub fn on_failure(&mut self, now: Instant, id: QuestionId, failure: Failure) {
+        self.has_failed(now, id, failure);
+        self.look_at_standing();
+    }
+
+    fn has_failed(&mut self, now: Instant, id: QuestionId, failure: Failure) {
         let Some(question) = self.questions.remove(&id) else { return };
         if question.ping && failure != Failure::Denied {
             // Perhaps udp does not get through: it is asked over a connection before it counts as failed.
@@ -171,13 +193,13 @@ impl Engine {
             About::Check => self.checked(false),
             About::Bootstrap => self.bootstrapped(now, None),
             About::DialBack(reply) => self.dialed_back(reply, false),
-            About::Reachable { .. } | About::Where | About::Record => {}
+            About::Reachable { .. } | About::Near | About::Where | About::Record => {}
         }
     }
 
     /// Who answered has proven its key, and that it is at the address where we asked: it may have a place in the table,
     /// if that address is one of its record.
-    fn met(&mut self, now: Instant, question: &Question, answered: &Answered, ip: IpAddr) -> Option<Peer> {
+    fn meet(&mut self, now: Instant, question: &Question, answered: &Answered, ip: IpAddr) -> Option<Peer> {
         let asked = question.peer.as_ref().map(Peer::record);
         let told = match &answered.response {
             Response::Record(record) => Some(record),
@@ -236,6 +258,7 @@ impl Engine {
         if let Some(observed) = closer.observed {
             self.observe(now, ip, observed.ip());
             self.try_address(now, target(), (ip, observed.ip()));
+            self.ask_who_is_near(now, target, (ip, observed));
         }
         if closer.seq > met.map_or(0, Peer::seq) {
             self.fetch_record(now, met.cloned(), target());
@@ -243,7 +266,11 @@ impl Engine {
     }
 
     /// Somebody asks for our record, as those do who dial back.
+    /// That says nothing if it may have been let in as an answer.
     pub(super) fn came_to_us(&mut self, asker: &Asker) {
+        if !asker.unsolicited {
+            return;
+        }
         for question in self.questions.values_mut().filter(|one| one.target.peer_id == Some(asker.peer_id)) {
             if let About::Reachable { came, arrived, .. } = &mut question.about {
                 (*came, *arrived) = (true, asker.arrived);

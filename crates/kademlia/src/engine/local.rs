@@ -7,12 +7,12 @@ use std::time::Instant;
 use p2p_core::PeerId;
 use p2p_identity::record::MAX_ADDRS;
 use p2p_identity::{Bloom, KeyPair, PeerRecord};
-use p2p_net::Endpoint;
+use p2p_net::{Endpoint, PeerAddr};
 
 use super::{Action, Engine, KademliaEvent, Mode};
-use crate::Key;
 use crate::address::{ObservedAddresses, ObservedConfig, ReachedAddresses, Scope, advertised, is_seen_from};
 use crate::lookup_service::Target;
+use crate::{KademliaConfig, Key};
 
 /// The node itself.
 pub(super) struct Local {
@@ -22,6 +22,8 @@ pub(super) struct Local {
     seq: u64,
     discovery: Vec<Endpoint>,
     addrs: Vec<Endpoint>,
+    /// Where the operator says that these are reached from outside.
+    outside: Outside,
     items: BTreeSet<Vec<u8>>,
     observed: ObservedAddresses,
     /// What came of that so far.
@@ -34,17 +36,32 @@ pub(super) struct Local {
     /// What was said of it to somebody who was to try an address.
     trial: Option<PeerRecord>,
     mode: Mode,
+    /// Whether nothing is sent of our own accord from where we listen.
+    silent: bool,
+}
+
+/// Endpoints that are told word for word.
+#[derive(Default)]
+struct Outside {
+    discovery: Vec<Endpoint>,
+    addrs: Vec<Endpoint>,
+    has_public_ip: [bool; 2],
 }
 
 impl Local {
-    pub(super) fn new(key_pair: KeyPair, key: Key, public_ip: Option<IpAddr>, seq: u64) -> Self {
+    pub(super) fn new(key_pair: KeyPair, key: Key, config: &KademliaConfig, seq: u64) -> Self {
+        let public_ip = config.public_ip;
         let observed = ObservedAddresses::new(ObservedConfig { public_ip, ..ObservedConfig::default() });
+        let is = |v4: bool| public_ip.is_some_and(|ip| ip.to_canonical().is_ipv4() == v4);
+        let discovery = config.external_endpoints.clone();
+        let outside = Outside { discovery, addrs: Vec::new(), has_public_ip: [is(false), is(true)] };
         Self {
             key_pair,
             key,
             seq,
             discovery: Vec::new(),
             addrs: Vec::new(),
+            outside,
             items: BTreeSet::new(),
             observed,
             external: Vec::new(),
@@ -53,6 +70,7 @@ impl Local {
             places: Vec::new(),
             trial: None,
             mode: Mode::Client,
+            silent: true,
         }
     }
 
@@ -116,12 +134,71 @@ impl Local {
 
     /// What a record says of a node that was reached at `reached`.
     fn content(&self, reached: &[IpAddr]) -> Content {
-        let [discovery, addrs] = [&self.discovery, &self.addrs].map(|listening| {
-            let mut endpoints = advertised(listening, &self.external, reached);
+        let lists = [(&self.discovery, &self.outside.discovery), (&self.addrs, &self.outside.addrs)];
+        let [discovery, addrs] = lists.map(|(listening, outside)| {
+            let found = advertised(listening, &self.external, reached);
+            let found = found.into_iter().map(|endpoint| endpoint.with_peer_id(self.key_pair.peer_id()));
+            let outside = outside.iter().map(|endpoint| endpoint.clone().with_peer_id(self.key_pair.peer_id()));
+            let mut endpoints: Vec<Endpoint> = outside.collect();
+            for endpoint in found {
+                if !endpoints.contains(&endpoint) {
+                    endpoints.push(endpoint);
+                }
+            }
             endpoints.truncate(MAX_ADDRS);
-            endpoints.into_iter().map(|endpoint| endpoint.with_peer_id(self.key_pair.peer_id())).collect()
+            endpoints
         });
         Content { items: self.items.iter().collect(), discovery, addrs }
+    }
+
+    /// What is told to those behind the same router: where this node is there, of the addresses `inside` that its machine
+    /// has. Without an address if it listens at none of them.
+    pub(super) fn record_inside(&self, inside: &[IpAddr], is_inside: fn(IpAddr) -> bool) -> Option<PeerRecord> {
+        let listening = if self.addrs.is_empty() { &self.discovery } else { &self.addrs };
+        let mut addrs = advertised(listening, &[], inside);
+        addrs.retain(|at| at.transport().is_connection() && at.addr().ip().is_some_and(is_inside));
+        addrs.truncate(MAX_ADDRS);
+        let own = self.key_pair.peer_id();
+        let builder = PeerRecord::builder().items(self.items.iter().collect());
+        let builder = addrs.into_iter().fold(builder, |builder, at| builder.addr(at.with_peer_id(own)));
+        builder.sign(&self.key_pair, 0).ok()
+    }
+
+    /// Where the operator says that the endpoints for peers are reached from outside.
+    pub(super) fn set_external_addrs(&mut self, addrs: Vec<Endpoint>) {
+        self.outside.addrs = addrs;
+    }
+
+    /// Whether the operator says how an address of this machine looks from outside: at which one of the same family this node is
+    /// reached.
+    pub(super) fn is_told_where_it_is(&self, here: IpAddr) -> bool {
+        let is_v4 = here.to_canonical().is_ipv4();
+        let outside = self.outside.discovery.iter().chain(&self.outside.addrs);
+        let mut ips = outside.filter_map(|endpoint| endpoint.addr().ip());
+        self.outside.has_public_ip[usize::from(is_v4)] || ips.any(|ip| ip.to_canonical().is_ipv4() == is_v4)
+    }
+
+    /// Where most others see it.
+    pub(super) fn seen_at(&self, now: Instant, is_v4: bool) -> Option<IpAddr> {
+        self.observed.seen_most(now, is_v4)
+    }
+
+    /// Whether it takes connections nowhere.
+    pub(super) fn serves_nowhere(&self) -> bool {
+        !self.discovery.iter().chain(&self.addrs).any(|endpoint| endpoint.transport().is_connection())
+    }
+
+    /// Whether it has no endpoint at all.
+    pub(super) fn listens_nowhere(&self) -> bool {
+        self.discovery.is_empty() && self.addrs.is_empty()
+    }
+
+    /// Whether nothing is to be sent from where it listens: until it has been reached where strangers are. On the loopback there
+    /// is nothing to find out.
+    fn is_to_be_silent(&self) -> bool {
+        let is_public = |addr: &PeerAddr| addr.endpoint.addr().ip().map(Scope::of) == Some(Scope::Public);
+        let public = |record: &PeerRecord| record.addrs().iter().chain(record.discovery_addrs()).any(is_public);
+        !(self.record().is_some_and(public) || (self.mode == Mode::Server && self.is_loopback_only()))
     }
 
     /// Whether it listens on all addresses of one family, and nobody has said which those are.
@@ -205,6 +282,10 @@ impl Engine {
             local.observed.forget();
         }
         local.reached.moved(present, !gone.is_empty());
+        if let Some(present) = present {
+            self.near.set_interfaces(present);
+        }
+        self.forget_nearby(now);
         self.renew_record(now);
         // While the machine slept, others may have forgotten.
         self.provide_again(now);
@@ -263,6 +344,7 @@ impl Engine {
         }
         let changed = at.is_some() && local.renew(now, false);
         let first = local.mode == Mode::Client && local.candidate.is_some();
+        self.reach.was_reached |= first;
         if first {
             self.set_mode(Mode::Server);
             self.provide_again(now);
@@ -313,5 +395,30 @@ impl Engine {
         }
         self.act(Action::Record { seq: self.local.seq, record: record.clone() });
         self.emit(KademliaEvent::RecordChanged(record));
+        let silent = self.local.is_to_be_silent();
+        if std::mem::replace(&mut self.local.silent, silent) != silent {
+            self.act(Action::Silence(silent));
+        }
+    }
+
+    /// Tells where the endpoints for connections of peers are reached from outside, for the record: before
+    /// [`set_endpoints`](Self::set_endpoints).
+    pub fn set_external_addrs(&mut self, addrs: Vec<Endpoint>) {
+        self.local.set_external_addrs(addrs);
+    }
+
+    /// Whether this node, or the box in front of it, is known to be at a public address.
+    pub(super) fn is_known_at(&self, now: Instant, ip: IpAddr) -> bool {
+        let local = &self.local;
+        self.says_it_is_at(ip) || local.observed.seen_most(now, ip.is_ipv4()) == Some(ip.to_canonical())
+    }
+
+    /// Whether this node says that it is there, or would.
+    pub(super) fn says_it_is_at(&self, ip: IpAddr) -> bool {
+        let addrs = |record: &PeerRecord| {
+            let mut all = record.addrs().iter().chain(record.discovery_addrs());
+            all.any(|addr| addr.endpoint.addr().ip() == Some(ip.to_canonical()))
+        };
+        self.local.candidate.as_ref().is_some_and(addrs)
     }
 }

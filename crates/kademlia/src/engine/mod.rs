@@ -10,6 +10,7 @@ mod dial_back;
 mod exchange;
 mod get;
 mod local;
+mod near;
 mod operation;
 mod peer;
 mod provide;
@@ -18,10 +19,12 @@ mod reach;
 mod recent;
 mod search;
 mod serve;
+mod standing;
 mod upkeep;
 mod verified;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::Discriminant;
 use std::time::Instant;
 
 use p2p_core::PeerId;
@@ -32,12 +35,15 @@ pub use self::action::{
 };
 pub use self::dial_back::{MAX_DIAL_BACKS, MAX_WAITING};
 pub use self::get::MAX_FOUND;
+pub use self::near::{MAX_DEPOSITS, MAX_NEARBY};
 pub use self::peer::Peer;
+pub use self::standing::{ClientReason, Joined, Standing};
 pub use self::upkeep::MAX_REMEMBERED;
 
 use self::dial_back::DialBacks;
 use self::exchange::Question;
 use self::local::Local;
+use self::near::Near;
 use self::operation::Operation;
 use self::provide::Provided;
 use self::reach::Reach;
@@ -63,6 +69,12 @@ pub struct Engine {
     questions: BTreeMap<QuestionId, Question>,
     dial_backs: DialBacks,
     reach: Reach,
+    near: Near,
+    /// Somebody has answered.
+    met: bool,
+    standing: Option<Standing>,
+    /// The kind of reason for staying a client that was told last.
+    told: Option<Discriminant<ClientReason>>,
     provided: Provided,
     /// Records that were fetched.
     fetches: Recent,
@@ -81,7 +93,7 @@ impl Engine {
         Self {
             network: config.network.clone(),
             lookup: LookupConfig { limit_local: config.limit_local, ..config.lookup.clone() },
-            local: Local::new(key_pair.clone(), key, config.public_ip, seq),
+            local: Local::new(key_pair.clone(), key, config, seq),
             table: Table::new(key, config.table()),
             store: Store::new(key, store),
             estimator: SizeEstimator::new(),
@@ -91,6 +103,10 @@ impl Engine {
             questions: BTreeMap::new(),
             dial_backs: DialBacks::new(now),
             reach: Reach::new(now),
+            near: Near::new(now),
+            met: false,
+            standing: None,
+            told: None,
             provided: Provided::default(),
             fetches: Recent::new(dial_back::AGAIN),
             upkeep: Upkeep::new(config),
@@ -118,6 +134,7 @@ impl Engine {
             self.operations.iter().filter(|(_, operation)| due(operation)).map(|(id, _)| *id).collect();
         due.into_iter().for_each(|id| self.drive(now, id));
         self.keep_up(now);
+        self.look_at_standing();
     }
 
     /// Who this node is.

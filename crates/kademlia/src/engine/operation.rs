@@ -55,6 +55,8 @@ pub(super) enum Purpose {
     Seed,
     /// For a bucket that had no lookup for long.
     Refresh(Key),
+    /// For those who keep where nodes are that share a public address, which belongs to this position.
+    Near(Key),
 }
 
 /// How far it has come.
@@ -100,7 +102,7 @@ impl Purpose {
     /// The position that it is about.
     pub(super) fn target(&self, engine: &Engine) -> Key {
         match self {
-            Self::Closest(key) | Self::Refresh(key) => *key,
+            Self::Closest(key) | Self::Refresh(key) | Self::Near(key) => *key,
             Self::Get { key, .. } | Self::Providers { key, .. } | Self::Provide { key, .. } => *key,
             Self::FindPeer { peer_id, .. } => Key::of_peer(&engine.network, peer_id),
             Self::Put { value, .. } => value.key(),
@@ -123,7 +125,7 @@ impl Purpose {
 
     pub(super) fn is_upkeep(&self) -> bool {
         match self {
-            Self::Seed | Self::Refresh(_) => true,
+            Self::Seed | Self::Refresh(_) | Self::Near(_) => true,
             Self::Put { republish, .. } => *republish,
             Self::Provide { renewal, .. } => *renewal,
             _ => false,
@@ -386,6 +388,7 @@ impl Engine {
             Purpose::Put { .. } | Purpose::Provide { .. } => self.write(now, id, operation, found),
             Purpose::Seed => self.seeded(now),
             Purpose::Refresh(_) => self.upkeep.refreshes = self.upkeep.refreshes.saturating_sub(1),
+            Purpose::Near(_) => self.ask_keepers_who_is_near(&found),
         }
     }
 }

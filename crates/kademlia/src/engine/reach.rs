@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use p2p_core::TokenBucket;
+use p2p_net::Endpoint;
 
-use super::exchange::About;
+use super::exchange::{About, Question};
 use super::recent::Recent;
-use super::{Engine, Mode, Peer};
-use crate::Request;
-use crate::address::is_of_use;
+use super::{Answered, Asker, ClientReason, Engine, Mode, Peer};
+use crate::address::{Scope, is_of_use, is_seen_from};
 use crate::lookup_service::Target;
+use crate::message::{DialBackOutcome, Padding};
+use crate::{Refused, Request, Response};
 
 /// In client mode, how often contacts are asked whether they reach us, and how many at a time. As many are asked in that
 /// time to try an address at which they saw us.
@@ -19,6 +21,9 @@ const WIDTH: usize = 3;
 
 /// How long after one of these questions a peer is asked the next.
 const AGAIN: Duration = Duration::from_secs(60);
+
+/// In place of the address of somebody whose address is not known: none of a private network is believed from there.
+const UNKNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
 /// What was asked a moment ago.
 pub(super) struct Reach {
@@ -30,6 +35,10 @@ pub(super) struct Reach {
     /// Trials that are left until then.
     trials: usize,
     trials_until: Instant,
+    /// Where others tried in vain, the last time.
+    tried: Vec<Endpoint>,
+    /// Somebody has reached this node.
+    pub(super) was_reached: bool,
 }
 
 impl Reach {
@@ -41,6 +50,8 @@ impl Reach {
             recent: Recent::new(AGAIN),
             trials: WIDTH,
             trials_until: now,
+            tried: Vec::new(),
+            was_reached: false,
         }
     }
 
@@ -79,7 +90,8 @@ impl Engine {
 
     /// Everybody may be asked again, from now on.
     pub(super) fn ask_anew(&mut self, now: Instant) {
-        self.reach = Reach::new(now);
+        let was_reached = self.reach.was_reached;
+        self.reach = Reach { was_reached, ..Reach::new(now) };
         self.keep_asking(now);
     }
 
@@ -141,5 +153,63 @@ impl Engine {
             let about = About::Reachable { at: Some(observed), came: false, arrived: None };
             self.ask(about, None, target, Request::DialBack { record });
         }
+    }
+
+    /// Somebody was asked to reach us, and says how that went.
+    pub(super) fn tried_to_reach(&mut self, now: Instant, question: Question, answered: &Answered) {
+        let About::Reachable { at, came, arrived } = question.about else { return };
+        match (&answered.response, question.request) {
+            // Its word alone says little: we have seen it come.
+            (Response::DialBack(DialBackOutcome::Reached), _) if came => self.was_reached(now, at, arrived),
+            (Response::DialBack(_), Request::DialBack { record } | Request::TryElsewhere { record, .. }) => {
+                self.reach.tried = Target::of(&record, answered.ip().unwrap_or(UNKNOWN)).endpoints;
+            }
+            // It sees us elsewhere than we say that we are.
+            (Response::Refused(Refused::InvalidRecord), Request::DialBack { record })
+                if at.is_none() && self.mode() == Mode::Client =>
+            {
+                let target = Target { peer_id: Some(answered.peer_id), ..question.target };
+                let about = About::Reachable { at: None, came: false, arrived: None };
+                self.ask(about, None, target, Request::TryElsewhere { record, padding: Padding });
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody came, whoever it is. If nothing was sent there before from where this node listens, and it comes from outside,
+    /// then others reach this node too.
+    pub(super) fn visited(&mut self, now: Instant, asker: &Asker) {
+        let Some(arrived) = asker.arrived.filter(|_| asker.unsolicited) else { return };
+        let from = asker.address.ip();
+        let (client, outside) = (self.mode() == Mode::Client, Scope::of(from) == Scope::Public);
+        let at = if self.is_to_be_tried(from, arrived) {
+            Some(arrived)
+        } else if client && is_seen_from(arrived, from) && self.says_it_is_at(arrived) {
+            None
+        } else if client && outside && Scope::of(arrived) != Scope::Public && self.local.is_told_where_it_is(arrived) {
+            // Through a translation, and the operator says how that looks from outside.
+            None
+        } else {
+            // Nearly always: nothing is learned by it.
+            return;
+        };
+        // Not from this machine, nor through the box that is in front of it.
+        if !(outside && self.is_known_at(now, from)) {
+            self.was_reached(now, at, Some(arrived));
+        }
+    }
+
+    /// Why nobody finds this node, once that is known.
+    pub(super) fn client_reason(&self) -> Option<ClientReason> {
+        if self.local.serves_nowhere() {
+            return Some(ClientReason::NotListening);
+        }
+        if self.asks_to_be_reached() {
+            return None;
+        }
+        if !self.reach.tried.is_empty() {
+            return Some(ClientReason::Unreached { tried: self.reach.tried.clone() });
+        }
+        self.local.is_nowhere().then_some(ClientReason::NoAddress)
     }
 }

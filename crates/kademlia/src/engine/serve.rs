@@ -15,6 +15,12 @@ const CHOICE: usize = 2 * MAX_CONTACTS;
 impl Engine {
     /// Another node asks something. The reply comes as an [`Action::Reply`], nearly always at once.
     pub fn on_request(&mut self, now: Instant, id: ReplyId, asker: &Asker, request: Request) {
+        self.visited(now, asker);
+        self.serve(now, id, asker, request);
+        self.look_at_standing();
+    }
+
+    fn serve(&mut self, now: Instant, id: ReplyId, asker: &Asker, request: Request) {
         let from = Source { peer: asker.peer_id, ip: asker.address.ip() };
         let seconds = |ttl: u32| Duration::from_secs(ttl.into());
         let stored = |result: Result<_, Refused>| result.map_or_else(Response::from, |_| Response::Stored);
@@ -43,6 +49,14 @@ impl Engine {
                 self.asked_to_dial_back(now, asker, &record, id);
                 return;
             }
+            Request::TryElsewhere { record, .. } => {
+                self.asked_to_try_elsewhere(now, asker, &record, id);
+                return;
+            }
+            Request::Near { record } => match self.asked_who_is_near(now, asker, record) {
+                Ok(near) => Response::Near(near),
+                Err(refused) => refused.into(),
+            },
         };
         self.act(Action::Reply { id, response });
         self.consider(now, asker);

@@ -124,6 +124,14 @@ impl Engine {
         }
         self.upkeep.next_seeding = Some(now);
         self.keep_up(now);
+        self.look_at_standing();
+    }
+
+    /// Nobody has answered so far, and nobody is being asked: whether there is anybody to ask.
+    pub(super) fn asks_in_vain(&self) -> Option<bool> {
+        let upkeep = &self.upkeep;
+        let idle = upkeep.next_seeding.is_some() && upkeep.bootstraps == 0 && upkeep.seeding == 0;
+        idle.then_some(!upkeep.bootstrap.is_empty() || !upkeep.remembered.is_empty())
     }
 
     /// Looks for neighbors now, and not only when it is time: somebody needs contacts.
@@ -150,7 +158,7 @@ impl Engine {
         let busy = upkeep.checks.running >= MAX_CHECKS || upkeep.refreshes >= MAX_REFRESHES;
         let table = self.table.next_due(now).filter(|_| !busy);
         let store = self.store.next_due().filter(|_| upkeep.republishes < MAX_REPUBLISHES);
-        let all = [started, table, store, self.provided.due(), self.reach_due()];
+        let all = [started, table, store, self.provided.due(), self.reach_due(), self.near_due()];
         all.into_iter().flatten().filter(move |_| started.is_some())
     }
 
@@ -180,6 +188,7 @@ impl Engine {
         }
         self.renew_providing(now);
         self.keep_asking(now);
+        self.look_for_near(now);
     }
 
     /// Looks for our own neighbors, and for anybody at all while there is nobody.

@@ -25,21 +25,21 @@ const IDLE: u32 = 0;
 
 /// Asks questions over connections that it keeps for the next one. Clones are handles to the same.
 #[derive(Clone)]
-pub(crate) struct LookupClient(Arc<Inner>);
+pub(crate) struct LookupClient(pub(super) Arc<Inner>);
 
-struct Inner {
-    runtime: Arc<dyn Runtime>,
-    transports: Transports,
-    authenticator: Arc<Authenticator>,
-    dial_timeout: Duration,
-    request_timeout: Duration,
+pub(super) struct Inner {
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) transports: Transports,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) dial_timeout: Duration,
+    pub(super) request_timeout: Duration,
     idle_timeout: Duration,
     warm: Mutex<WarmPool<Warm>>,
     /// Notified when a dial has ended.
     dialed: Notify,
     /// Where this node has asked itself.
     own_addresses: OwnAddresses,
-    permits: Semaphore,
+    pub(super) permits: Semaphore,
 }
 
 #[derive(Debug, Clone)]
@@ -206,13 +206,23 @@ impl Inner {
     }
 
     /// Whether one of the target's endpoints may be asked: the policy may have changed since there was a connection.
-    fn check_allowed(&self, target: &Target) -> Result<()> {
+    pub(super) fn check_allowed(&self, target: &Target) -> Result<()> {
         let named = |endpoint: &Endpoint| endpoint.clone().with_peer_id(target.peer_id);
         let allowed = |endpoint| self.authenticator.allows(&Subject::Endpoint(&named(endpoint)), Direction::Outbound);
         match target.endpoints.first() {
             Some(first) if !target.endpoints.iter().any(allowed) => Err(denied(first)),
             _ => Ok(()),
         }
+    }
+
+    /// Keeps a connection for further questions, unless there is one.
+    pub(super) fn keep(&self, peer_id: PeerId, connection: Connection, record: Option<PeerRecord>) {
+        let now = self.runtime.now();
+        let mut pool = self.lock();
+        let Some((lease, evicted)) = pool.insert(now, peer_id, Warm { connection, record }) else { return };
+        pool.release(now, lease);
+        drop(pool);
+        close(evicted);
     }
 
     async fn ask_over(&self, warm: &Warm, request: &Bytes) -> Result<Bytes> {

@@ -8,6 +8,7 @@
 mod authenticate;
 mod client;
 mod connections;
+mod dial_back;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod listen;
@@ -25,7 +26,7 @@ use crate::engine::Asker;
 use crate::message::{MAX_RESPONSE_LEN, Request, Response};
 
 pub(crate) use authenticate::Authenticator;
-pub(crate) use client::LookupClient;
+pub(crate) use client::{Answer, LookupClient};
 pub(crate) use serve::{LookupServer, ServerParts};
 pub use target::Target;
 

@@ -114,7 +114,8 @@ impl Inner {
         evicted.iter().for_each(|evicted| evicted.close(0, "make room"));
         let place = Place { inner: &self, id };
         let arrived = Some(connection.local_addr().ip().to_canonical()).filter(|ip| !ip.is_unspecified());
-        let asker = Asker { peer_id: remote.peer_id, address, arrived, record: remote.record };
+        let unsolicited = connection.is_unsolicited();
+        let asker = Asker { peer_id: remote.peer_id, address, arrived, unsolicited, record: remote.record };
         let mut answering: FuturesUnordered<BoxedAnswer<'_>> = FuturesUnordered::new();
         if remote.payload.is_empty() {
             sender.finish();

@@ -12,8 +12,8 @@ mod response;
 
 pub use datagram::{DATAGRAM_LEN, Datagram, InvalidDatagram, NONCE_LEN, Ping, Pong};
 pub use limiter::{DatagramLimiter, DatagramLimits};
-pub use request::{MAX_REQUEST_LEN, Request};
-pub use response::{Closer, DialBackOutcome, MAX_CONTACTS, MAX_PROVIDERS, MAX_RESPONSE_LEN, Response};
+pub use request::{MAX_REQUEST_LEN, PADDING_LEN, Padding, Request};
+pub use response::{Closer, DialBackOutcome, MAX_CONTACTS, MAX_NEAR, MAX_PROVIDERS, MAX_RESPONSE_LEN, Response};
 
 use bytes::Bytes;
 use p2p_identity::{DecodeError, Error, Result};

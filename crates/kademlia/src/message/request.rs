@@ -5,13 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_identity::handshake::MAX_PAYLOAD_LEN;
 use p2p_identity::{PeerRecord, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::bounded::read_bytes;
 use super::{decode, encode};
 use crate::{Key, StoredValue};
 
-/// The longest request, in bytes. The longest that this version writes is shorter: a record and a few numbers.
-pub const MAX_REQUEST_LEN: usize = 4096;
+/// The longest request, in bytes. The longest that this version writes is shorter: a record and [`Padding`].
+pub const MAX_REQUEST_LEN: usize = 5120;
 
 /// What one node asks another. It grows only at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,46 @@ pub enum Request {
         /// The asker's own record: where to try.
         record: PeerRecord,
     },
+    /// Can you reach me at an address that I do not come from? As long as what the one who is asked sends there, so that
+    /// nobody gains by naming somebody else's.
+    TryElsewhere {
+        /// The asker's own record: its first address is tried.
+        record: PeerRecord,
+        /// What makes it so long.
+        padding: Padding,
+    },
+    /// Who else is behind the public address that I come from?
+    Near {
+        /// The asker's own record for those: where it is behind that address, if it listens there. Its number is 0, so that
+        /// it takes the place of no other.
+        record: PeerRecord,
+    },
+}
+
+/// Bytes of [`Padding`]. With the record beside it, a request is longer than what a dial-back sends to somebody who does not
+/// answer, headers included: over quic a datagram of 1,200 bytes that dials, one that gives up, and five that ask the
+/// network whether anybody is there; and two attempts each for two endpoints over tcp.
+pub const PADDING_LEN: usize = 3000;
+
+/// Bytes that say nothing: [`PADDING_LEN`] zeros.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Padding;
+
+impl Serialize for Padding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&[0; PADDING_LEN])
+    }
+}
+
+impl<'de> Deserialize<'de> for Padding {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = read_bytes::<D, PADDING_LEN>(deserializer)?;
+        if bytes.len() == PADDING_LEN && bytes.iter().all(|byte| *byte == 0) {
+            Ok(Self)
+        } else {
+            Err(D::Error::custom("the padding is not as long as it must be, or not of zeros"))
+        }
+    }
 }
 
 impl Request {
@@ -89,7 +131,7 @@ impl Request {
             Self::FindNode { target: key } | Self::GetValue { key } | Self::GetProviders { key } => Some(*key),
             Self::PutProvider { key, .. } => Some(*key),
             Self::PutValue { value, .. } => Some(value.key()),
-            Self::GetRecord | Self::DialBack { .. } => None,
+            Self::GetRecord | Self::DialBack { .. } | Self::TryElsewhere { .. } | Self::Near { .. } => None,
         }
     }
 

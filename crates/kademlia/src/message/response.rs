@@ -17,6 +17,9 @@ pub const MAX_CONTACTS: usize = 20;
 /// The most providers in a response.
 pub const MAX_PROVIDERS: usize = 20;
 
+/// The most records in a [`Response::Near`].
+pub const MAX_NEAR: usize = 8;
+
 /// The longest response, in bytes: one with as many contacts and providers as it may have, all with the longest records.
 pub const MAX_RESPONSE_LEN: usize = 96 << 10;
 
@@ -55,8 +58,13 @@ pub enum Response {
     Refused(Refused),
     /// To `GetRecord`.
     Record(PeerRecord),
-    /// To `DialBack`, when it has been tried.
+    /// To `DialBack` and `TryElsewhere`, when it has been tried.
     DialBack(DialBackOutcome),
+    /// To `Near`: the records of some of the others, at most [`MAX_NEAR`].
+    Near(
+        #[serde(serialize_with = "write_seq::<_, _, MAX_NEAR>", deserialize_with = "read_seq::<_, _, MAX_NEAR>")]
+        Vec<PeerRecord>,
+    ),
 }
 
 /// Where [`Response::Refused`] stands in the enum.
@@ -123,7 +131,8 @@ impl Response {
                 | (Self::Providers { .. }, Request::GetProviders { .. })
                 | (Self::Stored, Request::PutValue { .. } | Request::PutProvider { .. })
                 | (Self::Record(_), Request::GetRecord)
-                | (Self::DialBack(_), Request::DialBack { .. })
+                | (Self::DialBack(_), Request::DialBack { .. } | Request::TryElsewhere { .. })
+                | (Self::Near(_), Request::Near { .. })
         )
     }
 

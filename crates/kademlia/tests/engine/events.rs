@@ -47,6 +47,7 @@ impl Watched {
         while let Some(action) = self.engine.next_action() {
             match action {
                 Action::Ask { id, target, request } => self.asked.push((id, target, request)),
+                Action::DialBack { id, target, .. } => self.asked.push((id, target, Request::GetRecord)),
                 Action::Event(event @ (KademliaEvent::ContactAdded(_) | KademliaEvent::ContactRemoved(_))) => {
                     self.events.push(event);
                 }
@@ -66,7 +67,7 @@ impl Watched {
     fn meet(&mut self, n: usize, at: &Endpoint) {
         let address = at.socket_addr().unwrap();
         let record = record(n, at, 1);
-        let asker = Asker { peer_id: id(n), address, arrived: None, record: Some(record.clone()) };
+        let asker = Asker { peer_id: id(n), address, arrived: None, unsolicited: true, record: Some(record.clone()) };
         self.engine.on_request(self.now, ReplyId(n as u64), &asker, Request::GetRecord);
         self.take();
         let (question, ..) = self.asked.pop().unwrap();

@@ -6,6 +6,8 @@ mod addresses;
 mod churn;
 mod events;
 mod join;
+mod near;
 mod net;
+mod reach;
 mod rules;
 mod stored;

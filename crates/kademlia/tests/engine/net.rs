@@ -293,7 +293,8 @@ impl Net {
             return self.after(NO_ANSWER, n, Event::Failed(question));
         };
         let (peer_id, record) = (asker.engine.peer_id(), asker.engine.record().cloned());
-        let asker = Asker { peer_id, address: asker.address, arrived: Some(self.arrival(to)), record };
+        let unsolicited = true;
+        let asker = Asker { peer_id, address: asker.address, arrived: Some(self.arrival(to)), unsolicited, record };
         self.messages += 1;
         self.with(n, |engine, now| engine.on_connected(now, question));
         if let Some(lie) = self.sybils.contains(&to).then(|| self.lie(&request)).flatten() {
@@ -327,6 +328,10 @@ impl Net {
                 Action::Ask { id, target, request } => {
                     let delay = self.delay();
                     self.after(delay, n, Event::Ask(id, target, Box::new(request)));
+                }
+                Action::DialBack { id, target, .. } => {
+                    let delay = self.delay();
+                    self.after(delay, n, Event::Ask(id, target, Box::new(Request::GetRecord)));
                 }
                 Action::Ping { id, address, .. } => {
                     let delay = self.delay();

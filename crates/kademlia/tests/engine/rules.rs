@@ -20,7 +20,7 @@ fn record(n: usize, seq: u64) -> PeerRecord {
 
 fn asker(n: usize) -> Asker {
     let (peer_id, record) = (key_pair(n).peer_id(), Some(record(n, 1)));
-    Asker { peer_id, address: address(n), arrived: Some(address(0).ip()), record }
+    Asker { peer_id, address: address(n), arrived: Some(address(0).ip()), unsolicited: true, record }
 }
 
 /// An engine that has been told where it is, and the start of time.
@@ -41,8 +41,10 @@ fn engine() -> (Engine, std::time::Instant) {
 fn asks(engine: &mut Engine) -> Vec<(p2p_kademlia::engine::QuestionId, p2p_kademlia::Target, Request)> {
     let mut asks = Vec::new();
     while let Some(action) = engine.next_action() {
-        if let Action::Ask { id, target, request } = action {
-            asks.push((id, target, request));
+        match action {
+            Action::Ask { id, target, request } => asks.push((id, target, request)),
+            Action::DialBack { id, target, .. } => asks.push((id, target, Request::GetRecord)),
+            _ => {}
         }
     }
     asks
@@ -264,6 +266,7 @@ fn survive(steps: Vec<(u8, usize, u64)>) -> Result<(), TestCaseError> {
                     prop_assert_ne!(target.peer_id, Some(engine.peer_id()));
                     open.push((id, target, request));
                 }
+                Action::DialBack { id, target, .. } => open.push((id, target, Request::GetRecord)),
                 Action::Done { outcome: Outcome::Get(value), .. } => {
                     prop_assert!(value.is_none_or(|value| value.value().len() == 1))
                 }

@@ -100,9 +100,12 @@ impl QuicEndpoint {
 
     /// Dials. Without a time-out of its own; dropping the future gives up. Ends early when there is no route or, as far
     /// as the network tells, nobody at the remote's port.
-    pub(crate) async fn dial(&self, remote: SocketAddr) -> Result<QuicConnection, DialError> {
+    pub(super) async fn dial_with(
+        &self,
+        config: quinn::ClientConfig,
+        remote: SocketAddr,
+    ) -> Result<QuicConnection, DialError> {
         let inner = &*self.0;
-        let config = inner.setup.dialing();
         let mut unfinished = inner.setup.ends.handshake();
         // First: the connection sends from a task of its own, at once.
         let waiting = inner.socket.unanswered().begin(remote);

@@ -2,6 +2,7 @@
 
 mod congestion;
 mod connection;
+mod dialed;
 mod endpoint;
 mod ends;
 mod receipts;

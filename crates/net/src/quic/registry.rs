@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use p2p_core::runtime::choose_local;
 
 use super::connection::QuicConnection;
+use super::dialed::Dialed;
 use super::endpoint::{QuicEndpoint, WeakEndpoint};
 use super::ends::CLOSE_WAIT;
 use super::setup::Setup;
 use crate::DialError;
 
 /// Dials leave from a listening socket that the route to the remote uses, so that a node is seen at one port; otherwise
-/// from one socket for each address family, made when it is first needed.
+/// from one socket for each address family, made when it is first needed. While listening sockets are to be silent, all
+/// dials leave from the latter: then whatever comes to a listening socket was not let in as an answer to something.
 #[derive(Debug)]
 pub(crate) struct QuicRegistry {
     setup: Arc<Setup>,
@@ -26,6 +28,10 @@ struct State {
     dialing: Vec<QuicEndpoint>,
     /// These and those that only their connections keep any more.
     all: Vec<WeakEndpoint>,
+    /// No dial leaves from a listening socket.
+    silent: bool,
+    /// Where dials went that left from one.
+    dialed: Dialed,
     closed: bool,
 }
 
@@ -64,20 +70,52 @@ impl QuicRegistry {
     /// # Errors
     /// What went wrong.
     pub(crate) async fn dial(&self, remote: SocketAddr) -> Result<QuicConnection, DialError> {
-        let endpoint = self.dialer(remote).map_err(|error| DialError::Io(Arc::new(error)))?;
-        endpoint.dial(remote).await
+        let endpoint = self.dialer(remote, false).map_err(|error| DialError::Io(Arc::new(error)))?;
+        endpoint.dial_with(self.setup.dialing(), remote).await
     }
 
-    fn dialer(&self, remote: SocketAddr) -> io::Result<QuicEndpoint> {
+    /// The same, never from a listening socket; if `once`, sends one datagram at most before the remote answers.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub(crate) async fn dial_back(&self, remote: SocketAddr, once: bool) -> Result<QuicConnection, DialError> {
+        let endpoint = self.dialer(remote, true).map_err(|error| DialError::Io(Arc::new(error)))?;
+        let config = if once { self.setup.dialing_once() } else { self.setup.dialing() };
+        endpoint.dial_with(config, remote).await
+    }
+
+    /// From now on, no dial leaves from a listening socket; or it may again.
+    pub(crate) fn keep_listeners_silent(&self, silent: bool) {
+        self.lock().silent = silent;
+    }
+
+    /// Whether a dial that has left from a listening socket may be why this remote comes to one, as far as that is remembered.
+    pub(crate) fn is_answer(&self, remote: SocketAddr) -> bool {
+        self.lock().dialed.explains(remote)
+    }
+
+    /// The machine has another address.
+    pub(crate) fn moved(&self) {
+        self.lock().dialed.moved();
+    }
+
+    /// The endpoint to dial from, one that does not listen if `apart`.
+    fn dialer(&self, remote: SocketAddr, apart: bool) -> io::Result<QuicEndpoint> {
         let mut state = self.open()?;
         state.listening.retain(|endpoint| !endpoint.is_dead());
         state.dialing.retain(|endpoint| !endpoint.is_dead());
         // One whose socket has failed is of use again once it is bound anew.
-        let usable: Vec<_> =
-            state.listening.iter().chain(&state.dialing).filter(|endpoint| endpoint.is_bound()).collect();
+        let apart = apart || state.silent;
+        let listening = state.listening.iter().filter(|endpoint| !apart && endpoint.is_bound());
+        let listeners = listening.clone().count();
+        let usable: Vec<_> = listening.chain(state.dialing.iter().filter(|endpoint| endpoint.is_bound())).collect();
         let bound: Vec<_> = usable.iter().map(|endpoint| endpoint.local_addr()).collect();
         if let Some(chosen) = choose_local(&**self.setup.runtime(), &bound, remote)? {
-            return Ok(usable[chosen].clone());
+            let endpoint = usable[chosen].clone();
+            if chosen < listeners {
+                state.dialed.insert(remote);
+            }
+            return Ok(endpoint);
         }
         let any = match remote {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -37,6 +37,10 @@ const INCOMING_BUFFER: u64 = 16 << 10;
 /// The same for all waiting connections together.
 const INCOMING_BUFFERS: u64 = 4 << 20;
 
+/// The round-trip time that quinn takes a path to have of which it knows nothing (RFC 9002 §6.2.2). It sends again after
+/// three times that.
+const FIRST_RTT: Duration = Duration::from_millis(333);
+
 /// How near the search for the path's largest datagram comes to it, in bytes. Half of the way from the least to the most
 /// of a datagram, 1,200 and 1,452 bytes, is 126: with more the most is tried at once, which a path over plain Ethernet
 /// takes, in place of three sizes before it. With their acknowledgements they were a third of what a short connection
@@ -119,6 +123,16 @@ impl Setup {
     pub(super) fn dialing(&self) -> quinn::ClientConfig {
         let mut client = self.client.clone();
         client.transport_config(Arc::new(self.transport()));
+        client
+    }
+
+    /// The same for one that sends a single datagram before the remote answers: nothing is sent again within the
+    /// time-out of a dial.
+    pub(super) fn dialing_once(&self) -> quinn::ClientConfig {
+        let mut transport = self.transport();
+        transport.initial_rtt(self.config.dial_timeout.max(FIRST_RTT));
+        let mut client = self.client.clone();
+        client.transport_config(Arc::new(transport));
         client
     }
 

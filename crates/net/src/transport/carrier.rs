@@ -55,6 +55,23 @@ impl Inner {
         })
     }
 
+    /// The same, never from a socket that listens; if `once`, with one datagram at most before the remote answers, where that
+    /// is for us to decide.
+    pub(super) async fn connect_back(
+        &self,
+        carrier: Carrier<'_>,
+        addr: SocketAddr,
+        once: bool,
+    ) -> Result<connection::Inner, DialError> {
+        #[cfg(not(feature = "quic"))]
+        let _ = once;
+        match carrier {
+            #[cfg(feature = "quic")]
+            Carrier::Quic(registry) => Ok(connection::Inner::Quic(registry.dial_back(addr, once).await?)),
+            carrier => self.connect(carrier, addr).await,
+        }
+    }
+
     pub(super) fn multiplex(&self, side: Side, stream: Box<dyn ByteStream>) -> connection::Inner {
         let socket = TcpSocket::of(&*stream);
         self.mux(side, Box::new(stream), None, socket)

@@ -37,6 +37,21 @@ pub(super) async fn addresses(inner: &Inner, endpoint: &Endpoint) -> Result<Vec<
     Ok(found.map_err(failed)?.into_iter().map(at).collect())
 }
 
+/// What [`Transports::dial_back`](super::Transports::dial_back) does while nobody shuts down.
+pub(super) async fn dial_back(inner: &Inner, endpoint: &Endpoint, once: bool) -> Result<Connection> {
+    let carrier = inner.carrier(endpoint)?;
+    let unsupported = |why| Error::Unsupported { endpoint: endpoint.clone(), why };
+    if let Some(why) = nowhere(endpoint) {
+        return Err(unsupported(why));
+    }
+    let addr = endpoint.socket_addr().ok_or_else(|| unsupported("a name may stand for many hosts: give an address"))?;
+    let runtime = &**inner.tasks.runtime();
+    let connecting = runtime.timeout(inner.config.dial_timeout, inner.connect_back(carrier, addr, once)).await;
+    let connected = connecting.unwrap_or(Err(DialError::TimedOut));
+    let connection = connected.map_err(|reason| Error::Dial { endpoint: endpoint.clone(), reason })?;
+    Ok(Connection::new(connection, endpoint.clone()))
+}
+
 /// Why nobody can be reached there, whatever the network is like.
 fn nowhere(endpoint: &Endpoint) -> Option<&'static str> {
     match endpoint.addr().ip() {

@@ -114,6 +114,7 @@ impl Listener {
         };
         match shared.closed.run_until_cancelled(accepted).await {
             Some(Some((remote, dialer))) => Ok(Incoming {
+                unsolicited: shared.transports.is_unsolicited(&dialer, remote),
                 dialer,
                 remote,
                 transport: shared.local.transport(),
@@ -182,6 +183,8 @@ impl fmt::Debug for Shared {
 pub struct Incoming {
     dialer: Dialer,
     remote: SocketAddr,
+    /// No dial of ours can have opened the way.
+    unsolicited: bool,
     transport: Transport,
     transports: Arc<Inner>,
 }
@@ -222,6 +225,7 @@ impl Incoming {
         let connection = Connection::new(transports.until_closed(in_time).await?, remote);
         let context =
             accepting.filter(|_| self.transport != Transport::Tcp).and_then(|accepting| accepting.tls.context);
+        let connection = if self.unsolicited { connection.unsolicited() } else { connection };
         Ok(connection.with_accept_context(context))
     }
 
@@ -253,6 +257,19 @@ async fn handshake(
         Dialer::Quic(incoming) => {
             let crypto = accepting.map(|accepting| accepting.quic.clone());
             Ok(connection::Inner::Quic(incoming.accept(crypto).await?))
+        }
+    }
+}
+
+impl Inner {
+    /// Whether a dialer was not let in as an answer to a dial. Those leave from ports of their own over tcp and tls.
+    fn is_unsolicited(&self, dialer: &Dialer, remote: SocketAddr) -> bool {
+        #[cfg(not(feature = "quic"))]
+        let _ = remote;
+        match dialer {
+            Dialer::Stream(_) => true,
+            #[cfg(feature = "quic")]
+            Dialer::Quic(_) => self.quic.as_ref().is_ok_and(|registry| !registry.is_answer(remote)),
         }
     }
 }

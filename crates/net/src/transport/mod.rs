@@ -142,6 +142,41 @@ impl Transports {
         self.0.until_closed(dial::addresses(&self.0, endpoint)).await
     }
 
+    /// As [`dial`](Self::dial), to a socket address, to see whether somebody can be reached there. Over quic it never leaves
+    /// from a listening socket, with which the remote may have spoken: it would come through the door that this has opened.
+    /// If `once`, sends a single datagram unless that is answered, and one that gives up, since somebody else may be there: so
+    /// whoever makes a node dial a third party makes it send little more than 2,400 bytes.
+    ///
+    /// Cancel-safe: dropping the future gives up.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial); [`Error::Unsupported`] for a host name too.
+    pub async fn dial_back(&self, endpoint: &Endpoint, once: bool) -> Result<Connection> {
+        self.0.until_closed(dial::dial_back(&self.0, endpoint, once)).await
+    }
+
+    /// The machine has lost an address, and is elsewhere now. What was dialed before explains only who comes from the very
+    /// address and port that was dialed: see [`Connection::is_unsolicited`].
+    pub fn moved(&self) {
+        #[cfg(feature = "quic")]
+        if let Ok(quic) = &self.0.quic {
+            quic.moved();
+        }
+    }
+
+    /// From now on, dials over quic leave from sockets that do not listen, as they do over tcp; or, as in the beginning,
+    /// from listening ones where the route allows it. While listening sockets are silent, nothing comes to them as an
+    /// answer to something that was sent, so whoever connects shows that others can:
+    /// see [`Connection::is_unsolicited`].
+    pub fn keep_listeners_silent(&self, silent: bool) {
+        #[cfg(feature = "quic")]
+        if let Ok(quic) = &self.0.quic {
+            quic.keep_listeners_silent(silent);
+        }
+        #[cfg(not(feature = "quic"))]
+        let _ = silent;
+    }
+
     /// From now on, dials this host over tcp and tls with small segments, where the system can do that: large packets do
     /// not get through to it.
     pub fn use_small_segments(&self, ip: IpAddr) {

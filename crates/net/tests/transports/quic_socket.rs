@@ -19,6 +19,51 @@ fn dials_leave_from_the_listening_port() {
 }
 
 #[test]
+fn while_listeners_are_silent_dials_leave_from_another_port_and_who_comes_shows_that_others_can() {
+    for_each(&[Transport::Quic], async |net| {
+        let (one, other) = (net.node(), net.node());
+        let (here, there) = (net.listen(&one).await, net.listen(&other).await);
+        one.keep_listeners_silent(true);
+        other.keep_listeners_silent(true);
+        let (near, far) = connect(&one, &there).await;
+        assert_ne!(far.remote_endpoint().port(), here.local_endpoint().port());
+        assert!(far.is_unsolicited() && !near.is_unsolicited());
+        // The dial back is none that the first has opened a door for.
+        let (_, back) = connect(&other, &here).await;
+        assert!(back.is_unsolicited());
+
+        one.keep_listeners_silent(false);
+        let (_, far) = connect(&one, &there).await;
+        assert_eq!(far.remote_endpoint().port(), here.local_endpoint().port());
+        let (_, back) = connect(&other, &here).await;
+        assert!(!back.is_unsolicited(), "it may be taken for an answer");
+        other.keep_listeners_silent(false);
+        let (_, back) = connect(&other, &here).await;
+        assert!(!back.is_unsolicited(), "so may this");
+        one.moved();
+        let (_, back) = connect(&other, &here).await;
+        assert!(!back.is_unsolicited(), "it comes from the very port that was dialed");
+        let endpoint = here.local_endpoint();
+        let (dialed, accepted) =
+            tokio::join!(other.dial_back(&endpoint, false), async { here.accept().await?.accept().await });
+        let (dialed, accepted) = (dialed.unwrap(), accepted.unwrap());
+        assert_ne!(dialed.local_addr().port(), there.local_endpoint().port(), "a dial back leaves from another port");
+        assert!(accepted.is_unsolicited());
+    });
+}
+
+#[test]
+fn over_tcp_and_tls_everybody_shows_that_others_can_come() {
+    for_each(&[Transport::Tcp, Transport::Tls], async |net| {
+        let (one, other) = (net.node(), net.node());
+        let (here, there) = (net.listen(&one).await, net.listen(&other).await);
+        let (near, far) = connect(&one, &there).await;
+        let (_, back) = connect(&other, &here).await;
+        assert_eq!([near, far, back].map(|it| it.is_unsolicited()), [false, true, true]);
+    });
+}
+
+#[test]
 fn without_a_listener_one_socket_serves_all_dials() {
     for_each(&[Transport::Quic], async |net| {
         let (dialer, acceptor) = (net.node(), net.node());

@@ -52,6 +52,11 @@ pub struct Config {
     /// The address under which others reach this node, where that is not the one it listens on. A node that listens on all
     /// addresses (`0.0.0.0`, `::`) and is reached at one of them learns it from others.
     pub public_ip: Option<IpAddr>,
+    /// Where others reach [`listen_endpoints`](Self::listen_endpoints) from outside, if that differs from where they
+    /// listen: a port that is forwarded, or published under another number (`docker -p`, a NodePort). They are told word
+    /// for word, before what the node finds out by itself; with a DHT, once somebody has reached it there. `quic://`,
+    /// `tls://` and `tcp://` with IP addresses, at most 8.
+    pub external_endpoints: Vec<Endpoint>,
     /// Where to remember peers from one run to the next; `None` remembers nothing.
     pub state_dir: Option<PathBuf>,
     /// Peers that may have dialed us.
@@ -76,7 +81,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How often discovery looks for more peers while outbound slots are free.
     pub seeding_interval: Duration,
-    /// How the DHT works. Its own `network`, `discovery_endpoints`, `bootstrap_peers`, `public_ip`, `state_dir`,
+    /// How the DHT works. Its `external_endpoints` are those of `discovery_endpoints`, where these have a stream endpoint of
+    /// their own. Its own `network`, `discovery_endpoints`, `bootstrap_peers`, `public_ip`, `state_dir`,
     /// `seeding_interval` and `access_control` are not looked at: the fields above count for the node and for its DHT.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub kademlia: KademliaConfig,
@@ -107,6 +113,7 @@ impl Default for Config {
             bootstrap_peers: Vec::new(),
             dial_peers: Vec::new(),
             public_ip: None,
+            external_endpoints: Vec::new(),
             state_dir: None,
             inbound_slots: pool.inbound_slots,
             outbound_slots: pool.outbound_slots,

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use p2p_identity::Error;
+use p2p_kademlia::KademliaConfig;
 use p2p_net::{Endpoint, Transport};
 
 use super::{Config, together};
@@ -34,6 +35,9 @@ pub(super) fn validate(config: &Config) -> Result<(), Error> {
     if let Some(ip) = config.public_ip.filter(|&ip| !is_reachable(ip)) {
         return Err(wrong("public_ip", format_args!("nobody can reach {ip}")));
     }
+    // They are told as the DHT's own are.
+    let external_endpoints = config.external_endpoints.clone();
+    KademliaConfig { external_endpoints, ..KademliaConfig::default() }.validate()?;
     slots("inbound_slots", config.inbound_slots)?;
     slots("outbound_slots", config.outbound_slots)?;
     range("max_connect_retries", config.max_connect_retries, 0..=100)?;
@@ -156,6 +160,9 @@ mod tests {
             ),
             ("public_ip", Box::new(|c: &mut Config| c.public_ip = Some("0.0.0.0".parse().unwrap()))),
             ("public_ip", Box::new(|c: &mut Config| c.public_ip = Some("ff02::1".parse().unwrap()))),
+            ("external_endpoints", Box::new(move |c: &mut Config| c.external_endpoints = endpoint("tcp://1.2.3.4:0"))),
+            ("external_endpoints", Box::new(move |c: &mut Config| c.external_endpoints = endpoint("udp://1.2.3.4:1"))),
+            ("external_endpoints", Box::new(move |c: &mut Config| c.external_endpoints = endpoint("quic://[::]:1"))),
             ("inbound_slots", Box::new(|c: &mut Config| c.inbound_slots = usize::MAX)),
             ("outbound_slots", Box::new(|c: &mut Config| c.outbound_slots = usize::MAX)),
             ("max_connect_retries", Box::new(|c: &mut Config| c.max_connect_retries = 101)),

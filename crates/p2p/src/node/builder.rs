@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use p2p_core::{EventBus, Runtime, TaskGroup, runtime};
 use p2p_discovery::Discovery;
-use p2p_identity::{KeyPair, Result};
+use p2p_identity::{Error, KeyPair, Result};
 use p2p_kademlia::{Dht, KademliaDiscovery};
+use p2p_net::Endpoint;
 use p2p_peer_pool::PeerPool;
 
 use super::addresses::Addresses;
@@ -85,6 +86,10 @@ impl NodeBuilder {
     pub fn build(self) -> Result<Arc<Node>> {
         let Self { key_pair, config, runtime, without_dht, mut discoveries } = self;
         config.validate()?;
+        let is_other = |endpoint: &&Endpoint| endpoint.peer_id().is_some_and(|peer_id| peer_id != key_pair.peer_id());
+        if let Some(other) = config.external_endpoints.iter().find(is_other) {
+            return Err(Error::config("external_endpoints", format!("{other}: the peer id is not this node's")));
+        }
         let runtime = match runtime {
             Some(runtime) => runtime,
             None => runtime::current()?,
@@ -102,7 +107,12 @@ impl NodeBuilder {
         let addresses = Arc::new(Mutex::new(Addresses::new()));
         config.dial_peers.iter().for_each(|endpoint| lock(&addresses).learn_endpoint(endpoint.clone()));
         Ok(Arc::new(Node {
-            items: Arc::new(Mutex::new(Items::new(key_pair.clone(), runtime.clone(), config.public_ip))),
+            items: Arc::new(Mutex::new(Items::new(
+                key_pair.clone(),
+                runtime.clone(),
+                config.public_ip,
+                config.external_endpoints.clone(),
+            ))),
             tasks: TaskGroup::new(runtime),
             config,
             key_pair,
@@ -121,6 +131,7 @@ impl NodeBuilder {
 /// The node's DHT, over the same transports. Where it has no stream endpoint of its own, the pool's listeners serve it.
 fn dht(key_pair: &KeyPair, config: &Config, pool: &PeerPool) -> Result<Dht> {
     let builder = Dht::builder(key_pair).config(config.kademlia()).runtime(pool.runtime().clone());
+    let builder = builder.external_addrs(config.external_endpoints.clone());
     let dht = builder.transports(pool.transports().clone()).build()?;
     let endpoints = &config.discovery_endpoints;
     if !endpoints.is_empty() && !endpoints.iter().any(|endpoint| endpoint.transport().is_connection()) {

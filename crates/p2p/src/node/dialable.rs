@@ -17,7 +17,8 @@ impl Node {
     /// The endpoints to give to others, with this node's peer id in them: those that reach farthest first, and none with
     /// `0.0.0.0` or `::`. Empty before [`run`](Self::run).
     ///
-    /// They are made of what is known now: [`public_ip`](crate::Config::public_ip); where others have reached this node, which
+    /// They are made of what is known now: [`external_endpoints`](crate::Config::external_endpoints);
+    /// [`public_ip`](crate::Config::public_ip); where others have reached this node, which
     /// the DHT finds out; and the addresses of this machine, for [`listen_endpoints`](Self::listen_endpoints) that stand for
     /// all of them. Nobody has tried them all: behind a router that forwards nothing, a private address is for others of the
     /// same network, and one of loopback for others on the same machine. The latter are left out where a node that listens on
@@ -56,8 +57,14 @@ impl Node {
             // Where the system does not tell, the outgoing ones have to do.
             machine: self.runtime().local_addresses().unwrap_or_default(),
         };
-        let dialable = known.dialable(&listening);
-        dialable.into_iter().map(|endpoint| endpoint.with_peer_id(self.peer_id())).collect()
+        let external = self.config.external_endpoints.iter().cloned();
+        let mut dialable: Vec<Endpoint> = Vec::new();
+        for endpoint in external.chain(known.dialable(&listening)).map(|at| at.with_peer_id(self.peer_id())) {
+            if !dialable.contains(&endpoint) {
+                dialable.push(endpoint);
+            }
+        }
+        dialable
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) struct Items {
     key_pair: KeyPair,
     runtime: Arc<dyn Runtime>,
     public_ip: Option<IpAddr>,
+    external: Vec<Endpoint>,
     endpoints: Vec<Endpoint>,
     items: BTreeSet<Vec<u8>>,
     record: Option<PeerRecord>,
@@ -26,9 +27,15 @@ pub(super) struct Items {
 }
 
 impl Items {
-    pub(super) fn new(key_pair: KeyPair, runtime: Arc<dyn Runtime>, public_ip: Option<IpAddr>) -> Self {
+    /// `external` is told word for word, before where the node listens.
+    pub(super) fn new(
+        key_pair: KeyPair,
+        runtime: Arc<dyn Runtime>,
+        public_ip: Option<IpAddr>,
+        external: Vec<Endpoint>,
+    ) -> Self {
         let (endpoints, items) = (Vec::new(), BTreeSet::new());
-        Self { key_pair, runtime, public_ip, endpoints, items, record: None, stale: false }
+        Self { key_pair, runtime, public_ip, external, endpoints, items, record: None, stale: false }
     }
 
     /// Tells where the node listens.
@@ -55,7 +62,14 @@ impl Items {
 
     fn renew(&mut self) {
         let mut builder = PeerRecord::builder();
-        let addresses: Vec<_> = self.endpoints.iter().filter_map(|endpoint| self.reachable(endpoint)).collect();
+        let listening = self.endpoints.iter().filter_map(|endpoint| self.reachable(endpoint));
+        let external = self.external.iter().map(|endpoint| endpoint.clone().with_peer_id(None));
+        let mut addresses: Vec<Endpoint> = Vec::new();
+        for endpoint in external.chain(listening) {
+            if !addresses.contains(&endpoint) {
+                addresses.push(endpoint);
+            }
+        }
         if addresses.is_empty() {
             self.record = None;
             return;
@@ -95,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn a_record_is_signed_when_it_is_wanted_and_something_has_changed() {
         let key_pair = KeyPair::from_seed([1; 32]);
-        let mut items = Items::new(key_pair, p2p_core::runtime::current().unwrap(), None);
+        let mut items = Items::new(key_pair, p2p_core::runtime::current().unwrap(), None, Vec::new());
         items.insert(b"before");
         assert_eq!(items.record(), None, "there is no address");
         items.set_endpoints(&["tcp://127.0.0.1:1".parse().unwrap()]);
@@ -114,5 +128,17 @@ mod tests {
         assert!(second.is_newer_than(&first) && second.items().may_contain(b"z"));
         items.set_endpoints(&[]);
         assert_eq!(items.record(), None);
+    }
+
+    #[tokio::test]
+    async fn what_it_is_told_to_tell_comes_first_and_as_it_is() {
+        let external: Vec<Endpoint> = vec!["quic://8.8.8.8:9003".parse().unwrap()];
+        let runtime = p2p_core::runtime::current().unwrap();
+        let mut items = Items::new(KeyPair::from_seed([1; 32]), runtime, None, external.clone());
+        items.set_endpoints(&["quic://0.0.0.0:4003".parse().unwrap(), "tcp://10.0.0.1:4001".parse().unwrap()]);
+        let record = items.record().unwrap();
+        let told = record.addrs().iter().map(|addr| addr.endpoint.clone().with_peer_id(None).to_string());
+        let told: Vec<String> = told.collect();
+        assert_eq!(told, ["quic://8.8.8.8:9003", "tcp://10.0.0.1:4001"]);
     }
 }

@@ -62,20 +62,24 @@ impl Node {
     /// [`Error::NoAddress`] when none is found; those of [`connect`](Self::connect).
     pub async fn connect_peer(&self, peer_id: &PeerId) -> Result<()> {
         self.check_running()?;
-        let known: Vec<PeerAddr> = lock(&self.addresses).of(peer_id).into_iter().map(PeerAddr::from).collect();
+        let mut known: Vec<PeerAddr> = self.dht.iter().flat_map(|dht| dht.nearby(peer_id)).collect();
+        known.extend(lock(&self.addresses).of(peer_id).into_iter().map(PeerAddr::from));
         let Some(dht) = &self.dht else { return self.pool.connect_peer(peer_id, &known).await };
         let found = pin!(self.found(dht, *peer_id).fuse());
         self.pool.connect_peer_with(peer_id, &known, found).await
     }
 
-    /// Where a peer is found in the DHT. The search begins when the stream is first polled.
+    /// Where a peer is found in the DHT, or behind the router that is this node's too. The search begins when the stream is
+    /// first polled.
     fn found(&self, dht: &Dht, peer_id: PeerId) -> impl futures_util::Stream<Item = Vec<PeerAddr>> + Send {
         let search = Search::Of(dht.clone(), peer_id);
-        stream::unfold(search, |mut search| async {
-            let (record, reached) = search.next().await?;
-            let addrs: Vec<PeerAddr> = believed(record.addrs(), reached).cloned().collect();
+        stream::unfold(Some(search), move |search| async move {
+            let mut search = search?;
+            let Some((record, reached)) = search.next().await else { return Some((dht.nearby(&peer_id), None)) };
+            let mut addrs: Vec<PeerAddr> = believed(record.addrs(), reached).cloned().collect();
             addrs.iter().for_each(|addr| lock(&self.addresses).learn_endpoint(addr.endpoint.clone()));
-            Some((addrs, search))
+            addrs.extend(dht.nearby(&peer_id));
+            Some((addrs, Some(search)))
         })
     }
 

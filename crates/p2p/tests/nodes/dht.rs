@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use p2p::endpoint::{Endpoint, Transport};
+use p2p::kademlia::{ClientReason, DhtError, Joined};
+use p2p::keypair::KeyPair;
 use p2p::protocol::ProtocolKind;
-use p2p::{Config, PeerId};
+use p2p::{Config, DiscoveryEvent, DiscoveryEventKind, Error, PeerId};
 
 use crate::common::{Host, World, eventually, everywhere, in_time, new_key, over_tcp, shutdown};
 use crate::components::components;
@@ -181,5 +183,72 @@ fn without_endpoints_and_bootstrap_there_is_no_dht() {
             .unwrap();
         assert!(replaced.dht().is_none(), "another discovery takes its place");
         shutdown([plain]).await;
+    });
+}
+
+#[test]
+fn a_node_says_what_came_of_joining() {
+    everywhere(|world| async move {
+        let first = world.build(&new_key(), world.dht(&[]));
+        let dht = first.dht().expect("it has one");
+        assert!(matches!(dht.joined().await, Err(Error::NotRunning)));
+        first.run().await.unwrap();
+        assert_eq!(in_time("the first", dht.joined()).await.unwrap(), Joined::First);
+
+        let second = world.host_with(world.dht(&bootstrap(&first))).await;
+        let client =
+            Config { listen_endpoints: Vec::new(), discovery_endpoints: Vec::new(), ..world.dht(&bootstrap(&first)) };
+        let client = world.build(&new_key(), client);
+        let mut told = client.monitor().register::<DiscoveryEvent>();
+        client.run().await.unwrap();
+        let joined = async |host: &Host| in_time("joining", host.dht().expect("it has one").joined()).await.unwrap();
+        assert_eq!(joined(&second).await, Joined::Server);
+        assert_eq!(joined(&client).await, Joined::Client(ClientReason::NotListening));
+        let stays_client =
+            async { while in_time("an event", told.recv()).await.unwrap().kind != DiscoveryEventKind::StaysClient {} };
+        stays_client.await;
+        eventually("the first knows of it", || first.dht().is_some_and(|dht| !dht.contacts().is_empty())).await;
+        assert_eq!(joined(&first).await, Joined::Server);
+
+        // Nobody is there any more.
+        let gone = bootstrap(&first);
+        shutdown([first, second, client]).await;
+        assert!(matches!(dht.joined().await, Err(Error::ShutDown)));
+        let alone = world.host_with(world.dht(&gone)).await;
+        let error = in_time("nobody", alone.dht().expect("it has one").joined()).await.unwrap_err();
+        assert_eq!(DhtError::of(&error), Some(DhtError::NoNodes));
+        shutdown([alone]).await;
+    });
+}
+
+#[test]
+fn a_shutdown_ends_the_wait_for_joining() {
+    over_tcp(|world| async move {
+        // It takes connections and says nothing, so nothing becomes known.
+        let silent = world.runtime.tcp_listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let begin = Endpoint::from_socket_addr(Transport::Tcp, silent.local_addr());
+        let host = world.host_with(world.dht(&[begin])).await;
+        let dht = host.dht().expect("it has one");
+        let waiting = dht.joined();
+        let ((), joined) = futures_util::future::join(shutdown([host]), waiting).await;
+        assert!(matches!(joined, Err(Error::ShutDown)), "{joined:?}");
+    });
+}
+
+#[test]
+fn what_is_told_word_for_word_is_of_this_node() {
+    over_tcp(|world| async move {
+        let outside: Endpoint = "tcp://8.8.8.8:9001".parse().unwrap();
+        let build = |key: &KeyPair, config: Config, of: PeerId| {
+            let external_endpoints = vec![outside.clone().with_peer_id(of)];
+            let config = Config { external_endpoints, ..config };
+            p2p::Node::builder(key).config(config).runtime(world.runtime.clone()).build()
+        };
+        for config in [world.dht(&[]), world.config()] {
+            let key = new_key();
+            build(&key, config.clone(), key.peer_id()).unwrap();
+            let refused = build(&key, config, new_key().peer_id());
+            assert!(matches!(refused, Err(Error::Config { field: "external_endpoints", .. })));
+        }
     });
 }

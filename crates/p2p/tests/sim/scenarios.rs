@@ -10,6 +10,7 @@ mod lines;
 mod machines;
 mod moved;
 mod places;
+mod reach;
 mod sockets;
 
 use std::time::Duration;
@@ -180,6 +181,36 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         play: dht::moved,
     },
     Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
+    Scenario {
+        name: "one-server",
+        about: "one server and its first clients: they are a network within two seconds",
+        every: 1,
+        play: reach::one_server,
+    },
+    Scenario {
+        name: "kept-ports",
+        about: "nodes behind boxes that keep ports: who cannot be reached is no server, and learns why",
+        every: 1,
+        play: reach::kept_ports,
+    },
+    Scenario {
+        name: "firewall",
+        about: "nodes with public addresses behind plain firewalls, some with an open port",
+        every: 1,
+        play: reach::firewall,
+    },
+    Scenario {
+        name: "told-elsewhere",
+        about: "nodes that say that they are elsewhere than they are seen, truly or not",
+        every: 1,
+        play: reach::told_elsewhere,
+    },
+    Scenario {
+        name: "one-router",
+        about: "nodes behind one router that does not lead back in",
+        every: 1,
+        play: reach::one_router,
+    },
     Scenario {
         name: "dht-hostile",
         about: "nodes with a DHT, a quarter of them hostile",

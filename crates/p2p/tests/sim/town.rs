@@ -68,9 +68,14 @@ struct Home {
     dials: Mutex<Vec<Endpoint>>,
     /// Whether its node listens on whatever address there is, and has to learn which.
     anywhere: AtomicBool,
+    /// What its settings are beside those of the others.
+    change: Mutex<Option<Change>>,
     style: Style,
     conversation: Conversation,
 }
+
+/// Changes the settings of one node.
+type Change = Arc<dyn Fn(Config) -> Config + Send + Sync>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is inside is valid after each statement.
@@ -113,6 +118,11 @@ impl Resident {
         self.home.anywhere.store(true, Ordering::Relaxed);
     }
 
+    /// From its next start on, its node has other settings.
+    pub(crate) fn set_up(&self, change: impl Fn(Config) -> Config + Send + Sync + 'static) {
+        *lock(&self.home.change) = Some(Arc::new(change));
+    }
+
     /// Starts its node, now and after each restart of its host.
     pub(crate) fn move_in(&self) {
         let this = (self.index, self.key.clone(), self.home.clone());
@@ -149,6 +159,8 @@ async fn live(host: Host, index: usize, key: KeyPair, home: Arc<Home>) {
         ..home.style.config.clone()
     };
     let config = if home.style.dht { with_dht(config, ip, &home) } else { config };
+    let change = lock(&home.change).clone();
+    let config = change.map_or(config.clone(), |change| change(config));
     let Conversation { model, .. } = &home.conversation;
     let node = Node::builder(&key).config(config).runtime(host.runtime()).build();
     let node = node.unwrap_or_else(|error| panic!("{life:?} cannot be made: {error}"));
@@ -224,6 +236,20 @@ impl Town {
 
     /// As [`new`](Self::new), with some hosts behind NAT boxes: `nat` is given a host's number and something drawn.
     pub(crate) fn behind(sim: Sim, size: usize, style: &Style, nat: impl Fn(usize, u64) -> Option<Nat>) -> Self {
+        Self::of(sim, size, style, |index, host, drawn| match nat(index, drawn) {
+            Some(nat) => host.behind(&nat),
+            None => host,
+        })
+    }
+
+    /// As [`new`](Self::new), with hosts of several kinds: `host` is given a host's number, what it is like otherwise, and
+    /// something drawn.
+    pub(crate) fn of(
+        sim: Sim,
+        size: usize,
+        style: &Style,
+        host: impl Fn(usize, HostConfig, u64) -> HostConfig,
+    ) -> Self {
         let model = Model::default();
         let (speak, on) = watch::channel(true);
         let conversation = Conversation { model: model.clone(), manner: style.manner.clone(), on };
@@ -238,14 +264,11 @@ impl Town {
                 lives: AtomicU32::new(0),
                 dials: Mutex::new(Vec::new()),
                 anywhere: AtomicBool::new(false),
+                change: Mutex::new(None),
                 style: style.clone(),
                 conversation: conversation.clone(),
             };
-            let host = HostConfig::new(format!("node{index}"));
-            let host = match nat(index, sim.runtime().random_u64()) {
-                Some(nat) => host.behind(&nat),
-                None => host,
-            };
+            let host = host(index, HostConfig::new(format!("node{index}")), sim.runtime().random_u64());
             Resident { host: sim.add_host(host), key, index, home: Arc::new(home) }
         });
         let residents = residents.collect();

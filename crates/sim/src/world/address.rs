@@ -23,10 +23,10 @@ pub(crate) struct Route {
     pub(crate) src: SocketAddr,
     /// The receiver as it knows itself.
     pub(crate) dst: SocketAddr,
-    /// The box that the sender is behind, and its port that stands for the sender.
-    pub(crate) out: Option<(NatId, u16)>,
-    /// The box that the receiver is behind, and its port that the packet goes to.
-    pub(crate) through: Option<(NatId, u16)>,
+    /// The box that the sender is behind, and the endpoint there that stands for the sender.
+    pub(crate) out: Option<(NatId, SocketAddr)>,
+    /// The box that the receiver is behind, and the endpoint there that the packet goes to.
+    pub(crate) through: Option<(NatId, SocketAddr)>,
 }
 
 impl World {
@@ -40,15 +40,17 @@ impl World {
 
     /// Gives a host other public addresses. One that it has from a box in front of it stays.
     pub(crate) fn readdress(&mut self, host: HostId, addresses: Vec<IpAddr>) {
-        let private = |world: &Self, ip: &IpAddr| {
-            world.hosts[host.index()].nat.is_some_and(|nat| world.nats[nat.index()].member(*ip).is_some())
-        };
         let former = std::mem::take(&mut self.hosts[host.index()].addresses);
-        let (kept, gone): (Vec<_>, Vec<_>) = former.into_iter().partition(|ip| private(self, ip));
+        let (gone, kept): (Vec<_>, Vec<_>) = former.into_iter().partition(|ip| self.is_taken(*ip));
+        let firewall = self.hosts[host.index()].nat.filter(|nat| !self.nats[nat.index()].translates());
         for ip in &gone {
             self.addresses.remove(ip);
+            firewall.iter().for_each(|nat| self.nats[nat.index()].leave(*ip));
         }
-        addresses.iter().for_each(|ip| self.claim(*ip, Place::Host(host)));
+        for ip in &addresses {
+            self.claim(*ip, Place::Host(host));
+            firewall.iter().for_each(|nat| self.nats[nat.index()].guard(*ip, host));
+        }
         let all: Vec<_> = kept.into_iter().chain(addresses).collect();
         let name = self.hosts[host.index()].machine.name.to_ascii_lowercase();
         self.names.insert(name, all.clone());
@@ -127,19 +129,22 @@ impl World {
             }
             if nat.member(src.ip()).is_some() {
                 src = nat.outbound(transport, src, dst, self.now).ok_or(Fate::NoRoom)?;
-                out = Some((id, src.port()));
+                out = Some((id, src));
             }
         }
         match self.addresses.get(&dst.ip()) {
             None => Err(Fate::NoHost),
-            Some(Place::Host(to)) => Ok(Route { out, ..direct(*to, src) }),
+            Some(&Place::Host(to)) => {
+                let firewall = self.hosts[to.index()].nat.filter(|id| self.nats[id.index()].member(dst.ip()).is_some());
+                Ok(Route { out, through: firewall.map(|id| (id, dst)), ..direct(to, src) })
+            }
             Some(&Place::Nat(id)) => {
                 let nat = &self.nats[id.index()];
                 let hairpin = out.is_some_and(|(own, _)| own == id);
-                let inner = if hairpin && !nat.hairpin() { None } else { nat.inner(transport, dst.port(), self.now) };
+                let inner = if hairpin && !nat.hairpin() { None } else { nat.inner(transport, dst, self.now) };
                 let Some(inner) = inner else { return Err(Fate::Filtered) };
                 let to = nat.member(inner.ip()).ok_or(Fate::NoHost)?;
-                Ok(Route { to, src, dst: inner, out, through: Some((id, dst.port())) })
+                Ok(Route { to, src, dst: inner, out, through: Some((id, dst)) })
             }
         }
     }

@@ -22,8 +22,8 @@ pub(crate) struct Packet {
     pub(crate) src: SocketAddr,
     /// Whom it is for, as the receiving host knows itself.
     pub(crate) dst: SocketAddr,
-    /// The box in front of the receiver, and its port that the packet goes to.
-    pub(crate) through: Option<(NatId, u16)>,
+    /// The box in front of the receiver, and the endpoint there that the packet goes to.
+    pub(crate) through: Option<(NatId, SocketAddr)>,
     pub(crate) body: Body,
 }
 
@@ -150,8 +150,8 @@ impl World {
         if !self.is_own(packet.to, packet.dst.ip()) {
             return self.note(&packet, Fate::NoHost);
         }
-        if let Some((nat, port)) = packet.through
-            && !self.nats[nat.index()].admits(packet.kind.transport(), port, packet.src, self.now)
+        if let Some((nat, outer)) = packet.through
+            && !self.nats[nat.index()].admits(packet.kind.transport(), outer, packet.src, self.now)
         {
             return self.note(&packet, Fate::Filtered);
         }

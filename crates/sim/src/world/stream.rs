@@ -86,7 +86,7 @@ pub(crate) struct End {
     /// Whether a program has it, so that it counts as an open socket.
     pub(crate) is_held: bool,
     /// The box between it and the other end, and the port that stands for it there.
-    pub(crate) nat: Option<(NatId, u16)>,
+    pub(crate) nat: Option<(NatId, SocketAddr)>,
     pub(crate) timer: Option<Key>,
     pub(crate) reader: Option<Waker>,
     pub(crate) writer: Option<Waker>,

@@ -217,8 +217,8 @@ impl World {
             return self.note(&packet, crate::trace::Fate::NoHost);
         }
         // A box that has forgotten the stream drops what belongs to it.
-        if let Some((nat, port)) = out
-            && !self.nats[nat.index()].refresh(Transport::Tcp, port, self.now)
+        if let Some((nat, outer)) = out
+            && !self.nats[nat.index()].refresh(Transport::Tcp, outer, self.now)
         {
             self.packets += 1;
             return self.note(&packet, crate::trace::Fate::Filtered);

@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use p2p_sim::NatBehavior::{AddressAndPortDependent, EndpointIndependent};
 use p2p_sim::{HostConfig, Nat, NatConfig, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -184,5 +186,89 @@ fn a_host_behind_a_box_may_have_a_public_address_beside_its_private_one() {
     sim.block_on(async {
         open.runtime().tcp_connect((v6, 80).into()).await.unwrap();
         assert_eq!(accept(&*listener).await.unwrap().peer_addr().ip(), open.ipv6());
+    });
+}
+
+#[test]
+fn a_firewall_keeps_strangers_out_of_hosts_that_have_public_addresses() {
+    let boxes = boxes(NatConfig::firewall());
+    let [here, there] = [&boxes.inside[0], &boxes.open].map(bind);
+    let listener = boxes.inside[0].runtime().tcp_listen((boxes.inside[0].ipv4(), 80).into()).unwrap();
+    let listener6 = boxes.inside[0].runtime().tcp_listen((boxes.inside[0].ipv6(), 80).into()).unwrap();
+    boxes.sim.block_on(async {
+        send(&there, here.local_addr(), b"?");
+        assert!(receive_all(&boxes.sim, &here, SECOND).await.is_empty());
+        send(&here, there.local_addr(), b"?");
+        assert_eq!(receive(&there).await.0, here.local_addr(), "nothing is translated");
+        send(&there, here.local_addr(), b"!");
+        assert_eq!(receive(&here).await.1, b"!");
+        let stranger = bind(&boxes.open);
+        send(&stranger, here.local_addr(), b"?");
+        assert!(receive_all(&boxes.sim, &here, SECOND).await.is_empty(), "it is another port");
+
+        for closed in [listener.local_addr(), listener6.local_addr()] {
+            let error = boxes.open.runtime().tcp_connect(closed).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
+        boxes.nats[0].forward(Transport::Tcp, 80, listener.local_addr());
+        let mut dialed = boxes.open.runtime().tcp_connect(listener.local_addr()).await.unwrap();
+        accept(&*listener).await.unwrap().write_all(b"!").await.unwrap();
+        assert_eq!(dialed.read_u8().await.unwrap(), b'!');
+        let (mut out, mut back) = connected(&boxes.inside[0], &boxes.open).await;
+        back.write_all(b"!").await.unwrap();
+        assert_eq!(out.read_u8().await.unwrap(), b'!', "what goes out is answered");
+    });
+}
+
+#[test]
+fn a_guarded_host_that_moves_is_guarded_where_it_is() {
+    let boxes = boxes(NatConfig::firewall());
+    let new = IpAddr::from([45, 99, 0, 1]);
+    let former = boxes.inside[0].ipv4();
+    boxes.inside[0].move_to([new]);
+    let here = boxes.inside[0].runtime().udp_bind((new, 5000).into()).unwrap();
+    let there = bind(&boxes.open);
+    boxes.sim.block_on(async {
+        send(&there, here.local_addr(), b"?");
+        assert!(receive_all(&boxes.sim, &here, SECOND).await.is_empty());
+        let next = boxes.sim.add_host(HostConfig::new("next").addresses([former]));
+        let next = bind(&next);
+        send(&there, next.local_addr(), b"?");
+        assert_eq!(receive(&next).await.1, b"?", "its former address is somebody else's");
+    });
+}
+
+#[test]
+fn hosts_behind_a_one_to_one_box_are_reached_at_addresses_of_their_own() {
+    let sim = Sim::with(1, Settings { link: steady(), ..Settings::default() });
+    let nat = sim.nat(NatConfig::one_to_one());
+    let inside = ["one", "two"].map(|name| sim.add_host(HostConfig::new(name).behind(&nat)));
+    let open = sim.host("open");
+    let sockets = [bind(&inside[0]), bind(&inside[1]), bind(&open)];
+    sim.block_on(async {
+        for (host, socket) in inside.iter().zip(&sockets) {
+            let outer = SocketAddr::new(nat.outer(host.ipv4()), socket.local_addr().port());
+            send(&sockets[2], outer, b"?");
+            assert_eq!(receive(socket).await.0, sockets[2].local_addr());
+            send(socket, sockets[2].local_addr(), b"!");
+            assert_eq!(receive(&sockets[2]).await.0, outer);
+        }
+        assert_ne!(nat.outer(inside[0].ipv4()), nat.outer(inside[1].ipv4()));
+    });
+}
+
+#[test]
+fn a_port_may_be_forwarded_to_another_one() {
+    let boxes = boxes(NatConfig::keeping_ports());
+    let (here, there) = (bind(&boxes.inside[0]), bind(&boxes.open));
+    let public = SocketAddr::new(boxes.nats[0].address(), 9000);
+    boxes.nats[0].forward(Transport::Udp, 9000, here.local_addr());
+    boxes.sim.block_on(async {
+        let seen = boxes.seen(&here).await;
+        assert_eq!(seen.port(), here.local_addr().port(), "what it sends first leaves by its own port");
+        send(&there, public, b"?");
+        assert_eq!(receive(&here).await.0, there.local_addr());
+        send(&here, there.local_addr(), b"!");
+        assert_eq!(receive(&there).await.0, public, "and an answer by that which was asked");
     });
 }

@@ -12,7 +12,8 @@ impl Net {
     /// A liar that was asked to dial `n` back says that it did.
     pub(super) fn come_and_lie(&mut self, n: usize, question: QuestionId, liar: usize) {
         // It comes, but to where the asker really is.
-        let asker = Asker { peer_id: key_pair(liar).peer_id(), address: address(liar), arrived: None, record: None };
+        let peer_id = key_pair(liar).peer_id();
+        let asker = Asker { peer_id, address: address(liar), arrived: None, unsolicited: true, record: None };
         let asker = Asker { arrived: Some(self.arrival(n)), ..asker };
         self.with(n, |engine, now| engine.on_request(now, ReplyId(u64::MAX), &asker, Request::GetRecord));
         let reached = Box::new(Response::DialBack(DialBackOutcome::Reached));
