@@ -126,7 +126,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     for endpoint in &dial {
         node.connect(endpoint).await?;
     }
-
+    p2p_examples::say_what_came_of_joining(&node);
     let mut lines = input();
     while let Some(line) = lines.recv().await {
         match line.trim() {

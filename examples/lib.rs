@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use p2p::endpoint::{Endpoint, Transport};
-use p2p::{Error, Runtime};
+use p2p::{Error, Node, Runtime};
 
 /// How a program ends: with its error as a line for people, and a code for other programs.
 pub fn exit(program: &str, result: Result<(), impl Display>) -> ExitCode {
@@ -33,6 +33,16 @@ pub fn interrupted() -> Pin<Box<dyn Future<Output = ()>>> {
     });
     let _ = interrupted.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     interrupted
+}
+
+/// Prints whether others find this node, or why not, as soon as that is known. Call it inside tokio.
+#[expect(clippy::disallowed_methods, reason = "it ends with the program")]
+pub fn say_what_came_of_joining(node: &Node) {
+    let Some(dht) = node.dht() else { return };
+    tokio::spawn(async move {
+        let joined = dht.joined().await;
+        println!("* {}", joined.map_or_else(|error| error.to_string(), |joined| joined.to_string()));
+    });
 }
 
 /// An error unless it holds.

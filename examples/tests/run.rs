@@ -364,6 +364,23 @@ fn file_fetch_brings_the_file_and_overwrites_none() {
     server.succeeds();
 }
 
+#[test]
+fn the_program_of_the_readme_meets_others() {
+    let mut ada = Program::start("hello", &[]);
+    let endpoint = ada.expect("this is ");
+    let mut bob = Program::start("hello", &[&endpoint]);
+    let mut cyd = Program::start("hello", &[&endpoint]);
+    let id = |endpoint: &str| endpoint.split_once("://").unwrap().1.split_once('@').unwrap().0.to_owned();
+    let ids = [&endpoint, &bob.expect("this is "), &cyd.expect("this is ")].map(|endpoint| id(endpoint));
+    bob.expect(&format!("{} says", ids[2]));
+    cyd.expect(&format!("{} says", ids[1]));
+    let program = include_str!("../hello.rs").split_once("\n\n").unwrap().1;
+    assert!(
+        include_str!("../../README.md").contains(program),
+        "the README shows another program than examples/hello.rs"
+    );
+}
+
 /// An example is short, and one of the tests above runs it.
 #[test]
 fn examples_are_short_and_tested() {

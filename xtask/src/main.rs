@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a program for developers uses files, processes and the clock directly")]
 
 mod fuzz;
+mod machines;
 mod micro;
 mod run;
 mod tasks;
@@ -36,10 +37,11 @@ enum Task {
     DhtSim,
     Bench,
     Micro,
+    Machines,
 }
 
 impl Task {
-    const ALL: [Task; 14] = [
+    const ALL: [Task; 15] = [
         Task::Ci,
         Task::Test,
         Task::Fmt,
@@ -54,6 +56,7 @@ impl Task {
         Task::DhtSim,
         Task::Bench,
         Task::Micro,
+        Task::Machines,
     ];
 
     fn name(self) -> &'static str {
@@ -72,6 +75,7 @@ impl Task {
             Task::DhtSim => "dht-sim",
             Task::Bench => "bench",
             Task::Micro => "micro",
+            Task::Machines => "machines",
         }
     }
 
@@ -95,6 +99,9 @@ impl Task {
             }
             Task::Bench => "what it costs, against raw sockets and other stacks; see bench --help",
             Task::Micro => "the micro-benchmarks in instructions, which valgrind counts; see micro --help",
+            Task::Machines => {
+                "the README's programs on several machines, behind boxes and firewalls; root, iproute2, nftables"
+            }
         }
     }
 }
@@ -169,6 +176,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::DhtSim => tasks::dht_sim(&run, passed_on),
         Task::Bench => tasks::bench(&run, passed_on),
         Task::Micro => micro::micro(&run, passed_on),
+        Task::Machines => machines::machines(&run),
     }
 }
 

@@ -10,7 +10,7 @@
 use std::error::Error;
 
 use p2p_identity::{KeyPair, KeyPairType};
-use p2p_kademlia::{Dht, Joined, KademliaConfig};
+use p2p_kademlia::{Dht, KademliaConfig};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
@@ -44,9 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 println!("{} of about {:.0}", dht.contacts().len(), dht.network_size().map_or(0.0, |size| size.nodes));
             }
             "joined" => match dht.joined().await {
-                Ok(Joined::Server) => println!("others find this node"),
-                Ok(Joined::Client(reason)) => println!("others do not find this node: {reason}"),
-                Ok(joined) => println!("{joined:?}"),
+                Ok(joined) => println!("{joined}"),
                 Err(error) => println!("{error}"),
             },
             "quit" => break,

@@ -21,8 +21,8 @@ pub fn is_believed(told: IpAddr, reached: IpAddr) -> bool {
         Scope::Private | Scope::UniqueLocal => {
             matches!(reached, Scope::Private | Scope::UniqueLocal | Scope::Loopback)
         }
-        Scope::Shared => matches!(reached, Scope::Shared | Scope::Loopback),
-        scope @ (Scope::Loopback | Scope::Documentation) => reached == scope,
+        scope @ (Scope::Shared | Scope::Documentation) => reached == scope || reached == Scope::Loopback,
+        Scope::Loopback => reached == Scope::Loopback,
         Scope::Unspecified | Scope::LinkLocal | Scope::Multicast | Scope::Reserved => false,
     }
 }
@@ -87,7 +87,7 @@ mod tests {
             ("127.0.0.1", [false, false, true, false, false, false, false]),
             ("::1", [false, false, true, false, false, false, false]),
             ("100.64.3.4", [false, false, true, true, false, false, false]),
-            ("192.0.2.9", [false, false, false, false, false, true, false]),
+            ("192.0.2.9", [false, false, true, false, false, true, false]),
             ("0.0.0.0", [false; 7]),
             ("169.254.0.1", [false; 7]),
             ("fe80::1", [false; 7]),

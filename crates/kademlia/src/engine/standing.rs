@@ -38,6 +38,16 @@ pub enum ClientReason {
     NoAddress,
 }
 
+impl fmt::Display for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server => write!(f, "others reach this node, and find it"),
+            Self::Client(reason) => write!(f, "others do not find this node: {reason}"),
+            Self::First => write!(f, "this node is the first of its network"),
+        }
+    }
+}
+
 impl fmt::Display for ClientReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
