@@ -12,6 +12,7 @@ mod flood;
 mod frames;
 mod identity;
 mod malformed;
+mod orders;
 mod protocols;
 mod reconnect;
 mod silence;
