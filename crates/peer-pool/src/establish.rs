@@ -345,6 +345,7 @@ impl Attempt<'_> {
         Claim {
             id,
             peer: remote.peer_id,
+            proven: self.connection.peer_certificates().is_some(),
             boot: remote.boot_nonce,
             direction: self.direction,
             endpoint: self.connection.remote_endpoint(),

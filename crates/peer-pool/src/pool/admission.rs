@@ -42,6 +42,8 @@ pub(crate) struct Accepted {
 pub(crate) struct Claim<'a> {
     pub(crate) id: ConnectionId,
     pub(crate) peer: PeerId,
+    /// Whether that is proven already.
+    pub(crate) proven: bool,
     pub(crate) boot: u64,
     pub(crate) direction: Direction,
     pub(crate) endpoint: &'a Endpoint,
@@ -75,6 +77,7 @@ impl Shared {
         let candidate = Candidate {
             id: claim.id,
             peer: claim.peer,
+            proven: claim.proven,
             boot: claim.boot,
             direction: claim.direction,
             prefix: self.prefix(claim.endpoint.addr().ip()),
