@@ -4,6 +4,7 @@
 //! wire format and independent of the crates under test.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may panic, and run on tokio only")]
 
+mod banned;
 mod certified;
 mod common;
 mod credit;
