@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use p2p_core::{TaskGroup, TaskHandle};
+use p2p_net::Incoming;
 
 use crate::{HandshakeId, HandshakeLimiter, HandshakeLimits};
 
@@ -63,6 +64,28 @@ impl InboundHandshakes {
         Some(HandshakePlace { handshakes: self.clone(), id: admission.id, deadline: admission.deadline })
     }
 
+    /// Makes room for the handshake of a dialer. One whose address may be forged takes nobody's room: when there is none, it is
+    /// asked to prove its address, and comes again. `None` when it was asked, or turned away.
+    pub fn take_in(&self, incoming: Incoming, now: Instant) -> Option<(Incoming, HandshakePlace)> {
+        let ip = incoming.remote_addr().ip();
+        if incoming.is_addr_proven() {
+            return match self.admit(ip, now) {
+                Some(place) => Some((incoming, place)),
+                None => {
+                    incoming.refuse();
+                    None
+                }
+            };
+        }
+        let admission = self.lock().limiter.admit_unproven(ip, now);
+        let Some(admission) = admission else {
+            incoming.retry();
+            return None;
+        };
+        let place = HandshakePlace { handshakes: self.clone(), id: admission.id, deadline: admission.deadline };
+        Some((incoming, place))
+    }
+
     /// Whether a handshake with somebody at this address is under way.
     pub fn has_from(&self, ip: IpAddr) -> bool {
         self.lock().limiter.has_from(ip)
@@ -80,9 +103,12 @@ impl HandshakePlace {
         self.deadline
     }
 
-    /// The remote has sent another message.
+    /// The remote has sent another message, and so is where it seems to be.
     pub fn progress(&self, now: Instant) {
-        self.handshakes.lock().limiter.progress(self.id, now);
+        let mut state = self.handshakes.lock();
+        let evicted = state.limiter.progress(self.id, now).and_then(|id| state.tasks.remove(&id));
+        drop(state);
+        evicted.iter().for_each(TaskHandle::abort);
     }
 
     /// Runs the handshake, which keeps the place, as a task of `tasks` with this name.

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use p2p_core::runtime::SocketEvent;
 use p2p_core::{EventListener, RecvError};
-use p2p_identity::access::{Action, Subject};
+use p2p_identity::access::{Action, Candidate as AccessCandidate, Subject};
 use p2p_identity::{Error, HandshakeError, RejectReason, RemotePeer, Result};
 use p2p_net::{Connection, Endpoint, Incoming, Listener, MessageReceiver, MessageSender};
 
@@ -54,11 +54,8 @@ impl Shared {
         let Some(handler) = handler else {
             return Err(HandshakeError::Refused(RejectReason::PurposeUnsupported(lookup.remote.purpose)).into());
         };
-        let endpoint = lookup.connection.remote_endpoint();
-        let who = p2p_identity::access::Candidate::new(lookup.remote.peer_id, endpoint);
-        if !self.access.allow(&Subject::Peer(who), Action::Lookup(Direction::Inbound)) {
-            return Err(HandshakeError::Refused(RejectReason::Denied).into());
-        }
+        let who = AccessCandidate::new(lookup.remote.peer_id, lookup.connection.remote_endpoint());
+        self.let_in(who, Action::Lookup(Direction::Inbound)).map_err(HandshakeError::Refused)?;
         handler(lookup);
         Ok(())
     }
@@ -70,8 +67,7 @@ impl Shared {
         let lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let allowed = self.access.allow(&subject, Action::Connect(Direction::Inbound))
             || (lookups && self.access.allow(&subject, Action::Lookup(Direction::Inbound)));
-        let banned = || endpoint.addr().ip().is_some_and(|ip| self.conduct.is_addr_banned(ip, self.runtime.now()));
-        if !allowed || banned() {
+        if !allowed {
             return Err(Error::Denied(endpoint.to_string()));
         }
         Ok(())
@@ -86,7 +82,7 @@ impl Shared {
             return;
         }
         let now = self.runtime.now();
-        let Some(place) = self.handshakes.admit(incoming.remote_addr().ip(), now) else { return incoming.refuse() };
+        let Some((incoming, place)) = self.handshakes.take_in(incoming, now) else { return };
         let shared = self.clone();
         // It is large, and whoever spawns it moves it several times.
         place.run(&self.tasks, "handshake", |place| {
@@ -104,11 +100,15 @@ impl Shared {
         progress: &(dyn Fn() + Send + Sync),
     ) {
         let endpoint = incoming.remote_endpoint();
+        let proven = incoming.is_addr_proven();
         let connection = match incoming.accept().await {
             Ok(connection) => connection,
             Err(error) => {
                 self.buses.connection(ConnectionEventKind::AcceptFailed { error: error.into() }, &endpoint, None);
-                self.offence(None, &endpoint, Offence::Nuisance);
+                // Whose address it is may have nothing to do with it.
+                if proven {
+                    self.offence(None, &endpoint, Offence::Nuisance);
+                }
                 return;
             }
         };

@@ -40,7 +40,7 @@ impl Inner {
             return incoming.refuse();
         }
         let now = self.runtime.now();
-        let Some(place) = self.handshakes.admit(incoming.remote_addr().ip(), now) else { return incoming.refuse() };
+        let Some((incoming, place)) = self.handshakes.take_in(incoming, now) else { return };
         let inner = self.clone();
         place.run(&self.tasks, "lookup handshake", |place| async move {
             let progress = || place.progress(inner.runtime.now());

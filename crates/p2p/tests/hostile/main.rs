@@ -10,6 +10,7 @@ mod common;
 mod credit;
 mod early;
 mod flood;
+mod forge;
 mod frames;
 mod identity;
 mod malformed;
