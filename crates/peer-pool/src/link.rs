@@ -269,10 +269,10 @@ impl Link {
     /// ended here. Waits while too much is put aside.
     pub(crate) async fn drain(&self) {
         self.gate.close().await;
-        let mut turn = 0;
+        let mut turn = 0usize;
         loop {
             turn += 1;
-            if turn % MESSAGES_PER_TURN == 0 {
+            if turn.is_multiple_of(MESSAGES_PER_TURN) {
                 pass().await;
             }
             let mut changed = pin!(self.changed.notified());

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use p2p_core::runtime::SocketEvent;
 use p2p_core::{EventListener, RecvError};
 use p2p_identity::access::{Action, Candidate as AccessCandidate, Subject};
-use p2p_identity::{Error, HandshakeError, RejectReason, RemotePeer, Result};
-use p2p_net::{Connection, Endpoint, Incoming, Listener, MessageReceiver, MessageSender};
+use p2p_identity::{Error, HandshakeError, RejectReason, RemotePeer, Result, close_code};
+use p2p_net::{CloseReason, Connection, Endpoint, Incoming, Listener, MessageReceiver, MessageSender};
 
 use crate::establish::{Attempt, Failure, establish};
 use crate::pool::Shared;
@@ -163,11 +163,29 @@ async fn watch(shared: Arc<Shared>, endpoint: Endpoint, mut events: EventListene
 
 /// What a failed handshake says about the remote.
 fn offence(failure: &Failure) -> Option<Offence> {
-    let Error::Handshake(HandshakeError::Refused(reason)) = &failure.error else { return None };
+    let reason = match &failure.error {
+        Error::Handshake(HandshakeError::Refused(reason)) => reason,
+        // Handshakes that nobody goes on with are not free, once it is known whose they are.
+        error => return (failure.proven && is_dropped(error)).then_some(Offence::Nuisance),
+    };
     match reason {
         RejectReason::FalseIdentity { .. } | RejectReason::BadSignature => Some(Offence::FalseIdentity),
         RejectReason::Malformed(_) | RejectReason::TooLarge { .. } => Some(Offence::BrokeProtocol),
         RejectReason::Timeout => Some(Offence::Nuisance),
         _ => None,
+    }
+}
+
+/// Whether the remote has given up, or taken back, a handshake without a reason that an honest one has.
+fn is_dropped(error: &Error) -> bool {
+    match error {
+        Error::Handshake(HandshakeError::Remote(RejectReason::AlreadyConnected | RejectReason::ShuttingDown)) => false,
+        Error::Handshake(HandshakeError::Remote(_) | HandshakeError::Closed) => true,
+        // Of dials that cross, or race, all but one go.
+        Error::Net(p2p_net::Error::Closed(CloseReason::Remote { code, .. })) => {
+            !matches!(*code, close_code::DUPLICATE | close_code::SHUTDOWN)
+        }
+        Error::Net(p2p_net::Error::Reset(_) | p2p_net::Error::Closed(CloseReason::Lost(_))) => true,
+        _ => false,
     }
 }

@@ -126,7 +126,7 @@ impl Session {
             let drain_waits = self.drain.is_some() && peer.connection.delivered().now_or_never().is_none();
             let drain = &mut self.drain;
             events += 1;
-            if events % EVENTS_PER_TURN == 0 {
+            if events.is_multiple_of(EVENTS_PER_TURN) {
                 pass().await;
             }
             // In a fixed order, so that a simulation repeats itself; what is due, and what this side wants, comes before what a

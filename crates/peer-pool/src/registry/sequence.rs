@@ -134,7 +134,7 @@ impl Sequence {
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
         let prefix = (prefix > 0).then_some(prefix);
         // What comes with a proof and what does not, in turns.
-        let proven = self.next % 2 == 0;
+        let proven = self.next.is_multiple_of(2);
         let dial = self.dials.last().copied().filter(|_| outbound);
         if outbound {
             let own = self.registry.number(id, Some(peer(who)));
