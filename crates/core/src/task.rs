@@ -2,16 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable};
 use tokio::sync::Notify;
 
 use crate::Runtime;
+
+/// Lets the other tasks of the executor run once: for a task that always finds something to do. Cancel-safe.
+pub async fn pass() {
+    let mut passed = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut passed, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
 
 /// Owns the tasks it spawns: dropping the group, or [`shutdown`](Self::shutdown), ends them. A panic in a task is
 /// logged and ends that task alone.

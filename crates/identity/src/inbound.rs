@@ -65,7 +65,8 @@ impl InboundHandshakes {
     }
 
     /// Begins the handshake with somebody who has connected, as a task of `tasks` with this name. Refuses the connection if
-    /// there is no room, which is so only if a limit is 0.
+    /// there is no room, which is so only if a limit is 0. One whose address may be forged takes nobody's room: when there is
+    /// none, it is asked to prove its address, and comes again.
     pub fn begin<F>(
         &self,
         incoming: Incoming,
@@ -75,10 +76,19 @@ impl InboundHandshakes {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        match self.admit(incoming.remote_addr().ip(), tasks.runtime().now()) {
+        let (ip, now) = (incoming.remote_addr().ip(), tasks.runtime().now());
+        let is_proven = incoming.is_addr_proven();
+        let place = if is_proven { self.admit(ip, now) } else { self.admit_unproven(ip, now) };
+        match place {
             Some(place) => place.run(tasks, name, |place| handshake(incoming, place)),
-            None => incoming.refuse(),
+            None if is_proven => incoming.refuse(),
+            None => incoming.retry(),
         }
+    }
+
+    fn admit_unproven(&self, ip: IpAddr, now: Instant) -> Option<HandshakePlace> {
+        let admission = self.lock().limiter.admit_unproven(ip, now)?;
+        Some(HandshakePlace { handshakes: self.clone(), id: admission.id, deadline: admission.deadline })
     }
 
     /// Whether a handshake with somebody at this address is under way.
@@ -98,9 +108,12 @@ impl HandshakePlace {
         self.deadline
     }
 
-    /// The remote has sent another message.
+    /// The remote has sent another message, and so is where it seems to be.
     pub fn progress(&self, now: Instant) {
-        self.handshakes.lock().limiter.progress(self.id, now);
+        let mut state = self.handshakes.lock();
+        let evicted = state.limiter.progress(self.id, now).and_then(|id| state.tasks.remove(&id));
+        drop(state);
+        evicted.iter().for_each(TaskHandle::abort);
     }
 
     /// Runs the handshake, which keeps the place, as a task of `tasks` with this name.

@@ -29,6 +29,9 @@ impl Default for HandshakeLimits {
 /// Bounds the inbound handshakes under way. When all are taken, or all of a prefix, the one (of that prefix) that has
 /// been longest without progress makes room: those who connect and say nothing are in nobody's way.
 ///
+/// An address that may be forged is held against nobody: it takes no place of a prefix before it is proven, and nobody makes
+/// room for it. What bounds those is their number.
+///
 /// Without I/O: the caller tells it what happens, and ends the handshakes that it names.
 #[derive(Debug)]
 pub struct HandshakeLimiter {
@@ -38,7 +41,12 @@ pub struct HandshakeLimiter {
     by_progress: BTreeSet<(Instant, HandshakeId)>,
     by_prefix: BTreeMap<Prefix, BTreeSet<(Instant, HandshakeId)>>,
     by_deadline: BTreeSet<(Instant, HandshakeId)>,
+    /// Those whose address may be forged.
+    unproven: usize,
 }
+
+/// One of so many places may be taken by handshakes whose address may be forged.
+const UNPROVEN_SHARE: usize = 4;
 
 /// Names a handshake that was admitted. Never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,9 +66,10 @@ pub struct Admission {
 
 #[derive(Debug)]
 struct Entry {
-    /// The prefix it counts for, if any.
+    /// The prefix it counts for, if any, once its address is proven.
     prefix: Option<Prefix>,
     ip: IpAddr,
+    proven: bool,
     progressed: Instant,
     deadline: Instant,
 }
@@ -75,6 +84,7 @@ impl HandshakeLimiter {
             by_progress: BTreeSet::new(),
             by_prefix: BTreeMap::new(),
             by_deadline: BTreeSet::new(),
+            unproven: 0,
         }
     }
 
@@ -83,11 +93,10 @@ impl HandshakeLimiter {
         if self.limits.total == 0 {
             return None;
         }
-        let prefix = (self.limits.limit_local || !is_local(ip)).then(|| Prefix::of(ip));
-        let of_prefix = prefix.and_then(|prefix| self.by_prefix.get(&prefix));
-        let evict = if prefix.is_some() && of_prefix.map_or(0, BTreeSet::len) >= self.limits.per_prefix {
+        let prefix = self.counts_for(ip);
+        let evict = if self.is_full(prefix) {
             // With a limit of 0 there is nobody to make room.
-            Some(of_prefix?.first()?.1)
+            Some(self.oldest_of(prefix)?)
         } else if self.entries.len() >= self.limits.total {
             self.by_progress.first().map(|(_, id)| *id)
         } else {
@@ -96,30 +105,69 @@ impl HandshakeLimiter {
         if let Some(id) = evict {
             self.finish(id);
         }
+        Some(Admission { evict, ..self.begin(ip, prefix, true, now) })
+    }
+
+    /// The same for somebody at an address that may be forged. `None` when so many are under way that this one must prove its
+    /// address first.
+    pub fn admit_unproven(&mut self, ip: IpAddr, now: Instant) -> Option<Admission> {
+        let prefix = self.counts_for(ip);
+        let most = (self.limits.total / UNPROVEN_SHARE).max(1);
+        let room = self.unproven < most && self.entries.len() < self.limits.total;
+        let never = prefix.is_some() && self.limits.per_prefix == 0;
+        (room && !never).then(|| self.begin(ip, prefix, false, now))
+    }
+
+    fn begin(&mut self, ip: IpAddr, prefix: Option<Prefix>, proven: bool, now: Instant) -> Admission {
         let id = HandshakeId(self.next);
         self.next += 1;
         let deadline = now + self.limits.timeout;
         self.by_progress.insert((now, id));
         self.by_deadline.insert((deadline, id));
-        if let Some(prefix) = prefix {
+        if let Some(prefix) = prefix.filter(|_| proven) {
             self.by_prefix.entry(prefix).or_default().insert((now, id));
         }
-        self.entries.insert(id, Entry { prefix, ip: ip.to_canonical(), progressed: now, deadline });
-        Some(Admission { id, deadline, evict })
+        self.unproven += usize::from(!proven);
+        self.entries.insert(id, Entry { prefix, ip: ip.to_canonical(), proven, progressed: now, deadline });
+        Admission { id, deadline, evict: None }
     }
 
-    /// A handshake got a message further. It does not move its deadline. Ignored for one that is over.
-    pub fn progress(&mut self, id: HandshakeId, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    fn counts_for(&self, ip: IpAddr) -> Option<Prefix> {
+        (self.limits.limit_local || !is_local(ip)).then(|| Prefix::of(ip))
+    }
+
+    fn is_full(&self, prefix: Option<Prefix>) -> bool {
+        let taken = |prefix| self.by_prefix.get(&prefix).map_or(0, BTreeSet::len);
+        prefix.is_some_and(|prefix| taken(prefix) >= self.limits.per_prefix)
+    }
+
+    fn oldest_of(&self, prefix: Option<Prefix>) -> Option<HandshakeId> {
+        Some(self.by_prefix.get(&prefix?)?.first()?.1)
+    }
+
+    /// A handshake got a message further, which proves its address too. It does not move its deadline. Ignored for one that is
+    /// over. Gives the handshake that must end now, if the prefix is full; the limiter has forgotten that one already.
+    #[must_use = "the evicted handshake must end"]
+    pub fn progress(&mut self, id: HandshakeId, now: Instant) -> Option<HandshakeId> {
+        let entry = self.entries.get(&id)?;
+        let (prefix, first) = (entry.prefix, !entry.proven);
+        let evict = if first && self.is_full(prefix) { self.oldest_of(prefix) } else { None };
+        evict.into_iter().for_each(|evicted| self.finish(evicted));
+        let entry = self.entries.get_mut(&id)?;
         let before = entry.progressed;
         let after = now.max(before);
         entry.progressed = after;
         self.by_progress.remove(&(before, id));
         self.by_progress.insert((after, id));
-        if let Some(of_prefix) = entry.prefix.and_then(|prefix| self.by_prefix.get_mut(&prefix)) {
+        if !std::mem::replace(&mut entry.proven, true) {
+            self.unproven -= 1;
+        }
+        if let Some(prefix) = prefix {
+            let of_prefix = self.by_prefix.entry(prefix).or_default();
             of_prefix.remove(&(before, id));
             of_prefix.insert((after, id));
         }
+        evict
     }
 
     /// A handshake is over, however it went. Ignored for one that is over already.
@@ -127,6 +175,7 @@ impl HandshakeLimiter {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.by_progress.remove(&(entry.progressed, id));
         self.by_deadline.remove(&(entry.deadline, id));
+        self.unproven -= usize::from(!entry.proven);
         if let Some(prefix) = entry.prefix
             && let Some(of_prefix) = self.by_prefix.get_mut(&prefix)
         {
@@ -198,11 +247,11 @@ mod tests {
         let mut limiter = HandshakeLimiter::new(limits(2, 2));
         let first = limiter.admit(ip(1, 1), ms(0)).unwrap();
         let second = limiter.admit(ip(2, 1), ms(1)).unwrap();
-        limiter.progress(first.id, ms(2));
+        assert_eq!(limiter.progress(first.id, ms(2)), None);
         assert_eq!(limiter.admit(ip(3, 1), ms(3)).unwrap().evict, Some(second.id));
         assert_eq!(limiter.admit(ip(4, 1), ms(4)).unwrap().evict, Some(first.id));
         limiter.finish(first.id);
-        limiter.progress(first.id, ms(5));
+        assert_eq!(limiter.progress(first.id, ms(5)), None);
         assert_eq!(limiter.len(), 2);
     }
 
@@ -215,6 +264,25 @@ mod tests {
         assert_eq!(limiter.len(), 17);
         assert!(crowd.iter().all(|admission| admission.evict != Some(honest)));
         assert_eq!(crowd[16].evict, Some(crowd[0].id));
+    }
+
+    #[test]
+    fn a_forged_address_costs_its_owner_nothing() {
+        let now = start();
+        let mut limiter = HandshakeLimiter::new(limits(16, 2));
+        let owner = [1, 2].map(|host| limiter.admit(ip(1, host), now).unwrap().id);
+        let forged: Vec<_> = (0..100).filter_map(|n| limiter.admit_unproven(ip(1, n), now)).collect();
+        assert_eq!(forged.len(), 4, "a quarter of all");
+        assert!(forged.iter().all(|admission| admission.evict.is_none()));
+        assert!(owner.into_iter().all(|id| limiter.contains(id)));
+        // Whoever turns out to be there counts as all others there do.
+        assert_eq!(limiter.progress(forged[0].id, now), Some(owner[0]));
+        assert_eq!(limiter.progress(forged[0].id, now), None);
+        assert!(limiter.admit_unproven(ip(1, 9), now).is_some(), "one is proven");
+        // And with all places taken those who may be forged get none.
+        limiter.expire(now + Duration::from_secs(4));
+        assert!((2..18).all(|prefix| limiter.admit(ip(prefix, 1), now).is_some()));
+        assert!(limiter.admit_unproven(ip(1, 1), now).is_none());
     }
 
     #[test]
@@ -234,7 +302,7 @@ mod tests {
         let mut limiter = HandshakeLimiter::new(limits(10, 10));
         let first = limiter.admit(ip(1, 1), now).unwrap();
         let second = limiter.admit(ip(1, 2), now + Duration::from_secs(1)).unwrap();
-        limiter.progress(first.id, now + Duration::from_secs(3));
+        assert_eq!(limiter.progress(first.id, now + Duration::from_secs(3)), None);
         assert_eq!(limiter.next_deadline(), Some(now + Duration::from_secs(4)));
         assert!(limiter.expire(now + Duration::from_millis(3999)).is_empty());
         assert_eq!(limiter.expire(now + Duration::from_secs(4)), [first.id]);
@@ -250,11 +318,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bounds_hold_whatever_happens(ops in prop::collection::vec((0u8..4, 0u8..4, 0usize..50, 0u64..900), 0..200)) {
+        fn bounds_hold_whatever_happens(ops in prop::collection::vec((0u8..5, 0u8..4, 0usize..50, 0u64..900), 0..200)) {
             let mut now = start();
             let mut limiter = HandshakeLimiter::new(limits(7, 3));
             let mut ids = Vec::new();
             let mut live = BTreeMap::new();
+            let mut unproven = BTreeSet::new();
             for (op, prefix, which, wait) in ops {
                 now += Duration::from_millis(wait);
                 let id = ids.get(which % ids.len().max(1)).copied();
@@ -267,7 +336,21 @@ mod tests {
                         live.insert(admission.id, (prefix, admission.deadline));
                         ids.push(admission.id);
                     }
-                    (2, Some(id)) => limiter.progress(id, now),
+                    (2, Some(id)) => {
+                        if let Some(evicted) = limiter.progress(id, now) {
+                            prop_assert!(evicted != id && live.remove(&evicted).is_some());
+                        }
+                        if live.contains_key(&id) {
+                            unproven.remove(&id);
+                        }
+                    }
+                    (4, _) => {
+                        if let Some(admission) = limiter.admit_unproven(ip(prefix, which as u8), now) {
+                            live.insert(admission.id, (prefix, admission.deadline));
+                            unproven.insert(admission.id);
+                            ids.push(admission.id);
+                        }
+                    }
                     (3, Some(id)) => { limiter.finish(id); live.remove(&id); }
                     _ => {}
                 }
@@ -278,11 +361,15 @@ mod tests {
                 prop_assert!(live.values().all(|(_, deadline)| *deadline > now));
                 prop_assert_eq!(limiter.len(), live.len());
                 prop_assert!(limiter.len() <= 7);
+                unproven.retain(|id| live.contains_key(id));
+                prop_assert_eq!(limiter.unproven, unproven.len());
+                prop_assert!(unproven.len() <= 7 / UNPROVEN_SHARE);
                 for prefix in 0..4 {
-                    prop_assert!(live.values().filter(|(of, _)| *of == prefix).count() <= 3);
+                    let proven = live.iter().filter(|(id, (of, _))| *of == prefix && !unproven.contains(id));
+                    prop_assert!(proven.count() <= 3);
                 }
                 let indexed: usize = limiter.by_prefix.values().map(BTreeSet::len).sum();
-                prop_assert_eq!((limiter.by_progress.len(), limiter.by_deadline.len(), indexed), (live.len(), live.len(), live.len()));
+                prop_assert_eq!((limiter.by_progress.len(), limiter.by_deadline.len(), indexed), (live.len(), live.len(), live.len() - unproven.len()));
             }
         }
     }

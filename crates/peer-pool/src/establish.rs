@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_util::future::{Either, select};
 use p2p_core::PeerId;
+use p2p_identity::access::{Action, Candidate as AccessCandidate};
 use p2p_identity::handshake::{Exchange, MAX_MESSAGE_LEN};
 use p2p_identity::{
     Authenticated, DisconnectReason, Error, Handshake, HandshakeError, Opening, ProtocolId, Purpose, RejectReason,
@@ -291,7 +292,12 @@ impl Attempt<'_> {
             seen.peer_id = Some(remote.peer_id);
             let serial = match remote.purpose {
                 Purpose::Peer => accepted.insert(self.shared.decide(&self.claim(id, remote, may_speak))?).serial,
-                _ => Serial::default(),
+                // The same gate, before a proof over tcp; whoever takes the connection asks again after it.
+                _ => {
+                    let who = AccessCandidate::new(remote.peer_id, self.connection.remote_endpoint());
+                    self.shared.let_in(who.with_record(remote.record.as_ref()), Action::Lookup(self.direction))?;
+                    Serial::default()
+                }
             };
             // Before our accept, so that the remote may send more as soon as it has that.
             self.connection.accepted();
@@ -330,6 +336,7 @@ impl Attempt<'_> {
         Claim {
             id,
             peer: remote.peer_id,
+            proven: self.connection.peer_certificates().is_some(),
             boot: remote.boot_nonce,
             direction: self.direction,
             endpoint: self.connection.remote_endpoint(),

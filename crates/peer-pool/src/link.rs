@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use p2p_core::task::pass;
 use p2p_core::{ByteBudget, Reservation};
 use p2p_identity::{DisconnectReason, Error, ProtocolId, Result, Version};
 use p2p_net::{MessageReceiver, MessageSender, SharedMessage, Stream, TrySendError};
@@ -21,6 +22,12 @@ use crate::peer::{Core, Leave, Peer};
 
 /// How long a reader at the end of the message stream waits to learn why it ended.
 const VERDICT: Duration = Duration::from_secs(5);
+
+/// Messages that are read in place of a protocol before others go first: a remote may send them faster than they are put aside.
+const MESSAGES_PER_TURN: usize = 1024;
+
+/// Bytes that a message takes which is put aside, beside its own: an empty one is not free.
+const PER_MESSAGE: usize = size_of::<(Bytes, Option<Reservation>)>();
 
 pub(crate) struct Link {
     pub(crate) core: Arc<Core>,
@@ -46,6 +53,7 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Rest {
     stash: VecDeque<(Bytes, Option<Reservation>)>,
+    /// Bytes that it takes, those for each message included.
     stashed: usize,
     /// Nothing more will be read.
     finished: bool,
@@ -194,7 +202,7 @@ impl Link {
             let (finished, complete) = {
                 let mut rest = self.rest();
                 if let Some((message, _)) = rest.stash.pop_front() {
-                    rest.stashed -= message.len();
+                    rest.stashed -= message.len() + PER_MESSAGE;
                     drop(rest);
                     self.changed.notify_waiters();
                     return Ok(message);
@@ -238,11 +246,12 @@ impl Link {
         first
     }
 
-    /// The protocol has ended on the other side: nothing that is sent would be read.
-    pub(crate) fn end_there(&self) {
-        self.ended_there.store(true, Ordering::Release);
+    /// The protocol has ended on the other side: nothing that is sent would be read. `false` when it had before.
+    pub(crate) fn end_there(&self) -> bool {
+        let first = !self.ended_there.swap(true, Ordering::AcqRel);
         self.sender.finish();
         self.changed.notify_waiters();
+        first
     }
 
     /// Ends the message stream after what is queued.
@@ -260,7 +269,12 @@ impl Link {
     /// ended here. Waits while too much is put aside.
     pub(crate) async fn drain(&self) {
         self.gate.close().await;
+        let mut turn = 0usize;
         loop {
+            turn += 1;
+            if turn.is_multiple_of(MESSAGES_PER_TURN) {
+                pass().await;
+            }
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             let (full, finished) = {
@@ -277,9 +291,10 @@ impl Link {
             }
             match self.receiver.recv().await {
                 Ok(Some(message)) if !self.has_ended_here() => {
-                    let paid = self.budget.try_reserve(message.len());
+                    let size = message.len() + PER_MESSAGE;
+                    let paid = self.budget.try_reserve(size);
                     let mut rest = self.rest();
-                    rest.stashed += message.len();
+                    rest.stashed += size;
                     rest.stash.push_back((message, paid));
                     drop(rest);
                     self.changed.notify_waiters();
@@ -345,3 +360,6 @@ impl fmt::Debug for Link {
         f.debug_struct("Link").field("peer", &self.core.id).field("protocol", &self.protocol).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -4,9 +4,9 @@ use std::sync::{Arc, PoisonError};
 
 use p2p_core::runtime::SocketEvent;
 use p2p_core::{EventListener, RecvError};
-use p2p_identity::access::{Action, Subject};
-use p2p_identity::{Authenticated, Error, HandshakeError, RejectReason, Result};
-use p2p_net::{Endpoint, Incoming, Listener};
+use p2p_identity::access::{Action, Candidate as AccessCandidate, Subject};
+use p2p_identity::{Authenticated, Error, HandshakeError, RejectReason, Result, close_code};
+use p2p_net::{CloseReason, Endpoint, Incoming, Listener};
 
 use crate::establish::{Attempt, Failure, establish};
 use crate::pool::Shared;
@@ -40,11 +40,8 @@ impl Shared {
         let Some(handler) = handler else {
             return Err(HandshakeError::Refused(RejectReason::PurposeUnsupported(lookup.remote.purpose)).into());
         };
-        let endpoint = lookup.connection.remote_endpoint();
-        let who = p2p_identity::access::Candidate::new(lookup.remote.peer_id, endpoint);
-        if !self.access.allow(&Subject::Peer(who), Action::Lookup(Direction::Inbound)) {
-            return Err(HandshakeError::Refused(RejectReason::Denied).into());
-        }
+        let who = AccessCandidate::new(lookup.remote.peer_id, lookup.connection.remote_endpoint());
+        self.let_in(who, Action::Lookup(Direction::Inbound)).map_err(HandshakeError::Refused)?;
         handler(lookup);
         Ok(())
     }
@@ -56,8 +53,7 @@ impl Shared {
         let lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let allowed = self.access.allow(&subject, Action::Connect(Direction::Inbound))
             || (lookups && self.access.allow(&subject, Action::Lookup(Direction::Inbound)));
-        let banned = || endpoint.addr().ip().is_some_and(|ip| self.conduct.is_addr_banned(ip, self.runtime.now()));
-        if !allowed || banned() {
+        if !allowed {
             return Err(Error::Denied(endpoint.to_string()));
         }
         Ok(())
@@ -88,11 +84,15 @@ impl Shared {
         progress: &(dyn Fn() + Send + Sync),
     ) {
         let endpoint = incoming.remote_endpoint();
+        let proven = incoming.is_addr_proven();
         let connection = match incoming.accept().await {
             Ok(connection) => connection,
             Err(error) => {
                 self.buses.connection(ConnectionEventKind::AcceptFailed { error: error.into() }, &endpoint, None);
-                self.offence(None, &endpoint, Offence::Nuisance);
+                // Whose address it is may have nothing to do with it.
+                if proven {
+                    self.offence(None, &endpoint, Offence::Nuisance);
+                }
                 return;
             }
         };
@@ -147,11 +147,29 @@ async fn watch(shared: Arc<Shared>, endpoint: Endpoint, mut events: EventListene
 
 /// What a failed handshake says about the remote.
 fn offence(failure: &Failure) -> Option<Offence> {
-    let Error::Handshake(HandshakeError::Refused(reason)) = &failure.error else { return None };
+    let reason = match &failure.error {
+        Error::Handshake(HandshakeError::Refused(reason)) => reason,
+        // Handshakes that nobody goes on with are not free, once it is known whose they are.
+        error => return (failure.proven && is_dropped(error)).then_some(Offence::Nuisance),
+    };
     match reason {
         RejectReason::FalseIdentity { .. } | RejectReason::BadSignature => Some(Offence::FalseIdentity),
         RejectReason::Malformed(_) | RejectReason::TooLarge { .. } => Some(Offence::BrokeProtocol),
         RejectReason::Timeout => Some(Offence::Nuisance),
         _ => None,
+    }
+}
+
+/// Whether the remote has given up, or taken back, a handshake without a reason that an honest one has.
+fn is_dropped(error: &Error) -> bool {
+    match error {
+        Error::Handshake(HandshakeError::Remote(RejectReason::AlreadyConnected | RejectReason::ShuttingDown)) => false,
+        Error::Handshake(HandshakeError::Remote(_) | HandshakeError::Closed) => true,
+        // Of dials that cross, or race, all but one go.
+        Error::Net(p2p_net::Error::Closed(CloseReason::Remote { code, .. })) => {
+            !matches!(*code, close_code::DUPLICATE | close_code::SHUTDOWN)
+        }
+        Error::Net(p2p_net::Error::Reset(_) | p2p_net::Error::Closed(CloseReason::Lost(_))) => true,
+        _ => false,
     }
 }

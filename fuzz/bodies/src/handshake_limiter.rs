@@ -11,6 +11,8 @@ use crate::input::{Input, ip, start};
 struct Entry {
     id: HandshakeId,
     prefix: Option<Prefix>,
+    /// Whether its address is.
+    proven: bool,
     progressed: Instant,
     deadline: Instant,
 }
@@ -32,7 +34,7 @@ pub fn run(data: &[u8]) {
         let (what, which) = (input.below(8), input.byte());
         let id = ids.get(usize::from(which) % ids.len().max(1)).copied();
         match (what, id) {
-            (0..=3, _) => {
+            (0..=2, _) => {
                 let ip = ip(&mut input);
                 let evicted = admit(&limits, &list, ip);
                 let admission = limiter.admit(ip, now);
@@ -41,11 +43,40 @@ pub fn run(data: &[u8]) {
                 assert_eq!((admission.evict, admission.deadline), (evicted, now + limits.timeout));
                 list.retain(|entry| Some(entry.id) != evicted);
                 let prefix = (limits.limit_local || !is_local(ip)).then(|| Prefix::of(ip));
-                list.push(Entry { id: admission.id, prefix, progressed: now, deadline: admission.deadline });
+                list.push(Entry {
+                    id: admission.id,
+                    prefix,
+                    proven: true,
+                    progressed: now,
+                    deadline: admission.deadline,
+                });
+                ids.push(admission.id);
+            }
+            (3, _) => {
+                let ip = ip(&mut input);
+                let prefix = (limits.limit_local || !is_local(ip)).then(|| Prefix::of(ip));
+                let unproven = list.iter().filter(|entry| !entry.proven).count();
+                let room = unproven < (limits.total / 4).max(1) && list.len() < limits.total;
+                let never = prefix.is_some() && limits.per_prefix == 0;
+                let admission = limiter.admit_unproven(ip, now);
+                assert_eq!(admission.is_some(), room && !never);
+                let Some(admission) = admission else { continue };
+                assert_eq!((admission.evict, admission.deadline), (None, now + limits.timeout));
+                list.push(Entry {
+                    id: admission.id,
+                    prefix,
+                    proven: false,
+                    progressed: now,
+                    deadline: admission.deadline,
+                });
                 ids.push(admission.id);
             }
             (4, Some(id)) => {
-                limiter.progress(id, now);
+                let proves = list.iter().find(|entry| entry.id == id && !entry.proven);
+                let evicted = proves.and_then(|entry| full(&limits, &list, entry.prefix)).flatten();
+                assert_eq!(limiter.progress(id, now), evicted);
+                list.retain(|entry| Some(entry.id) != evicted);
+                list.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.proven = true);
                 list.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.progressed = now);
             }
             (5, Some(id)) => {
@@ -74,13 +105,20 @@ fn admit(limits: &HandshakeLimits, list: &[Entry], ip: IpAddr) -> Result<Option<
         return Err(());
     }
     let prefix = (limits.limit_local || !is_local(ip)).then(|| Prefix::of(ip));
-    let slowest = |entries: &[&Entry]| entries.iter().min_by_key(|entry| (entry.progressed, entry.id)).map(|e| e.id);
-    let of_prefix: Vec<_> = list.iter().filter(|entry| prefix.is_some() && entry.prefix == prefix).collect();
-    if prefix.is_some() && of_prefix.len() >= limits.per_prefix {
-        return slowest(&of_prefix).map(Some).ok_or(());
+    if let Some(evicted) = full(limits, list, prefix) {
+        return evicted.map(Some).ok_or(());
     }
-    let all: Vec<_> = list.iter().collect();
-    Ok(if list.len() >= limits.total { slowest(&all) } else { None })
+    Ok(if list.len() >= limits.total { slowest(list.iter()) } else { None })
+}
+
+/// If a prefix is full, who makes room.
+fn full(limits: &HandshakeLimits, list: &[Entry], prefix: Option<Prefix>) -> Option<Option<HandshakeId>> {
+    let of_prefix = || list.iter().filter(|entry| entry.proven && entry.prefix == prefix);
+    (prefix.is_some() && of_prefix().count() >= limits.per_prefix).then(|| slowest(of_prefix()))
+}
+
+fn slowest<'a>(entries: impl Iterator<Item = &'a Entry>) -> Option<HandshakeId> {
+    entries.min_by_key(|entry| (entry.progressed, entry.id)).map(|entry| entry.id)
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {

@@ -75,7 +75,8 @@ fn check_belief(told: IpAddr, reached: IpAddr) {
     let (told_scope, reached_scope) = (Scope::of(told), Scope::of(reached));
     let expected = match told_scope {
         Scope::Public => true,
-        Scope::Loopback | Scope::Documentation => told_scope == reached_scope,
+        Scope::Documentation => matches!(reached_scope, Scope::Documentation | Scope::Loopback),
+        Scope::Loopback => told_scope == reached_scope,
         Scope::Shared => matches!(reached_scope, Scope::Shared | Scope::Loopback),
         scope => private(scope) && (private(reached_scope) || reached_scope == Scope::Loopback),
     };

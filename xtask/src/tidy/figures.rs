@@ -29,6 +29,8 @@ const FIGURES: &[Figure] = &[
     (LIMITS, "| pings that are answered | 32 at once,", "peer-pool/control.rs", "PING_BURST: u32 = 32"),
     (LIMITS, "32 at once, 20 a second after that |\n| useless", "peer-pool/control.rs", "PINGS_PER_SECOND: u32 = 20"),
     (LIMITS, "| useless control messages | 256,", "peer-pool/control.rs", "USELESS_BURST: u32 = 256"),
+    (LIMITS, "| inbound connections of one identity that wait for their remote | 4,",
+        "peer-pool/registry/room.rs", "MAX_WAITING: usize = 4"),
     (LIMITS, "256, and one more each second;", "peer-pool/control.rs", "USELESS_PER_SECOND: u32 = 1"),
     (LIMITS, "| streams whose header is awaited | 32 per connection |",
         "peer-pool/peer/streams.rs", "MAX_PENDING_HEADERS: usize = 32"),

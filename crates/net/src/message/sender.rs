@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use p2p_core::task::pass;
 use p2p_core::{ByteBudget, Reservation};
 use tokio::sync::Notify;
 
 use super::limits::SendLimits;
 use super::queue::{SendQueue, SharedMessage};
-use super::turn::{self, Turn};
+use super::turn::Turn;
 use super::{Cork, Flush, Flushed, Flusher};
 use crate::{CloseReason, Error, Result, SendStream};
 
@@ -104,7 +105,7 @@ impl MessageSender {
     async fn send_later(&self, message: Bytes) -> Result<()> {
         let passes = std::mem::take(&mut self.shared.lock().passes);
         if passes {
-            turn::pass().await;
+            pass().await;
         }
         loop {
             self.shared.flush_held();

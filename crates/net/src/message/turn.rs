@@ -4,9 +4,6 @@
 //! many such tasks as there are threads would keep all others from running, among them those of the other direction. So it
 //! passes after a turn, the end of which is looked for where a queue is full or a chunk is read out: not for each message.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 /// Bytes of one turn: 130,000 small messages or 128 of 64 KiB, some milliseconds. Each pass wakes an idle thread, which takes the
 /// task from the caches it was in: after 1 MiB each, it costs bulk a fifth.
 const BYTES: usize = 8 << 20;
@@ -25,19 +22,6 @@ impl Turn {
         }
         over
     }
-}
-
-/// Lets the other tasks of the executor run once. Cancel-safe.
-pub(super) async fn pass() {
-    let mut passed = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut passed, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Decoder {
     fn on_ahead(&mut self, core: &mut Core, mut bytes: BytesMut) -> Result<(), Violation> {
         let Some(header) = bytes.first_chunk() else { return self.decode(core, &bytes) };
         let header = Header::decode(*header)?;
-        // What is received counts with its length: it must not keep alive a buffer that is much larger.
+        // What is received counts with its buffer: one that is much larger would be a waste.
         let likely = (self.large / 2).max(OWN_BUFFER_MIN)..=self.large;
         if !header.is_data() || !likely.contains(&header.len) {
             return self.decode(core, &bytes);
@@ -120,9 +120,10 @@ impl Decoder {
             self.body = Body::Owned { header, bytes };
             return Ok(());
         }
+        let buffer = bytes.capacity() + HEADER_LEN;
         let next = bytes.split_off(len);
         self.large = header.len;
-        core.on_data_owned(header.stream, bytes.freeze());
+        core.on_data_owned(header.stream, bytes.freeze(), buffer);
         if header.kind == Kind::DataFin {
             core.on_fin(header.stream);
         }

@@ -219,6 +219,16 @@ impl QuicIncoming {
         Ok(QuicConnection::start(connection, endpoint))
     }
 
+    pub(crate) fn is_addr_proven(&self) -> bool {
+        self.incoming.remote_address_validated()
+    }
+
+    pub(crate) fn retry(self) {
+        if let Err(error) = self.incoming.retry() {
+            error.into_incoming().refuse();
+        }
+    }
+
     pub(crate) fn refuse(self) {
         self.incoming.refuse();
     }

@@ -229,6 +229,25 @@ impl Incoming {
         Ok(connection.with_accept_context(context))
     }
 
+    /// Whether the dialer has shown that it receives at the address that it dials from. Over quic that takes a round trip.
+    pub fn is_addr_proven(&self) -> bool {
+        match &self.dialer {
+            Dialer::Stream(_) => true,
+            #[cfg(feature = "quic")]
+            Dialer::Quic(incoming) => incoming.is_addr_proven(),
+        }
+    }
+
+    /// Asks a dialer whose address is not proven to prove it (RFC 9000 §8.1.2), which it does as another [`Incoming`]. Nothing is
+    /// kept for it until then. Any other is turned away.
+    pub fn retry(self) {
+        match self.dialer {
+            Dialer::Stream(stream) => drop(stream),
+            #[cfg(feature = "quic")]
+            Dialer::Quic(incoming) => incoming.retry(),
+        }
+    }
+
     /// Turns the dialer away. As dropping it, but says what is meant.
     pub fn refuse(self) {
         match self.dialer {

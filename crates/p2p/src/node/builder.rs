@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use p2p_core::{EventBus, Runtime, TaskGroup, runtime};
 use p2p_discovery::Discovery;
 use p2p_identity::{Error, KeyPair, Result};
-use p2p_kademlia::{Dht, KademliaDiscovery};
+use p2p_kademlia::{Dht, KademliaConfig, KademliaDiscovery};
 use p2p_net::Endpoint;
 use p2p_peer_pool::PeerPool;
 
@@ -130,7 +130,9 @@ impl NodeBuilder {
 
 /// The node's DHT, over the same transports. Where it has no stream endpoint of its own, the pool's listeners serve it.
 fn dht(key_pair: &KeyPair, config: &Config, pool: &PeerPool) -> Result<Dht> {
-    let builder = Dht::builder(key_pair).config(config.kademlia()).runtime(pool.runtime().clone());
+    // Whoever is banned here is banned there.
+    let kademlia = KademliaConfig { access_control: pool.access_control(), ..config.kademlia() };
+    let builder = Dht::builder(key_pair).config(kademlia).runtime(pool.runtime().clone());
     let builder = builder.external_addrs(config.external_endpoints.clone());
     let dht = builder.transports(pool.transports().clone()).build()?;
     let endpoints = &config.discovery_endpoints;

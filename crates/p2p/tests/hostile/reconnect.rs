@@ -5,8 +5,8 @@ use std::time::Duration;
 use p2p::endpoint::Transport;
 use p2p::{Config, DisconnectReason, Node};
 
-use crate::common::attacker::{Attacker, Carrier, Trap, ordinary_transport};
-use crate::common::wire::{REJECT, VERSION, goodbye};
+use crate::common::attacker::{Attacker, Carrier, Trap, ordinary_transport, rand_nonce};
+use crate::common::wire::{Hello, REJECT, VERSION, goodbye};
 use crate::common::{Companion, NETWORK, STREAMS, TRANSPORTS, Target, in_time, key, peer_id, together};
 
 const BANNED: u8 = 11;
@@ -208,5 +208,50 @@ async fn a_listener_that_always_drops_is_dialed_less_and_less() {
         println!("{transport}: {dials} dials in 4 s");
         assert!((1..=12).contains(&dials), "{transport}: {dials}");
         in_time("shutdown", node.shutdown()).await;
+    }
+}
+
+/// What a peer does with a handshake after it has proven who it is and was accepted.
+#[derive(Debug, Clone, Copy)]
+enum Idle {
+    /// It goes.
+    Drops,
+    /// It refuses, having been accepted.
+    Rejects,
+}
+
+/// Over tls and quic the certificate says whose handshake it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_lead_nowhere_have_a_price() {
+    let _turn = together().await;
+    for transport in [Transport::Tls, Transport::Quic] {
+        for way in [Idle::Drops, Idle::Rejects] {
+            let mut target = Target::new(|_| ()).await;
+            let companion = Companion::beside(&target, transport).await;
+            let id = key(1);
+            let mut tries = 0;
+            let reject = loop {
+                tries += 1;
+                assert!(tries < 1000, "{transport} {way:?}: free");
+                let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
+                let control = match hostile.hello(&Hello::new(id.id(), rand_nonce())).await {
+                    Ok((control, _)) => control,
+                    Err(reject) => break reject,
+                };
+                if let Idle::Rejects = way {
+                    // Access control says no.
+                    hostile.send(control, &[VERSION, REJECT, 12]).await;
+                    target.failure().await;
+                    continue;
+                }
+                hostile.close(0, "").await;
+                target.failure().await;
+            };
+            println!("{transport} {way:?}: {tries} tries");
+            assert_eq!(reject[..3], [VERSION, REJECT, BANNED], "{transport} {way:?}");
+            assert!(tries > 100, "{transport} {way:?}: {tries} are little");
+            companion.shutdown().await;
+            target.shutdown().await;
+        }
     }
 }

@@ -79,15 +79,14 @@ impl Drain {
         self.said_here || self.said_there
     }
 
-    /// The remote has said good-bye.
-    pub(super) fn said_there(&mut self) {
-        self.said_there = true;
+    /// The remote has said good-bye; `false` when it had before.
+    pub(super) fn said_there(&mut self) -> bool {
+        !std::mem::replace(&mut self.said_there, true)
     }
 
-    /// The remote has received everything; `false` when nobody asked.
-    pub(super) fn acked_there(&mut self) -> bool {
-        self.acked_there = true;
-        self.said_here
+    /// The remote has received everything; `None` when nobody asked, `Some(false)` when it has said so before.
+    pub(super) fn acked_there(&mut self) -> Option<bool> {
+        self.said_here.then(|| !std::mem::replace(&mut self.acked_there, true))
     }
 
     /// Ready once when all message streams have been read to their end.
@@ -162,7 +161,7 @@ mod tests {
         assert_eq!(drain.next(now, true), LEAVE);
         begin(&mut drain);
         assert_eq!(drain.next(now, true), Next::Wait);
-        assert!(drain.acked_there());
+        assert_eq!((drain.acked_there(), drain.acked_there()), (Some(true), Some(false)));
         assert_eq!(drain.next(now, true), Next::Wait);
         read(&mut drain);
         assert_eq!(drain.next(now, true), Next::Close);
@@ -172,7 +171,7 @@ mod tests {
     fn who_is_left_acknowledges_once_all_is_read_and_leaves_closing_to_the_other() {
         let now = crate::clock::now();
         let mut drain = drain(now);
-        drain.said_there();
+        assert!(drain.said_there());
         begin(&mut drain);
         assert_eq!(drain.next(now, true), Next::Wait);
         read(&mut drain);
@@ -187,11 +186,11 @@ mod tests {
         let now = crate::clock::now();
         let mut drain = leaving(now);
         assert_eq!(drain.next(now, true), LEAVE);
-        drain.said_there();
+        assert!(drain.said_there());
         read(&mut drain);
         assert_eq!(drain.next(now, true), Next::Acknowledge);
         assert_eq!(drain.next(now, true), Next::Wait);
-        assert!(drain.acked_there());
+        assert_eq!(drain.acked_there(), Some(true));
         assert_eq!(drain.next(now, true), Next::Close);
     }
 
@@ -200,7 +199,7 @@ mod tests {
         let now = crate::clock::now();
         let mut drain = leaving(now);
         assert_eq!(drain.next(now, false), Next::Wait);
-        assert!(!drain.has_begun() && !drain.acked_there());
+        assert!(!drain.has_begun() && drain.acked_there().is_none());
         let later = drain.deadline();
         assert_eq!(later, now + LONGEST / 2);
         assert_eq!(drain.next(later, false), LEAVE);
@@ -215,7 +214,7 @@ mod tests {
         let now = crate::clock::now();
         let mut drain = leaving(now);
         assert_eq!(drain.next(now, false), Next::Wait);
-        drain.said_there();
+        assert!(drain.said_there());
         read(&mut drain);
         assert_eq!(drain.next(now, false), Next::Wait);
         assert_eq!(drain.next(now, true), LEAVE);

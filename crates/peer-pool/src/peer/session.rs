@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use p2p_core::task::pass;
 use p2p_identity::{DisconnectReason, ProtocolId};
 use p2p_net::{MessageReceiver, Stream};
 
@@ -31,6 +32,12 @@ const LINGER: Duration = Duration::from_millis(250);
 /// How long the word that a protocol has ended waits for the remote to read what was finished before. Less than a reader there
 /// waits for the word.
 const MOST_BEFORE_ENDED: Duration = Duration::from_millis(2_500);
+
+/// What a remote does wrong that says again and again what has no effect.
+const CHANGE_NOTHING: &str = "too many control messages that change nothing";
+
+/// Events that are handled before others on the same thread go first: a remote may cause them faster than they are handled.
+const EVENTS_PER_TURN: usize = 64;
 
 /// A peer and all that its task moves: control messages, pings, new streams, the end.
 pub(crate) struct Session {
@@ -113,24 +120,30 @@ impl Session {
         let peer = self.peer.clone();
         let mut timer = peer.core.runtime.sleep_until(self.deadline());
         let mut closed = Box::pin(peer.connection.closed());
+        let mut events = 0usize;
         loop {
             timer.reset(self.deadline());
             let drain_waits = self.drain.is_some() && peer.connection.delivered().now_or_never().is_none();
             let drain = &mut self.drain;
-            // In a fixed order, so that a simulation repeats itself; what is due comes before what a remote can send without end.
+            events += 1;
+            if events.is_multiple_of(EVENTS_PER_TURN) {
+                pass().await;
+            }
+            // In a fixed order, so that a simulation repeats itself; what is due, and what this side wants, comes before what a
+            // remote can send without end.
             let event = tokio::select! {
                 biased;
                 reason = &mut closed => return self.closed(disconnect_reason(reason)),
                 () = &mut timer => Event::Timer,
-                message = self.inbox.recv() => Event::Control(message),
                 () = peer.core.woken() => Event::Requests,
+                () = peer.connection.delivered(), if drain_waits => Event::Other,
+                Some(protocol) = self.endings.next(), if !self.endings.is_empty() => Event::Ended(protocol),
+                message = self.inbox.recv() => Event::Control(message),
                 Some(header) = self.headers.next(), if !self.headers.is_empty() => Event::Header(header),
                 stream = peer.connection.accept_stream(), if self.headers.len() < MAX_PENDING_HEADERS => {
                     Event::Stream(stream)
                 }
                 () = poll_fn(|cx| drain.as_mut().map_or(Poll::Pending, |drain| drain.poll_read(cx))) => Event::Other,
-                () = peer.connection.delivered(), if drain_waits => Event::Other,
-                Some(protocol) = self.endings.next(), if !self.endings.is_empty() => Event::Ended(protocol),
                 Some(()) = self.discards.next(), if !self.discards.is_empty() => Event::Other,
             };
             let end = {
@@ -211,6 +224,7 @@ impl Session {
             Ok(message) => message?,
             Err(Violation(what)) => return self.violation(&what),
         };
+        let mut useless = None;
         match message {
             ControlMessage::Ping(number) => {
                 self.ping.pinged(now);
@@ -220,28 +234,31 @@ impl Session {
                 self.peer.core.probed();
                 self.ping.rtt().into_iter().for_each(|rtt| self.peer.core.set_rtt(rtt));
             }
-            ControlMessage::Pong(_) => {
-                if let Err(Violation(what)) = self.control.useless(now, "too many pongs that nobody asked for") {
-                    return self.violation(&what);
-                }
-            }
+            ControlMessage::Pong(_) => useless = Some("too many pongs that nobody asked for"),
             ControlMessage::Goodbye { code, reason } => {
-                self.start_drain(DisconnectReason::from_close(code, &reason)).said_there();
-                self.finish_messages();
-            }
-            ControlMessage::GoodbyeAck => {
-                if !self.drain.as_mut().is_some_and(Drain::acked_there) {
-                    return self.violation("it acknowledged a good-bye that nobody said");
+                if self.start_drain(DisconnectReason::from_close(code, &reason)).said_there() {
+                    self.finish_messages();
+                } else {
+                    useless = Some(CHANGE_NOTHING);
                 }
             }
+            ControlMessage::GoodbyeAck => match self.drain.as_mut().and_then(Drain::acked_there) {
+                Some(true) => {}
+                Some(false) => useless = Some(CHANGE_NOTHING),
+                None => return self.violation("it acknowledged a good-bye that nobody said"),
+            },
             // It was chosen here already: there was no other.
-            ControlMessage::Stay => {}
+            ControlMessage::Stay => useless = Some(CHANGE_NOTHING),
             ControlMessage::Ended(protocol) => match self.peer.links.get(&protocol) {
-                Some(link) => link.end_there(),
+                Some(link) if link.end_there() => {}
+                Some(_) => useless = Some(CHANGE_NOTHING),
                 None => return self.violation("it ended a protocol that was not negotiated"),
             },
         }
-        None
+        match useless.map(|what| self.control.useless(now, what)) {
+            Some(Err(Violation(what))) => self.violation(&what),
+            _ => None,
+        }
     }
 
     fn stream_arrived(&mut self, Headed { header, stream }: Headed) {

@@ -42,6 +42,8 @@ pub(crate) struct Accepted {
 pub(crate) struct Claim<'a> {
     pub(crate) id: ConnectionId,
     pub(crate) peer: PeerId,
+    /// Whether that is proven already.
+    pub(crate) proven: bool,
     pub(crate) boot: u64,
     pub(crate) direction: Direction,
     pub(crate) endpoint: &'a Endpoint,
@@ -62,19 +64,12 @@ impl Shared {
     /// Whether to accept what a remote claims to be. Its fate is told later.
     pub(crate) fn decide(&self, claim: &Claim<'_>) -> Result<Accepted, RejectReason> {
         let now = self.runtime.now();
-        if self.is_closing() {
-            return Err(RejectReason::ShuttingDown);
-        }
-        if self.conduct.is_banned(claim.peer, now) {
-            return Err(RejectReason::Banned);
-        }
         let who = AccessCandidate::new(claim.peer, claim.endpoint).with_record(claim.record);
-        if !self.access.allow(&Subject::Peer(who), Action::Connect(claim.direction)) {
-            return Err(RejectReason::Denied);
-        }
+        self.let_in(who, Action::Connect(claim.direction))?;
         let candidate = Candidate {
             id: claim.id,
             peer: claim.peer,
+            proven: claim.proven,
             boot: claim.boot,
             direction: claim.direction,
             prefix: self.prefix(claim.endpoint.addr().ip()),
@@ -91,6 +86,20 @@ impl Shared {
         });
         Self::apply(&mut state, effects);
         fate
+    }
+
+    /// Whether to have anything to do with somebody, and if not, what to tell it.
+    pub(crate) fn let_in(&self, who: AccessCandidate<'_>, action: Action) -> Result<(), RejectReason> {
+        if self.is_closing() {
+            return Err(RejectReason::ShuttingDown);
+        }
+        if self.access.allow(&Subject::Peer(who), action) {
+            return Ok(());
+        }
+        Err(match self.conduct.is_banned(who.peer_id, self.runtime.now()) {
+            true => RejectReason::Banned,
+            false => RejectReason::Denied,
+        })
     }
 
     /// The numbers for the hello of a connection that was dialed.

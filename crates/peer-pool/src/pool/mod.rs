@@ -4,6 +4,7 @@ mod admission;
 mod buses;
 mod conduct;
 mod disputes;
+mod door;
 mod network;
 mod shared;
 mod view;
@@ -289,6 +290,12 @@ impl PeerPool {
     /// This node.
     pub fn peer_id(&self) -> PeerId {
         self.shared.own_id
+    }
+
+    /// Whom this node has anything to do with: the policy that it was made with, and nobody who is banned. For whatever else
+    /// listens, dials or answers for this node.
+    pub fn access_control(&self) -> Arc<dyn AccessControl> {
+        self.shared.access.clone()
     }
 
     /// Where everything runs.

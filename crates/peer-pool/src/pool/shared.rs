@@ -17,6 +17,7 @@ use super::admission::Fate;
 use super::buses::Buses;
 use super::conduct::Conduct;
 use super::disputes::Disputes;
+use super::door::Door;
 use super::network::Network;
 use crate::attached::Attached;
 use crate::broadcast::Group;
@@ -38,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) transports: Transports,
     pub(crate) attached: Attached,
     pub(crate) access: Arc<dyn AccessControl>,
-    pub(crate) conduct: Conduct,
+    pub(crate) conduct: Arc<Conduct>,
     pub(crate) buses: Buses,
     /// For peers that come and go, and for protocols of theirs that fail.
     pub(crate) lines: Lines,
@@ -100,6 +101,7 @@ impl Shared {
         let SharedParts { runtime, key_pair, tls, config, access, transports, budget, attached } = parts;
         let limits = &config.limits;
         let own_id = key_pair.peer_id();
+        let conduct = Arc::new(Conduct::new(limits, config.ban_time, runtime.now()));
         let state = State {
             registry: Registry::new(own_id, config.slot_limits()),
             peers: BTreeMap::new(),
@@ -113,8 +115,8 @@ impl Shared {
             budget,
             transports,
             attached,
-            access,
-            conduct: Conduct::new(limits, config.ban_time, runtime.now()),
+            access: Arc::new(Door::new(access, conduct.clone(), runtime.clone())),
+            conduct,
             buses: Buses::new(runtime.clone(), limits.event_queue, config.enable_monitor),
             lines: Lines::new(runtime.now()),
             tasks: TaskGroup::new(runtime.clone()),

@@ -53,6 +53,7 @@ mod counts;
 #[doc(hidden)]
 pub mod model;
 mod numbers;
+mod room;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod sequence;
@@ -94,6 +95,8 @@ pub struct Candidate<P> {
     pub id: ConnectionId,
     /// Who the remote claims to be; proven once the connection is complete.
     pub peer: PeerId,
+    /// It has proven that already: over tls and quic, before it says hello.
+    pub proven: bool,
     /// Drawn by the remote when it started: tells connections of one run from those of the next.
     pub boot: u64,
     /// Who dialed.
@@ -152,7 +155,7 @@ struct Entry<P> {
     stay: bool,
     /// Protocols speak on it before the remote has accepted.
     early: bool,
-    /// It counts for a slot.
+    /// It counts for a slot. Of the inbound connections of a peer the first does.
     counted: bool,
 }
 
@@ -236,14 +239,17 @@ impl<P: Ord + Copy> Registry<P> {
         if self.is_superseded(&candidate) {
             return (Err(RejectReason::AlreadyConnected), effects);
         }
-        if let Err(reason) = self.make_room(now, &candidate, &mut effects) {
-            return (Err(reason), effects);
+        let counted = match self.make_room(now, &candidate, &mut effects) {
+            Ok(counted) => counted,
+            Err(reason) => return (Err(reason), effects),
+        };
+        if counted {
+            self.counts.add(&candidate);
         }
-        self.counts.add(&candidate);
         self.by_peer.entry(candidate.peer).or_default().push(candidate.id);
         let (phase, since, number) = (Phase::Accepted, now, self.numbers.identified(candidate.id));
         let early = candidate.may_speak && self.by_peer[&candidate.peer].len() == 1;
-        let entry = Entry { candidate, phase, since, number, stay: false, early, counted: true };
+        let entry = Entry { candidate, phase, since, number, stay: false, early, counted };
         self.entries.insert(candidate.id, entry);
         (Ok(()), effects)
     }
@@ -268,6 +274,7 @@ impl<P: Ord + Copy> Registry<P> {
         }
         let entry = self.entries.get_mut(&id)?;
         entry.phase = Phase::Complete;
+        entry.candidate.proven = true;
         entry.since = now;
         let peer = entry.candidate.peer;
         Some(self.settle(now, peer))
@@ -289,10 +296,12 @@ impl<P: Ord + Copy> Registry<P> {
         let on_the_way = |entry: &&Entry<P>| !entry.counted && Place::of(&entry.candidate).class() == class;
         let free = self.with_phase(Phase::Leaving).filter(on_the_way).count() < self.limit(class);
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        let (peer, counted) = (entry.candidate.peer, entry.counted);
         entry.phase = Phase::Leaving;
-        if free {
+        if free && counted {
             entry.counted = false;
             self.counts.remove(&entry.candidate);
+            self.pass_place_on(peer);
         }
     }
 
@@ -391,65 +400,6 @@ impl<P: Ord + Copy> Registry<P> {
         self.others(candidate).filter(proven).any(|entry| candidate.is_ended_by(&entry.candidate))
     }
 
-    /// Sees to it that the candidate fits, if need be by evicting one that got stuck in its handshake, or one that discovery
-    /// has found, for one that was asked for.
-    fn make_room(&mut self, now: Instant, new: &Candidate<P>, effects: &mut Vec<Effect>) -> Result<(), RejectReason> {
-        // A crossing or a restarted connection of the same peer takes no second slot.
-        let place = Place::of(new);
-        let class = place.class();
-        let own = |entry: &Entry<P>| entry.phase != Phase::Leaving && Place::of(&entry.candidate).class() == class;
-        if self.by_peer.get(&new.peer).into_iter().flatten().any(|id| own(&self.entries[id])) {
-            return Ok(());
-        }
-        if let Some(prefix) = new.prefix.filter(|_| new.direction == Direction::Inbound) {
-            while self.counts.of_prefix(prefix) >= self.limits.inbound_per_prefix {
-                self.evict(now, effects, RejectReason::PrefixFull, |old| old.prefix == Some(prefix))?;
-            }
-        }
-        // More than one may have to go: crossing connections of one peer can exceed the limit for a while.
-        while self.counts.taken(class) >= self.limit(class) {
-            let evicted = self.evict(now, effects, RejectReason::SlotsFull, |old| Place::of(old).class() == class);
-            if evicted.is_err() && !(place == Place::Asked && self.evict_found(effects)) {
-                return evicted;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the peer leave that discovery found last; where none is live yet, it gives up whoever is on the way. Whether that
-    /// made room.
-    fn evict_found(&mut self, effects: &mut Vec<Effect>) -> bool {
-        let found = |entry: &&Entry<P>| entry.counted && Place::of(&entry.candidate) == Place::Found;
-        let order = |entry: &&Entry<P>| (entry.phase == Phase::Live, !entry.early, entry.since, entry.candidate.id);
-        let last = self.entries.values().filter(found).filter(|entry| entry.phase < Phase::Leaving).max_by_key(order);
-        let Some((id, phase)) = last.map(|entry| (entry.candidate.id, entry.phase)) else { return false };
-        if phase == Phase::Live {
-            self.leaving(id);
-            effects.push(Effect::Evict(id));
-            return !self.entries[&id].counted;
-        }
-        self.forget(id);
-        effects.push(Effect::Drop(id, RejectReason::SlotsFull));
-        true
-    }
-
-    /// Drops the connection that has been stuck in its handshake for the longest time.
-    fn evict(
-        &mut self,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-        reason: RejectReason,
-        fits: impl Fn(&Candidate<P>) -> bool,
-    ) -> Result<(), RejectReason> {
-        let oldest =
-            self.with_phase(Phase::Accepted).filter(|entry| fits(&entry.candidate)).min_by_key(|entry| entry.since);
-        let stuck = oldest.filter(|entry| now.saturating_duration_since(entry.since) >= self.limits.grace);
-        let Some(id) = stuck.map(|entry| entry.candidate.id) else { return Err(reason) };
-        self.forget(id);
-        effects.push(Effect::Drop(id, RejectReason::Timeout));
-        Ok(())
-    }
-
     fn forget(&mut self, id: ConnectionId) -> Option<Entry<P>> {
         self.numbers.forget(id);
         let entry = self.entries.remove(&id)?;
@@ -461,6 +411,9 @@ impl<P: Ord + Copy> Registry<P> {
             if ids.is_empty() {
                 self.by_peer.remove(&entry.candidate.peer);
             }
+        }
+        if entry.counted {
+            self.pass_place_on(entry.candidate.peer);
         }
         Some(entry)
     }

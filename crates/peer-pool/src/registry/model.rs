@@ -332,8 +332,9 @@ impl World {
         let outbound = self.conns[at].dialer == side;
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
         let may_speak = certified.is_some_and(|(_, may_speak)| may_speak);
-        let candidate =
-            Candidate { id, peer: peer(1 - side), boot: BOOT, direction, prefix: None, dial: None, serial, may_speak };
+        let (peer, proven) = (peer(1 - side), self.certified);
+        let (prefix, dial) = (None, None);
+        let candidate = Candidate { id, peer, proven, boot: BOOT, direction, prefix, dial, serial, may_speak };
         let (verdict, effects) = self.nodes[side].decide(now, candidate);
         let own = self.nodes[side].serial(id);
         if !self.certified && !self.conns[at].sides[side].hello {

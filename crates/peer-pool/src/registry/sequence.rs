@@ -133,12 +133,14 @@ impl Sequence {
         let id = ConnectionId::new(self.next);
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
         let prefix = (prefix > 0).then_some(prefix);
+        // What comes with a proof and what does not, in turns.
+        let proven = self.next.is_multiple_of(2);
         let dial = self.dials.last().copied().filter(|_| outbound);
         if outbound {
             let own = self.registry.number(id, Some(peer(who)));
             assert!(own.ended_below <= own.number, "it is under way itself");
         }
-        let candidate = Candidate { id, peer: peer(who), boot, direction, prefix, dial, serial, may_speak };
+        let candidate = Candidate { id, peer: peer(who), proven, boot, direction, prefix, dial, serial, may_speak };
         let (verdict, effects) = self.registry.decide(self.now, candidate);
         match verdict {
             Ok(()) => {

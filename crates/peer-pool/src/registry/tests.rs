@@ -5,6 +5,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::model::{limits, peer};
+use super::room::MAX_WAITING;
 use super::sequence::{ME, Op, Sequence};
 use super::*;
 
@@ -16,6 +17,7 @@ fn candidate(id: u64, who: usize, direction: Direction) -> Candidate<u8> {
     Candidate {
         id: ConnectionId::new(id),
         peer: peer(who),
+        proven: true,
         boot: 1,
         direction,
         prefix: None,
@@ -133,6 +135,69 @@ fn full_slots_refuse_unless_somebody_is_stuck_in_the_handshake() {
     let (verdict, effects) = registry.decide(later, inbound(4, 4));
     assert_eq!((verdict, effects), (Ok(()), vec![Effect::Drop(ConnectionId::new(3), RejectReason::Timeout)]));
     assert_eq!(registry.complete(later, ConnectionId::new(3)), None, "it was dropped");
+}
+
+#[test]
+fn one_identity_takes_one_place_however_often_it_connects() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    let again = |id, boot| Candidate { boot, ..inbound(id, 1) };
+    for n in 0..MAX_WAITING as u64 {
+        assert_eq!(registry.decide(now, again(n, n)).0, Ok(()), "{n}");
+    }
+    assert_eq!(registry.slots_taken(), (1, 0));
+    assert_eq!(registry.decide(now, again(9, 9)).0, Err(RejectReason::AlreadyConnected), "so many may wait");
+    // Its place is there as long as any of them is.
+    for n in 0..MAX_WAITING as u64 {
+        assert_eq!(registry.slots_taken(), (1, 0), "{n}");
+        registry.removed(now, ConnectionId::new(n));
+    }
+    assert_eq!(registry.slots_taken(), (0, 0));
+}
+
+#[test]
+fn a_claim_without_a_proof_shares_no_place_but_that_of_its_own_range() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    establish(&mut registry, now, Candidate { prefix: Some(1), ..inbound(0, 1) });
+    let claim = |id, prefix| Candidate { proven: false, boot: 10 + id, prefix: Some(prefix), ..inbound(id, 1) };
+    for n in 1..4 {
+        assert_eq!(registry.decide(now, claim(n, n as u8 + 1)).0, Ok(()), "{n}");
+    }
+    assert_eq!(registry.slots_taken(), (4, 0), "from elsewhere it is a stranger");
+    assert_eq!(registry.decide(now, claim(5, 9)).0, Err(RejectReason::SlotsFull));
+    assert_eq!(registry.decide(now, claim(6, 1)).0, Ok(()), "from there the peer may have restarted");
+    assert_eq!(registry.slots_taken(), (4, 0));
+    let proven = Candidate { boot: 7, prefix: Some(9), ..inbound(7, 1) };
+    assert_eq!(registry.decide(now, proven).0, Ok(()), "whoever proves it is that peer wherever it is");
+}
+
+#[test]
+fn claims_of_a_peer_do_not_keep_it_from_connecting() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    for n in 0..20 {
+        let _ = registry.decide(now, Candidate { proven: false, boot: n, ..inbound(n, 1) });
+    }
+    assert_eq!(registry.decide(now, Candidate { boot: 99, ..inbound(99, 1) }).0, Ok(()));
+}
+
+#[test]
+fn who_waits_for_the_word_of_its_remote_makes_room_too() {
+    // The smaller ids choose, and have yet to say what: two connections of each.
+    let (mut registry, now) = (Registry::<u8>::new(peer(200), limits()), crate::clock::now());
+    for who in 0..4u64 {
+        for id in [2 * who, 2 * who + 1] {
+            registry.decide(now, inbound(id, who as usize)).0.unwrap();
+        }
+        assert_eq!(registry.complete(now, ConnectionId::new(2 * who)), Some(vec![]), "it waits for `Stay`");
+    }
+    let other = inbound(50, 50);
+    assert_eq!(registry.decide(now, other).0, Err(RejectReason::SlotsFull));
+    let (verdict, effects) = registry.decide(now + limits().grace, other);
+    assert_eq!(verdict, Ok(()));
+    // Both connections of somebody, who has one place.
+    assert!(
+        !effects.is_empty() && effects.iter().all(|effect| matches!(effect, Effect::Drop(_, RejectReason::Timeout)))
+    );
+    assert_eq!(registry.slots_taken(), (4, 0));
 }
 
 #[test]

@@ -37,17 +37,21 @@ impl Core {
     /// Payload of a data frame whose header was accepted.
     pub(in crate::mux) fn on_data(&mut self, id: u32, bytes: &[u8]) {
         if let Some(State { recv, .. }) = self.streams.get_mut(&id).filter(|state| !state.recv.done) {
+            let before = recv.inbox.held();
             recv.inbox.copy(bytes);
+            self.held += recv.inbox.held() - before;
             self.unread += bytes.len();
             self.wake.extend(recv.waker.take());
         }
     }
 
-    /// The whole payload of a data frame, in a buffer of its own.
-    pub(in crate::mux) fn on_data_owned(&mut self, id: u32, bytes: Bytes) {
+    /// The whole payload of a data frame, in a buffer of its own, of so many bytes.
+    pub(in crate::mux) fn on_data_owned(&mut self, id: u32, bytes: Bytes, buffer: usize) {
         if let Some(State { recv, .. }) = self.streams.get_mut(&id).filter(|state| !state.recv.done) {
             self.unread += bytes.len();
-            recv.inbox.push(bytes);
+            let before = recv.inbox.held();
+            recv.inbox.push(bytes, buffer);
+            self.held += recv.inbox.held() - before;
             self.wake.extend(recv.waker.take());
         }
     }
@@ -79,7 +83,8 @@ impl Core {
                 {
                     recv.end = Some(Some(number));
                     // What the remote gave up is not worth keeping.
-                    let dropped = recv.inbox.clear();
+                    let (held, dropped) = (recv.inbox.held(), recv.inbox.clear());
+                    self.held -= held;
                     self.unread -= dropped;
                     self.wake_receiver(id);
                     self.forget_if_done(id);

@@ -8,6 +8,9 @@ impl Core {
     pub(in crate::mux) fn check(&self) {
         let unread: usize = self.streams.values().map(|state| state.recv.inbox.bytes()).sum();
         assert_eq!(self.unread, unread, "bytes that nobody has read");
+        let held: usize = self.streams.values().map(|state| state.recv.inbox.held()).sum();
+        assert_eq!(self.held, held, "the memory that they take");
+        assert!(self.held >= self.unread, "it takes less than there is");
         let borrowed: u64 = self.streams.values().map(|state| u64::from(state.recv.borrowed)).sum();
         let shared = borrowed + u64::from(self.shared_window);
         assert_eq!(shared, u64::from(self.limits.shared_window), "the shared window");

@@ -62,8 +62,9 @@ pub(super) struct Core {
     unaccepted: VecDeque<u32>,
     /// What is left of the shared window.
     shared_window: u32,
-    /// Bytes received and not read, over all streams.
+    /// Bytes received and not read, over all streams, and the memory that they take.
     unread: usize,
+    held: usize,
     pub(super) out: Out,
     /// Writers that found `out` full.
     blocked: Vec<Waker>,
@@ -97,6 +98,7 @@ impl Core {
             unaccepted: VecDeque::new(),
             shared_window: limits.shared_window,
             unread: 0,
+            held: 0,
             out: Out::default(),
             blocked: Vec::new(),
             end: None,
@@ -199,8 +201,10 @@ impl Core {
     /// The next bytes of a stream, at most `most`; `None` at its end. Gives the remote new credit.
     pub(super) fn read(&mut self, cx: &mut Context<'_>, id: u32, most: usize) -> Poll<Result<Option<Bytes>>> {
         let Some(State { recv, .. }) = self.streams.get_mut(&id) else { return Poll::Ready(Ok(None)) };
+        let before = recv.inbox.held();
         if let Some(chunk) = recv.inbox.pop(most) {
             self.unread -= chunk.len();
+            self.held = self.held + recv.inbox.held() - before;
             if recv.on_read(chunk.len()) && self.end.is_none() {
                 let now = self.clock.now();
                 let credit = recv.grant(now, self.rtt.shortest(), &mut self.shared_window);
@@ -310,7 +314,13 @@ impl Core {
         !self.unaccepted.is_empty()
     }
 
+    /// Bytes of memory for what was received and nobody has read.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Bytes received that nobody has read.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn unread(&self) -> usize {
         self.unread
     }
@@ -365,6 +375,7 @@ impl Core {
     fn recv_done(&mut self, id: u32) {
         if let Some(State { recv, .. }) = self.streams.get_mut(&id) {
             recv.done = true;
+            self.held -= recv.inbox.held();
             self.unread -= recv.inbox.clear();
             self.forget_if_done(id);
         }

@@ -395,10 +395,10 @@ impl Shared {
 
     /// Whether the node's budget allows to hold what was received; if not, nothing more is read.
     fn may_read(&self, io: &mut Io) -> bool {
-        let unread = lock(&self.core).unread();
-        let paid = self.budget.try_cover(&mut io.reserved, unread, RESERVE_STEP);
+        let held = lock(&self.core).held();
+        let paid = self.budget.try_cover(&mut io.reserved, held, RESERVE_STEP);
         // Not for every read: giving back wakes whoever waits for the budget.
-        let enough = unread.next_multiple_of(RESERVE_STEP);
+        let enough = held.next_multiple_of(RESERVE_STEP);
         match &mut io.reserved {
             held if enough == 0 => *held = None,
             Some(held) if held.bytes() > 2 * enough => held.shrink(held.bytes() - enough),

@@ -1,0 +1,62 @@
+//! Who is banned, and comes by another way.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use p2p::endpoint::Transport;
+
+use crate::common::attacker::{Attacker, rand_nonce};
+use crate::common::wire::{self, Hello, Key};
+use crate::common::{Companion, TRANSPORTS, Target, key, peer_id, together};
+
+const LOOKUP: u64 = 1;
+const BANNED: u8 = 11;
+const DENIED: u8 = 12;
+
+/// What becomes of a lookup connection: why it is refused, if it is.
+async fn asks(id: &Key, transport: Transport, to: SocketAddr) -> Result<(), u8> {
+    let hello = Hello { purpose: LOOKUP, protocols: Vec::new(), ..Hello::new(id.id(), rand_nonce()) };
+    let mut hostile = Attacker::dial(transport, to, id).await;
+    match hostile.hello(&hello).await {
+        Ok(_) => Ok(()),
+        Err(reject) => {
+            assert_eq!(reject[..2], [wire::VERSION, wire::REJECT], "{transport}");
+            Err(reject[2])
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_banned_peer_gets_no_lookup_where_peers_connect() {
+    let _turn = together().await;
+    let serves = "udp://127.0.0.1:0".parse().unwrap();
+    let target = Target::new(|config| config.discovery_endpoints = vec![serves]).await;
+    for (n, transport) in TRANSPORTS.into_iter().enumerate() {
+        let companion = Companion::beside(&target, transport).await;
+        let (banned, other) = (key(2 * n as u32), key(2 * n as u32 + 1));
+        let to = target.addr(transport);
+        assert_eq!(asks(&banned, transport, to).await, Ok(()), "{transport}: not yet");
+        target.node.ban(&peer_id(banned.id()), Duration::from_secs(600));
+        assert_eq!(asks(&banned, transport, to).await, Err(BANNED), "{transport}");
+        assert_eq!(asks(&other, transport, to).await, Ok(()), "{transport}: somebody else");
+        target.node.unban(&peer_id(banned.id()));
+        assert_eq!(asks(&banned, transport, to).await, Ok(()), "{transport}: no longer");
+        companion.shutdown().await;
+    }
+    target.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_banned_peer_gets_no_lookup_at_a_port_of_the_dht() {
+    let _turn = together().await;
+    for transport in TRANSPORTS {
+        let serves = format!("{transport}://127.0.0.1:0").parse().unwrap();
+        let target = Target::new(|config| config.discovery_endpoints = vec![serves]).await;
+        let id = key(1);
+        let to = target.node.dht().unwrap().endpoints()[0].socket_addr().unwrap();
+        assert_eq!(asks(&id, transport, to).await, Ok(()), "{transport}: not yet");
+        target.node.ban(&peer_id(id.id()), Duration::from_secs(600));
+        assert_eq!(asks(&id, transport, to).await, Err(DENIED), "{transport}");
+        target.shutdown().await;
+    }
+}

@@ -1,0 +1,105 @@
+//! Who makes room for whom.
+
+use std::time::Instant;
+
+use p2p_core::PeerId;
+use p2p_identity::RejectReason;
+
+use super::counts::Place;
+use super::{Candidate, Effect, Entry, Phase, Registry};
+use crate::{ConnectionId, Direction};
+
+/// Connections of one peer, or of somebody who claims to be it, that may wait for their remote and share one place.
+pub(super) const MAX_WAITING: usize = 4;
+
+impl<P: Ord + Copy> Registry<P> {
+    /// Sees to it that the candidate fits, if need be by evicting one that got stuck in its handshake, or one that discovery
+    /// has found, for one that was asked for. Whether it takes a place of its own.
+    pub(super) fn make_room(
+        &mut self,
+        now: Instant,
+        new: &Candidate<P>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, RejectReason> {
+        let place = Place::of(new);
+        let class = place.class();
+        // A crossing or a restarted connection of the same peer shares its place: that of a proven name, or of the same range.
+        let inbound = new.direction == Direction::Inbound;
+        let same = |entry: &&Entry<P>| {
+            let old = &entry.candidate;
+            let known = !inbound || new.proven || old.prefix == new.prefix;
+            known && entry.phase != Phase::Leaving && Place::of(old).class() == class
+        };
+        if self.others(new).any(|entry| same(&entry)) {
+            let waits = |entry: &&Entry<P>| entry.phase <= Phase::Complete && (entry.candidate.proven || !new.proven);
+            if inbound && self.others(new).filter(same).filter(waits).count() >= MAX_WAITING {
+                return Err(RejectReason::AlreadyConnected);
+            }
+            return Ok(!inbound);
+        }
+        if let Some(prefix) = new.prefix.filter(|_| inbound) {
+            while self.counts.of_prefix(prefix) >= self.limits.inbound_per_prefix {
+                self.evict(now, effects, RejectReason::PrefixFull, |old| old.prefix == Some(prefix))?;
+            }
+        }
+        // More than one may have to go: crossing connections of one peer can exceed the limit for a while.
+        while self.counts.taken(class) >= self.limit(class) {
+            let evicted = self.evict(now, effects, RejectReason::SlotsFull, |old| Place::of(old).class() == class);
+            if evicted.is_err() && !(place == Place::Asked && self.evict_found(effects)) {
+                return evicted.map(|()| true);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets the peer leave that discovery found last; where none is live yet, it gives up whoever is on the way. Whether that
+    /// made room.
+    fn evict_found(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let found = |entry: &&Entry<P>| entry.counted && Place::of(&entry.candidate) == Place::Found;
+        let order = |entry: &&Entry<P>| (entry.phase == Phase::Live, !entry.early, entry.since, entry.candidate.id);
+        let last = self.entries.values().filter(found).filter(|entry| entry.phase < Phase::Leaving).max_by_key(order);
+        let Some((id, phase)) = last.map(|entry| (entry.candidate.id, entry.phase)) else { return false };
+        if phase == Phase::Live {
+            self.leaving(id);
+            effects.push(Effect::Evict(id));
+            return !self.entries[&id].counted;
+        }
+        self.forget(id);
+        effects.push(Effect::Drop(id, RejectReason::SlotsFull));
+        true
+    }
+
+    /// Drops the connection that has waited for its remote for the longest time, first of those that have proven nothing.
+    fn evict(
+        &mut self,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+        reason: RejectReason,
+        fits: impl Fn(&Candidate<P>) -> bool,
+    ) -> Result<(), RejectReason> {
+        let stuck = |entry: &&Entry<P>| {
+            let waits = matches!(entry.phase, Phase::Accepted | Phase::Complete) && entry.counted;
+            waits && fits(&entry.candidate) && now.saturating_duration_since(entry.since) >= self.limits.grace
+        };
+        let oldest = self.entries.values().filter(stuck).min_by_key(|entry| (entry.candidate.proven, entry.since));
+        let Some(id) = oldest.map(|entry| entry.candidate.id) else { return Err(reason) };
+        self.forget(id);
+        effects.push(Effect::Drop(id, RejectReason::Timeout));
+        Ok(())
+    }
+
+    /// The place of an inbound connection was given back: another one of the peer, which shared it, takes it.
+    pub(super) fn pass_place_on(&mut self, peer: PeerId) {
+        let ids = self.by_peer.get(&peer).into_iter().flatten();
+        let inbound = |id: &&ConnectionId| self.entries[*id].candidate.direction == Direction::Inbound;
+        let (counted, sharing): (Vec<_>, Vec<_>) = ids.filter(inbound).partition(|id| self.entries[*id].counted);
+        let heir = sharing.into_iter().filter(|id| self.entries[*id].phase < Phase::Leaving);
+        let Some(id) = heir.max_by_key(|id| self.entries[*id].phase).copied().filter(|_| counted.is_empty()) else {
+            return;
+        };
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.counted = true;
+            self.counts.add(&entry.candidate);
+        }
+    }
+}
