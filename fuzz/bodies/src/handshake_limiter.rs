@@ -56,7 +56,7 @@ pub fn run(data: &[u8]) {
                 let ip = ip(&mut input);
                 let prefix = (limits.limit_local || !is_local(ip)).then(|| Prefix::of(ip));
                 let unproven = list.iter().filter(|entry| !entry.proven).count();
-                let room = unproven < (limits.total / 4).max(1) && list.len() < limits.total;
+                let room = unproven < (limits.total / 2).max(1) && list.len() < limits.total;
                 let never = prefix.is_some() && limits.per_prefix == 0;
                 let admission = limiter.admit_unproven(ip, now);
                 assert_eq!(admission.is_some(), room && !never);

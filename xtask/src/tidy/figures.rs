@@ -42,6 +42,7 @@ const FIGURES: &[Figure] = &[
     (LIMITS, "| peers whose addresses are known | 4,096,", "p2p/node/addresses.rs", "PEERS: usize = 4096"),
     (LIMITS, "4,096, 8 addresses each |", "p2p/node/addresses.rs", "ENDPOINTS: usize = 8"),
     (LIMITS, "| QUIC connections that wait to be accepted | 1,024 |", "net/quic/setup.rs", "MAX_INCOMING: usize = 1024"),
+    (LIMITS, "Half of them at most for QUIC dialers", "identity/limiter.rs", "UNPROVEN_SHARE: usize = 2"),
     (LIMITS, "| QUIC handshakes after which `Retry` is asked for | 128 |",
         "net/quic/endpoint.rs", "VALIDATE_ABOVE: usize = 128"),
     (LIMITS, "| QUIC stateless resets | one a millisecond",
