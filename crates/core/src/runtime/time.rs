@@ -32,7 +32,7 @@ impl dyn Runtime {
         self.limit(future, || self.sleep(duration)).await
     }
 
-    /// As [`timeout`](Self::timeout), until `deadline`.
+    /// As `timeout`, until `deadline`.
     ///
     /// # Errors
     /// [`Elapsed`] when the time was over first.
