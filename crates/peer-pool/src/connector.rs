@@ -125,7 +125,7 @@ impl Shared {
             let mut connecting = pin!(self.connect_once(&mut *wanted, &mut *until));
             let mut changes = self.network.changes();
             loop {
-                let changed = pin!(changes.next());
+                let changed = pin!(changes.changed());
                 match futures_util::future::select(connecting.as_mut(), changed).await {
                     futures_util::future::Either::Left((result, _)) => return result,
                     futures_util::future::Either::Right(_) if self.runtime.now() >= began + STUCK => break,
