@@ -9,6 +9,7 @@
 
 pub mod backoff;
 pub mod budget;
+pub mod change;
 pub mod error;
 pub mod event;
 pub mod file;
@@ -20,6 +21,7 @@ pub mod task;
 
 pub use backoff::Backoff;
 pub use budget::{ByteBudget, Reservation};
+pub use change::{ChangeNotifier, Changes};
 pub use error::{Error, Result};
 pub use event::{EventBus, EventListener, RecvError};
 pub use file::{FileSystem, HostFiles};

@@ -14,7 +14,7 @@ use crate::protocol_id::InvalidProtocolId;
 use crate::record::InvalidRecord;
 use crate::tls::InvalidCertificate;
 use crate::version::InvalidVersion;
-use crate::{DisconnectReason, ProtocolId};
+use crate::{DisconnectReason, ProtocolId, RejectReason};
 
 /// One error for every layer from this crate up. Cheap to clone: many may wait for what fails once.
 ///
@@ -194,6 +194,14 @@ impl Error {
     /// An error of the system, with what was tried.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source: Arc::new(source) }
+    }
+
+    /// Whether the other end was this node itself, whichever end of the handshake noticed it first.
+    pub fn is_self_dial(&self) -> bool {
+        match self {
+            Self::Handshake(error) => error.reason() == Some(&RejectReason::SelfDial),
+            error => matches!(error, Self::SelfDial),
+        }
     }
 
     /// An invalid setting.

@@ -65,8 +65,8 @@ pub mod kademlia {
 /// Who may connect.
 pub mod access_control {
     pub use p2p_identity::access::{
-        AccessChanges, AccessControl, Action, AllowAll, AllowList, Candidate, ChangeNotifier, DenyList, Direction,
-        PeerOrIp, Subject,
+        AccessControl, Action, AllowAll, AllowList, Candidate, ChangeNotifier, Changes, DenyList, Direction, PeerOrIp,
+        Subject,
     };
 }
 

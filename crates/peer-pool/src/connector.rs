@@ -125,7 +125,7 @@ impl Shared {
             let mut connecting = pin!(self.connect_once(&mut *wanted, &mut *until));
             let mut changes = self.network.changes();
             loop {
-                let changed = pin!(changes.next());
+                let changed = pin!(changes.changed());
                 match futures_util::future::select(connecting.as_mut(), changed).await {
                     futures_util::future::Either::Left((result, _)) => return result,
                     futures_util::future::Either::Right(_) if self.runtime.now() >= began + STUCK => break,
@@ -137,7 +137,6 @@ impl Shared {
 
     /// Tells that a dial is given up.
     fn connect_failed(&self, error: Error, wanted: &Wanted<'_>) -> Error {
-        let error = if is_self(&error) { Error::SelfDial } else { error };
         if let Some(endpoint) = wanted.first() {
             let expected = wanted.expected;
             self.buses.connection(ConnectionEventKind::ConnectFailed { error: error.clone() }, endpoint, expected);
@@ -232,12 +231,11 @@ pub(crate) fn is_duplicate(error: &Error) -> bool {
 
 /// What this side decides about a peer has one name, whether the endpoint says who that is or the handshake has.
 fn by_its_name(error: Error, peer_id: Option<PeerId>, endpoint: Option<&Endpoint>) -> Error {
+    if error.is_self_dial() {
+        return Error::SelfDial;
+    }
     let Error::Handshake(handshake) = &error else { return error };
     match (handshake, peer_id) {
-        // Either end of it may have noticed first.
-        (HandshakeError::Refused(RejectReason::SelfDial) | HandshakeError::Remote(RejectReason::SelfDial), _) => {
-            Error::SelfDial
-        }
         (HandshakeError::Refused(RejectReason::Banned), Some(peer)) => Error::Banned(peer),
         (HandshakeError::Refused(RejectReason::Denied), _) => {
             endpoint.map_or(error.clone(), |endpoint| Error::Denied(endpoint.to_string()))
@@ -276,14 +274,6 @@ fn is_without_route(error: &io::Error) -> bool {
     let no_way =
         matches!(error.kind(), K::NetworkUnreachable | K::HostUnreachable | K::AddrNotAvailable | K::InvalidInput);
     no_way || p2p_core::runtime::is_unknown_family(error)
-}
-
-/// Whether the other end was this node itself.
-pub(crate) fn is_self(error: &Error) -> bool {
-    match error {
-        Error::Handshake(error) => error.reason() == Some(&RejectReason::SelfDial),
-        error => matches!(error, Error::SelfDial),
-    }
 }
 
 /// What to say when there is no address.

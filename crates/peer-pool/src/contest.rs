@@ -7,7 +7,7 @@ use p2p_core::PeerId;
 use p2p_identity::{Error, Judge};
 use p2p_net::{Connection, DialError, Endpoint};
 
-use crate::connector::{is_duplicate, is_self, is_temporary};
+use crate::connector::{is_duplicate, is_temporary};
 use crate::establish::{Attempt, Failure, Outcome, establish};
 use crate::pool::Shared;
 use crate::registry::{Dial, DialKind};
@@ -77,7 +77,7 @@ impl Judge for Contest<'_> {
                 Ok(peer) => return Ok(peer),
                 Err(failure) => failure,
             };
-            if is_self(&failure.error) {
+            if failure.error.is_self_dial() {
                 self.met_oneself(&endpoint);
             }
             let Some(peer) = failure.peer_id.filter(|_| is_duplicate(&failure.error)) else { return Err(failure) };
@@ -127,10 +127,9 @@ impl Contest<'_> {
 
     async fn dial_again(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         let shared = self.slot.shared;
-        let left = self.until.saturating_duration_since(shared.runtime.now());
         let late = |_| Err(p2p_net::Error::Dial { endpoint: endpoint.clone(), reason: DialError::TimedOut });
-        let dialed = shared.runtime.timeout(left, shared.transports.connect(endpoint)).await.unwrap_or_else(late);
-        dialed.map_err(|error| self.failure(error.into()))
+        let dialed = shared.runtime.timeout_at(self.until, shared.transports.connect(endpoint)).await;
+        dialed.unwrap_or_else(late).map_err(|error| self.failure(error.into()))
     }
 
     /// Remembers an address at which this node has met itself, and says so once.

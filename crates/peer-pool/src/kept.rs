@@ -36,7 +36,7 @@ impl Shared {
                 Err(Error::SelfDial) if expected == Some(self.own_id) => return,
                 // A name may get other addresses.
                 Err(Error::SelfDial) if endpoint.addr().ip().is_some() => {
-                    changes.next().await;
+                    changes.changed().await;
                     continue;
                 }
                 Err(_) => redial.failed(self.runtime.random_u64()),

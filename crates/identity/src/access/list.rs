@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use p2p_core::PeerId;
 
-use super::{AccessChanges, AccessControl, Action, ChangeNotifier, Subject};
+use super::{AccessControl, Action, ChangeNotifier, Changes, Subject};
 
 /// A peer or an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,7 +150,7 @@ impl AccessControl for AllowList {
         })
     }
 
-    fn changes(&self) -> Option<AccessChanges> {
+    fn changes(&self) -> Option<Changes> {
         Some(self.0.0.changed.subscribe())
     }
 }
@@ -167,7 +167,7 @@ impl AccessControl for DenyList {
         !self.0.names(subject)
     }
 
-    fn changes(&self) -> Option<AccessChanges> {
+    fn changes(&self) -> Option<Changes> {
         Some(self.0.0.changed.subscribe())
     }
 }

@@ -1,6 +1,5 @@
 //! Access control: who may connect, look up and probe, and whom we may.
 
-mod change;
 mod list;
 
 use std::fmt;
@@ -11,7 +10,8 @@ use p2p_net::Endpoint;
 
 use crate::PeerRecord;
 
-pub use change::{AccessChanges, ChangeNotifier};
+pub use p2p_core::{ChangeNotifier, Changes};
+
 pub use list::{AllowList, DenyList, PeerOrIp};
 
 /// Says who may do what. Asked for each connection twice: with the endpoint before anything is exchanged, and with the
@@ -35,7 +35,7 @@ pub trait AccessControl: Send + Sync {
 
     /// For a policy that changes: what tells that it did, so that peers that are connected are asked about again and
     /// those that are no longer allowed are disconnected. `None` for one that never changes.
-    fn changes(&self) -> Option<AccessChanges> {
+    fn changes(&self) -> Option<Changes> {
         None
     }
 }
@@ -52,7 +52,7 @@ impl<T: AccessControl + ?Sized> AccessControl for std::sync::Arc<T> {
         (**self).allow(subject, action)
     }
 
-    fn changes(&self) -> Option<AccessChanges> {
+    fn changes(&self) -> Option<Changes> {
         (**self).changes()
     }
 }

@@ -58,7 +58,7 @@ fn a_deny_list_refuses_peers_and_addresses() {
 
 #[test]
 fn changes_are_told_and_what_is_no_change_is_not() {
-    fn ready(changes: &mut AccessChanges) -> bool {
+    fn ready(changes: &mut Changes) -> bool {
         pin!(changes.changed()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
     let list = DenyList::new();

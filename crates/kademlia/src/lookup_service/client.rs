@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use p2p_core::{PeerId, Runtime};
 use p2p_identity::access::{Direction, Subject};
-use p2p_identity::{Authenticated, Error, Judge, OwnAddresses, PeerRecord, Race, RaceLimits, RejectReason, Result};
+use p2p_identity::{Authenticated, Error, Judge, OwnAddresses, PeerRecord, Race, RaceLimits, Result};
 use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender, PeerAddr, Transports};
 use tokio::sync::{Notify, Semaphore};
 
@@ -308,10 +308,7 @@ impl Judge for Contest<'_> {
     async fn ask(&self, connection: Connection) -> Result<Authenticated> {
         let endpoint = connection.remote_endpoint().clone();
         let asked = self.inner.authenticator.dial(connection, self.expected, self.payload, self.deadline).await;
-        if let Err(Error::Handshake(error)) = &asked
-            && error.reason() == Some(&RejectReason::SelfDial)
-            && self.inner.own_addresses.insert(&endpoint)
-        {
+        if asked.as_ref().is_err_and(|error| error.is_self_dial()) && self.inner.own_addresses.insert(&endpoint) {
             tracing::warn!(%endpoint, "this node itself answers there, or another one with its key: it is not asked again until the network changes");
         }
         asked

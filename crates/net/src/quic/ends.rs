@@ -70,8 +70,7 @@ impl Ends {
     /// Waits until the remotes of all connections, which are closed, have heard of it, or until the deadline. Cancel-safe.
     pub(super) async fn all_told(&self, deadline: Instant) {
         self.shutting_down.cancel();
-        let left = deadline.saturating_duration_since(self.runtime.now());
-        let _ = self.runtime.timeout(left, self.connections.wait()).await;
+        let _ = self.runtime.timeout_at(deadline, self.connections.wait()).await;
         self.connections.shutdown().await;
     }
 }

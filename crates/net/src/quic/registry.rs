@@ -146,8 +146,7 @@ impl QuicRegistry {
             for endpoint in &endpoints {
                 endpoint.wait_idle(deadline.saturating_duration_since(runtime.now())).await;
             }
-            let left = deadline.saturating_duration_since(runtime.now());
-            let _ = runtime.timeout(left, self.setup.closing.wait()).await;
+            let _ = runtime.timeout_at(deadline, self.setup.closing.wait()).await;
         }
         self.setup.closing.shutdown().await;
         endpoints.iter().for_each(QuicEndpoint::close_socket);

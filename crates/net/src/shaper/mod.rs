@@ -122,8 +122,7 @@ impl Shaper {
                 match turn.into_iter().chain(look).min() {
                     Some(next) if turn.is_some() => shaper.runtime.sleep_until(next).await,
                     Some(next) => {
-                        let wait = next.saturating_duration_since(shaper.runtime.now());
-                        let _ = shaper.runtime.timeout(wait, shaper.waiting.notified()).await;
+                        let _ = shaper.runtime.timeout_at(next, shaper.waiting.notified()).await;
                     }
                     None => shaper.waiting.notified().await,
                 }

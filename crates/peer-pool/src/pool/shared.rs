@@ -121,7 +121,7 @@ impl Shared {
             lines: Lines::new(runtime.now()),
             tasks: TaskGroup::new(runtime.clone()),
             changed: Notify::new(),
-            network: Network::new(),
+            network: Network::default(),
             dials: [1, 1, KEPT_DIALS, 1].map(|times| Semaphore::new(limits.dials * times)),
             sessions: TaskGroup::new(runtime.clone()),
             handshakes: InboundHandshakes::new(config.handshake_limits()),

@@ -39,8 +39,10 @@ proptest! {
         let link = Link { loss, reorder, latency, bandwidth, ..Link::WAN };
         let mut settings = Settings { link, ..Settings::default() };
         settings.streams.window = window;
-        // With a quarter of all packets lost, the usual number of tries is too small once in a thousand.
+        // With a quarter of all packets lost, the usual patience is too short once in some hundred runs: the troubles stretch
+        // the time between two tries to two minutes, and eight tries in a row can be lost.
         settings.streams.connect_retries = 20;
+        settings.streams.timeout = Duration::from_secs(12 * 3600);
         let sim = Sim::with(seed, settings);
         let (alice, bob) = (sim.host("alice"), sim.host("bob"));
         let (there, back) = (bytes(seed, len), bytes(!seed, len / 3));
