@@ -17,11 +17,18 @@ impl Dht {
     /// asked again, so it may be called again. [`Error::NotRunning`], [`Error::ShutDown`].
     pub async fn joined(&self) -> Result<Joined> {
         self.check_running()?;
-        let mut watch = self.shared().standing().ok_or(Error::ShutDown)?;
-        let standing = watch.wait_for(Option::is_some).await.map_err(|_| Error::ShutDown)?.clone();
-        match standing {
-            Some(Standing::Joined(joined)) => Ok(joined),
-            Some(Standing::Nobody) | None => Err(DhtError::NoNodes.into()),
+        let mut changes = self.shared().standing.subscribe();
+        loop {
+            let (closed, standing) = {
+                let core = self.shared().lock();
+                (core.closed, core.standing.clone())
+            };
+            match standing {
+                _ if closed => return Err(Error::ShutDown),
+                Some(Standing::Joined(joined)) => return Ok(joined),
+                Some(Standing::Nobody) => return Err(DhtError::NoNodes.into()),
+                None => changes.changed().await,
+            }
         }
     }
 }

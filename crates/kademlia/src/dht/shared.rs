@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use p2p_core::{EventBus, PeerId, Runtime, TaskGroup};
+use p2p_core::{ChangeNotifier, EventBus, PeerId, Runtime, TaskGroup};
 use p2p_identity::{Error, KeyPair, PeerRecord, Result, TlsIdentity};
 use p2p_net::Transports;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     /// The clock's next turn comes sooner than it thinks.
     sooner: Notify,
+    /// Joining has come further, or all has ended.
+    pub(super) standing: ChangeNotifier,
 }
 
 pub(super) struct Core {
@@ -57,8 +59,8 @@ pub(super) struct Core {
     operations: BTreeMap<OperationId, Waiter>,
     /// When the clock will call.
     wakes: Option<Instant>,
-    /// Whoever waits for joining watches this. None after the end.
-    standing: Option<watch::Sender<Option<Standing>>>,
+    /// How far joining has come.
+    pub(super) standing: Option<Standing>,
     pub(super) closed: bool,
 }
 
@@ -109,7 +111,7 @@ impl Shared {
                 next_reply: 0,
                 operations: BTreeMap::new(),
                 wakes: None,
-                standing: Some(watch::Sender::new(None)),
+                standing: None,
                 closed: false,
             };
             Self {
@@ -128,6 +130,7 @@ impl Shared {
                 permits: Semaphore::new(config.limits.operations),
                 core: Mutex::new(core),
                 sooner: Notify::new(),
+                standing: ChangeNotifier::new(),
                 key_pair: key_pair.clone(),
                 runtime,
                 config,
@@ -206,15 +209,10 @@ impl Shared {
         let (operations, replies) = {
             let mut core = self.lock();
             core.closed = true;
-            core.standing = None;
             (std::mem::take(&mut core.operations), std::mem::take(&mut core.replies))
         };
         drop((operations, replies));
-    }
-
-    /// How far joining has come, now and from now on; `None` after the end.
-    pub(super) fn standing(&self) -> Option<watch::Receiver<Option<Standing>>> {
-        self.lock().standing.as_ref().map(watch::Sender::subscribe)
+        self.standing.notify();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -262,7 +260,8 @@ impl Shared {
                 Action::Ping { id, peer_id, address } => later.push(Later::Ping(id, peer_id, address)),
                 Action::Silence(silent) => self.transports.keep_listeners_silent(silent),
                 Action::Standing(standing) => {
-                    _ = core.standing.as_ref().map(|watch| watch.send_replace(Some(standing)))
+                    core.standing = Some(standing);
+                    self.standing.notify();
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use p2p_core::Runtime;
-use p2p_identity::access::{AccessChanges, AccessControl, Action, Subject};
+use p2p_identity::access::{AccessControl, Action, Changes, Subject};
 
 use super::conduct::Conduct;
 
@@ -37,7 +37,7 @@ impl AccessControl for Door {
         !self.is_banned(subject, action) && self.policy.allow(subject, action)
     }
 
-    fn changes(&self) -> Option<AccessChanges> {
+    fn changes(&self) -> Option<Changes> {
         self.policy.changes()
     }
 }
