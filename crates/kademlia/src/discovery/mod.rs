@@ -128,6 +128,9 @@ impl Discovery for KademliaDiscovery {
     fn on_event(&self, event: PeerConnectionEvent) {
         let runtime = self.inner.dht.runtime();
         lock(&self.inner.candidates).on_event(runtime.now(), &event, |backoff| backoff.next(&**runtime));
+        if let PeerConnectionEvent::Connected { peer_id, outbound: true, .. } = &event {
+            self.inner.connected(peer_id);
+        }
         self.inner.changed.notify_one();
     }
 
@@ -265,6 +268,14 @@ impl Inner {
             news |= self.see(Candidate::told(peer.record().clone(), peer.reached()));
         }
         news
+    }
+
+    /// The node has dialed a peer. The DHT may have lost it, or never had it in its table.
+    fn connected(&self, peer_id: &PeerId) {
+        let known = lock(&self.seen).peek(peer_id).map(|known| (known.record.clone(), known.reached));
+        if let Some((record, reached)) = known {
+            self.dht.shared().engine(|engine, now| engine.connected_elsewhere(now, &record, reached));
+        }
     }
 
     fn see(&self, candidate: Candidate) -> bool {

@@ -278,6 +278,18 @@ impl Engine {
         }
     }
 
+    /// The node has dialed somebody for its protocols at an address of this record, which was told by whoever was reached at
+    /// `reached`: it is alive. It is asked, and so has a place in the table if there is one: where a network was cut in two,
+    /// this is mostly the first that either half hears of the other.
+    pub fn connected_elsewhere(&mut self, now: Instant, record: &PeerRecord, reached: IpAddr) {
+        if let Some(peer) = Peer::new(&self.network, record.clone(), reached)
+            && self.table.get(&peer.key()).is_none()
+        {
+            let target = peer.target();
+            self.fetch_record(now, Some(peer), target);
+        }
+    }
+
     /// Asks for a newer record, unless that was done a moment ago: anybody can claim to have one.
     fn fetch_record(&mut self, now: Instant, peer: Option<Peer>, target: Target) {
         if let Some(peer_id) = target.peer_id

@@ -5,7 +5,7 @@ use std::time::Duration;
 use p2p_kademlia::Key;
 use p2p_kademlia::engine::{Command, KademliaEvent, Mode, Outcome};
 
-use crate::net::{Net, joined};
+use crate::net::{Net, address, joined};
 
 #[test]
 fn two_hundred_nodes_become_one_network() {
@@ -92,6 +92,29 @@ fn a_partition_heals_through_one_shared_contact() {
         recall += net.recall(n * 4, Key::of_value(&[n as u8]), 20) / 20.0;
     }
     assert!(recall >= 0.99, "{recall}");
+}
+
+/// The halves forget each other. Then a node dials one of the other half for a protocol, as it remembers where that is.
+#[test]
+fn a_partition_heals_through_a_peer_that_was_dialed_for_a_protocol() {
+    let mut net = joined(16, 4, |config| config.refresh_interval = Duration::from_secs(120));
+    (0..16).for_each(|n| _ = net.part.insert(n, (n % 2) as u8));
+    // A node that has contacts asks its bootstrap peer now and then: here that is of no use.
+    net.kill(0);
+    net.run(Duration::from_secs(900));
+    assert_eq!(net.component(), 8);
+    net.part.clear();
+    net.run(Duration::from_secs(600));
+    assert_eq!(net.component(), 8, "nobody knows of the other half");
+
+    let record = net.engine(8).record().unwrap().clone();
+    net.with(3, |engine, now| engine.connected_elsewhere(now, &record, address(8).ip()));
+    net.run(Duration::from_secs(1));
+    assert!(net.engine(3).table().iter().any(|peer| peer.peer_id() == record.peer_id()));
+    assert_eq!(net.component(), 15);
+    net.run(Duration::from_secs(900));
+    let recall = (1..16).map(|n| net.recall(n, Key::of_value(&[n as u8]), 20)).sum::<f64>() / 15.0;
+    assert!(recall > 0.999, "{recall}");
 }
 
 /// A peer is looked for among those that the first bootstrap peer to answer tells of. Where these are of no use, it is looked for

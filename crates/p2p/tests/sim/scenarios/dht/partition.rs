@@ -13,8 +13,9 @@ const OUTBOUND: usize = 8;
 /// Who hears nothing of a contact asks it three times more before it is forgotten.
 const CUT: Duration = LIVENESS.saturating_mul(3);
 
-/// A node with contacts asks a bootstrap peer every tenth time that it looks for its neighbors, at the latest every five
-/// quarters of their interval. What it hears there has spread when the others have looked for theirs a few times more.
+/// Nodes that remember peers of the other half dial them, and the DHT asks whom they meet. Otherwise, a node with contacts asks a
+/// bootstrap peer every tenth time that it looks for its neighbors, at the latest every five quarters of their interval. What
+/// it hears has spread when the others have looked for theirs a few times more.
 const HEALED: Duration = SEEDING.saturating_mul(13 + 10);
 
 pub(crate) fn partition(sim: Sim) -> Outcome {
@@ -38,6 +39,12 @@ pub(crate) fn partition(sim: Sim) -> Outcome {
 
         town.endure(&Plan::new().at(SECOND, Fault::Heal)).await;
         whole(&town, &town.residents, &town.residents, HEALED).await;
+        // Peers may have met again before their DHT knows of all of them.
+        for (half, other) in [(halves[0], halves[1]), (halves[1], halves[0])] {
+            let apart = || half.iter().filter(|it| strangers(it, other).len() == HALF).map(|it| it.index);
+            let done = town.sim.eventually(HEALED, || apart().next().is_none()).await;
+            assert!(done, "these nodes know nobody of the other half: {:?}", Vec::from_iter(apart()));
+        }
         recall(&town.residents, &town.residents).await;
         town.quiet().await;
         town.dissolve().await
