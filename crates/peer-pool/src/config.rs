@@ -31,7 +31,8 @@ pub struct PoolConfig {
     pub dial_peers: Vec<Endpoint>,
     /// Further tries of a dial that failed.
     pub max_connect_retries: usize,
-    /// From the transport's connection to both sides' agreement.
+    /// From the transport's connection to both sides' agreement. Over tcp, where a packet of the dial was lost, the next one that
+    /// is lost is sent again after three seconds, and after six more (RFC 6298 §5.7).
     pub handshake_timeout: Duration,
     /// From the first dial to the transport's connection: for all addresses, names, searches and tries of one call
     /// together.
@@ -55,6 +56,9 @@ pub struct PoolConfig {
 
 /// The least bytes per second of a node: with less, one full packet takes more than a second.
 const MIN_RATE: u64 = 1_500;
+
+/// How long a remote may let others wait for its place, of a usual `handshake_timeout`.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Bounds of everything that a remote can make grow.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -113,7 +117,7 @@ impl Default for PoolConfig {
             outbound_slots: 32,
             dial_peers: Vec::new(),
             max_connect_retries: 3,
-            handshake_timeout: Duration::from_secs(4),
+            handshake_timeout: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(30),
@@ -159,13 +163,15 @@ impl PoolConfig {
     }
 
     pub(crate) fn slot_limits(&self) -> SlotLimits {
+        let patience = self.handshake_timeout;
         SlotLimits {
             inbound: self.inbound_slots,
             outbound: self.outbound_slots,
             kept: self.limits.kept,
             inbound_per_prefix: self.limits.inbound_per_prefix,
-            grace: self.handshake_timeout / 8,
-            tie_break: self.handshake_timeout / 4,
+            // Half a second and a second of the default's ten; more of a shorter time, since a machine has its pauses.
+            grace: (patience / 8).min((patience / 20).max(GRACE)),
+            tie_break: (patience / 4).min((patience / 10).max(2 * GRACE)),
         }
     }
 

@@ -223,7 +223,7 @@ fn settings() {
     assert!(listen_endpoints.is_empty() && discovery_endpoints.is_empty());
     assert!(bootstrap_peers.is_empty() && dial_peers.is_empty());
     assert_eq!((public_ip, state_dir), (None, None));
-    assert_eq!((handshake_timeout, dial_timeout), (minute / 15, minute / 6));
+    assert_eq!((handshake_timeout, dial_timeout), (minute / 6, minute / 6));
     assert_eq!((ping_interval, ping_timeout), (minute / 3, minute / 2));
     assert_eq!((stall_timeout, drain_timeout, seeding_interval), (minute / 2, minute / 12, minute));
     assert_eq!((limits.message, limits.inbound_streams), (1 << 20, 128));
