@@ -102,6 +102,10 @@ async fn main() -> Result<(), Error> {
     let all = Scores::from([("ada".into(), 9), ("bob".into(), 3), ("cyd".into(), 5)]);
     for (player, name) in [(&ada, "ada"), (&bob, "bob"), (&cyd, "cyd")] {
         // From the protocols to the application.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "only what runs in the simulator must wake tasks in a fixed order"
+        )]
         let mut scores = player.scores.subscribe();
         let agreed = scores.wait_for(|scores| *scores == all);
         player.node.runtime().timeout(Duration::from_secs(5), agreed).await.map_err(Error::app)?.map_err(Error::app)?;

@@ -40,6 +40,15 @@ pub trait Judge: Sync {
     /// Why not. It is the error of the race if nothing else goes wrong.
     fn allow(&self, endpoint: &Endpoint) -> Result<(), Self::Error>;
 
+    /// Dials an address, as [`Transports::connect`] does unless another way is wanted. Dropped when it is given up.
+    fn connect(
+        &self,
+        transports: &Transports,
+        endpoint: &Endpoint,
+    ) -> impl Future<Output = p2p_net::Result<Connection>> + Send {
+        transports.connect(endpoint)
+    }
+
     /// Finds out who is at the other end. Dropped when another one has won: whoever cares closes the connection then.
     fn ask(&self, connection: Connection) -> impl Future<Output = Result<Self::Won, Self::Error>> + Send;
 
@@ -237,9 +246,9 @@ impl<'a, J: Judge> Run<'a, '_, J> {
     }
 
     fn begin(&self, endpoint: Endpoint) -> Work<'a, J> {
-        let transports = self.transports;
+        let (transports, judge) = (self.transports, self.judge);
         match endpoint.addr().ip() {
-            Some(_) => Work::Connect(Box::pin(async move { transports.connect(&endpoint).await })),
+            Some(_) => Work::Connect(Box::pin(async move { judge.connect(transports, &endpoint).await })),
             None => Work::Resolve(Box::pin(async move { transports.resolve(&endpoint).await })),
         }
     }

@@ -233,15 +233,27 @@ impl Inner {
         }
     }
 
+    /// Whether an endpoint may be dialed, for what is known of it.
+    pub(super) fn may_dial(&self, endpoint: &Endpoint) -> Result<()> {
+        if self.own_addresses.contains(endpoint) {
+            return Err(Error::SelfDial);
+        }
+        let allowed = self.authenticator.allows(&Subject::Endpoint(endpoint), Direction::Outbound);
+        if allowed { Ok(()) } else { Err(denied(endpoint)) }
+    }
+
+    /// Where a race for the target begins.
+    pub(super) fn candidates(target: &Target) -> Vec<PeerAddr> {
+        let named = |endpoint: &Endpoint| PeerAddr::from(endpoint.clone().with_peer_id(target.peer_id));
+        target.endpoints.iter().take(MAX_ENDPOINTS).map(named).collect()
+    }
+
     /// Connects to the target at whichever of its endpoints it answers first, within the time for a dial.
     async fn race(&self, target: &Target, payload: &[u8]) -> Result<Authenticated> {
         let deadline = self.runtime.now() + self.dial_timeout;
         let contest = Contest { inner: self, expected: target.peer_id, payload, deadline };
         let race = Race { transports: &self.transports, limits: RaceLimits::default(), until: deadline };
-        let named = |endpoint: &Endpoint| PeerAddr::from(endpoint.clone().with_peer_id(target.peer_id));
-        let mut addrs: Vec<_> = target.endpoints.iter().take(MAX_ENDPOINTS).map(named).collect();
-        let raced = race.run(&contest, &mut addrs, None).await;
-        raced.map_err(|error| error.unwrap_or_else(|| Error::config("endpoints", "there is no endpoint to dial")))
+        race.run(&contest, &mut Self::candidates(target), None).await.map_err(|error| error.unwrap_or_else(nobody))
     }
 
     async fn dial_and_ask(
@@ -284,6 +296,11 @@ impl Inner {
     }
 }
 
+/// The error of a race without candidates.
+pub(super) fn nobody() -> Error {
+    Error::config("endpoints", "there is no endpoint to dial")
+}
+
 /// Asks whoever is the target, wherever that answers first.
 struct Contest<'a> {
     inner: &'a Inner,
@@ -298,11 +315,7 @@ impl Judge for Contest<'_> {
     type Error = Error;
 
     fn allow(&self, endpoint: &Endpoint) -> Result<()> {
-        if self.inner.own_addresses.contains(endpoint) {
-            return Err(Error::SelfDial);
-        }
-        let allowed = self.inner.authenticator.allows(&Subject::Endpoint(endpoint), Direction::Outbound);
-        if allowed { Ok(()) } else { Err(denied(endpoint)) }
+        self.inner.may_dial(endpoint)
     }
 
     async fn ask(&self, connection: Connection) -> Result<Authenticated> {

@@ -1,23 +1,12 @@
 //! Dials others back: to see whether they can be reached, over connections that are made for it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use p2p_identity::access::{Direction, Subject};
-use p2p_identity::{Error, Result};
-use p2p_net::Endpoint;
+use p2p_core::PeerId;
+use p2p_identity::{Error, Judge, Race, RaceLimits, Result};
+use p2p_net::{Connection, Endpoint, Transports};
 
-use super::authenticate::denied;
-use super::client::{Answer, Inner};
+use super::client::{Answer, Inner, nobody};
 use super::{LookupClient, Target};
-
-/// How long after one of a node's endpoints the next is tried too.
-const NEXT_ENDPOINT: Duration = Duration::from_millis(250);
-
-/// Endpoints of one node that are tried.
-const MAX_ENDPOINTS: usize = 4;
 
 /// The part of the time for an answer that dialing back may take: who asked for it waits no longer.
 const OF_THE_ANSWER: f64 = 0.6;
@@ -33,49 +22,50 @@ impl LookupClient {
         // The semaphore is never closed.
         let _permit = inner.permits.acquire().await.map_err(|_| Error::ShutDown)?;
         inner.check_allowed(target)?;
-        let mut after = Duration::ZERO;
-        let mut asking: FuturesUnordered<_> = FuturesUnordered::new();
-        for endpoint in target.endpoints.iter().take(MAX_ENDPOINTS) {
-            asking.push(inner.ask_back(target, endpoint, request, (after, once)));
-            after += NEXT_ENDPOINT;
-        }
-        let first = async {
-            let mut last = Error::config("endpoints", "there is no endpoint to dial");
-            while let Some(asked) = asking.next().await {
-                match asked {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
-        };
-        let limit = inner.request_timeout.min(inner.dial_timeout).mul_f64(OF_THE_ANSWER);
-        inner.runtime.timeout(limit, first).await.unwrap_or(Err(Error::Timeout("dialing a node back")))
+        let patience = inner.request_timeout.min(inner.dial_timeout).mul_f64(OF_THE_ANSWER);
+        // No second attempt: it would be sent to somebody who may not be the one that asked.
+        let limits = RaceLimits { again_after: patience, ..RaceLimits::default() };
+        let race = Race { transports: &inner.transports, limits, until: inner.runtime.now() + patience };
+        let back = DialBack { inner, expected: target.peer_id, request, once };
+        let mut candidates = Inner::candidates(target);
+        let asked = inner.runtime.timeout(patience, race.run(&back, &mut candidates, None)).await;
+        let asked = asked.map_err(|_| Error::Timeout("dialing a node back"))?;
+        asked.map_err(|error| error.unwrap_or_else(nobody))
     }
 }
 
-impl Inner {
-    async fn ask_back(
-        &self,
-        target: &Target,
-        endpoint: &Endpoint,
-        request: &Bytes,
-        (after, once): (Duration, bool),
-    ) -> Result<Answer> {
-        let named = endpoint.clone().with_peer_id(target.peer_id);
-        if !self.authenticator.allows(&Subject::Endpoint(&named), Direction::Outbound) {
-            return Err(denied(&named));
-        }
-        if !after.is_zero() {
-            self.runtime.sleep(after).await;
-        }
-        let connection = self.transports.dial_back(&named, once).await?;
-        let deadline = self.runtime.now() + self.dial_timeout;
-        let opened = self.authenticator.dial(connection, target.peer_id, request, deadline).await?;
+/// Asks whoever is the target, over connections that nothing of this node's has made a way for.
+struct DialBack<'a> {
+    inner: &'a Inner,
+    expected: Option<PeerId>,
+    request: &'a Bytes,
+    once: bool,
+}
+
+impl Judge for DialBack<'_> {
+    type Won = Answer;
+    type Error = Error;
+
+    fn allow(&self, endpoint: &Endpoint) -> Result<()> {
+        self.inner.may_dial(endpoint)
+    }
+
+    async fn connect(&self, transports: &Transports, endpoint: &Endpoint) -> p2p_net::Result<Connection> {
+        transports.dial_back(endpoint, self.once).await
+    }
+
+    async fn ask(&self, connection: Connection) -> Result<Answer> {
+        let inner = self.inner;
+        let deadline = inner.runtime.now() + inner.dial_timeout;
+        let opened = inner.authenticator.dial(connection, self.expected, self.request, deadline).await?;
         opened.sender.finish();
         let response = opened.receiver.recv().await?.ok_or(p2p_net::Error::Truncated)?;
         let endpoint = opened.connection.remote_endpoint().clone();
-        self.keep(opened.remote.peer_id, opened.connection, opened.remote.record.clone());
+        inner.keep(opened.remote.peer_id, opened.connection, opened.remote.record.clone());
         Ok(Answer { response, peer_id: opened.remote.peer_id, record: opened.remote.record, endpoint })
+    }
+
+    fn failed(&self, endpoint: &Endpoint, error: &Error) {
+        tracing::trace!(%endpoint, %error, "a node is not reached at one of its addresses");
     }
 }
