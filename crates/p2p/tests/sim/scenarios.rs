@@ -182,6 +182,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
     Scenario {
+        name: "dht-carrier",
+        about: "30 nodes with a DHT in one /24 of a carrier's address space",
+        every: 5,
+        play: dht::carrier,
+    },
+    Scenario {
         name: "one-server",
         about: "one server and its first clients: they are a network within two seconds",
         every: 1,
