@@ -1,6 +1,7 @@
 //! The scenarios: what kind of town it is and what befalls it.
 
 mod basic;
+mod crowds;
 mod day;
 mod dht;
 mod faults;
@@ -114,6 +115,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "few slots: peers that are kept, found and asked for restart and leave",
         every: 1,
         play: places::places,
+    },
+    Scenario {
+        name: "crowds",
+        about: "an attacker takes all slots, and peers from elsewhere come and go",
+        every: 1,
+        play: crowds::crowds,
     },
     Scenario {
         name: "garbled",

@@ -18,6 +18,7 @@ use super::buses::Buses;
 use super::conduct::Conduct;
 use super::disputes::Disputes;
 use super::door::Door;
+use super::kept_ids::KeptIds;
 use super::network::Network;
 use crate::attached::Attached;
 use crate::broadcast::Group;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     /// The task of each connected peer.
     pub(crate) sessions: TaskGroup,
     pub(crate) handshakes: InboundHandshakes,
+    /// Whom the operator wants to be connected with.
+    pub(crate) kept: KeptIds,
     /// Where this node has dialed itself.
     pub(crate) own_addresses: OwnAddresses,
     pub(crate) lookups: Mutex<Option<Lookups>>,
@@ -125,6 +128,7 @@ impl Shared {
             dials: [1, 1, KEPT_DIALS, 1].map(|times| Semaphore::new(limits.dials * times)),
             sessions: TaskGroup::new(runtime.clone()),
             handshakes: InboundHandshakes::new(config.handshake_limits()),
+            kept: KeptIds::default(),
             own_addresses: OwnAddresses::new(),
             lookups: Mutex::default(),
             unbound: Mutex::default(),
