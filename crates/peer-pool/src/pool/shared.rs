@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use p2p_core::{ByteBudget, PeerId, Runtime, TaskGroup};
-use p2p_identity::access::AccessControl;
+use p2p_identity::access::{AccessControl, Candidate as AccessCandidate, Subject};
 use p2p_identity::{
     DisconnectReason, Error, HandshakeParams, InboundHandshakes, KeyPair, Offer, OwnAddresses, PeerRecord, Prefix,
     ProtocolId, Purpose, Result, TlsIdentity,
@@ -238,9 +238,13 @@ impl Shared {
         }
     }
 
-    /// Counts an offence; a peer that is banned for it is disconnected.
+    /// Counts an offence; a peer that is banned for it is disconnected. Whom the operator has named is spared.
     pub(crate) fn offence(&self, peer: Option<PeerId>, endpoint: &Endpoint, offence: Offence) {
-        let banned = self.conduct.offence(self.runtime.now(), peer, endpoint.addr().ip(), offence);
+        let spared = match peer {
+            Some(peer) => self.is_named(&AccessCandidate::new(peer, endpoint)),
+            None => self.access.vouches(&Subject::Endpoint(endpoint)),
+        };
+        let banned = self.conduct.offence(self.runtime.now(), peer, endpoint.addr().ip(), offence, spared);
         if let Some(peer) = peer.filter(|_| banned).and_then(|peer| self.peer(&peer)) {
             peer.core().leave(Leave::Now(DisconnectReason::Banned));
         }
