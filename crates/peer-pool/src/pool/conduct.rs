@@ -72,7 +72,8 @@ impl Conduct {
         spared: bool,
     ) -> bool {
         let mut state = self.lock();
-        if let Some(ip) = ip.filter(|ip| !spared && !(self.exempt_private && is_local(*ip))) {
+        let exempt = |ip: &IpAddr| spared || (self.exempt_private && is_local(*ip));
+        if let Some(ip) = ip.filter(|ip| !exempt(ip)) {
             let offender = Offender::addr(ip);
             let ban = match peer {
                 Some(_) => state.reputation.record_share(now, offender, offence),

@@ -100,7 +100,7 @@ impl<P: Range> Crowds<P> {
 
     /// Half of what the crowding becomes less by when a newcomer takes the place of somebody who is there. Where the newcomer
     /// is exempt, as if it were the only one of its range.
-    fn relief(&self, there: P, new: Option<P>) -> i64 {
+    pub(super) fn relief(&self, there: P, new: Option<P>) -> i64 {
         let at = |(width, weight): (usize, &i64)| match new {
             Some(new) if new.at_width(width) == there.at_width(width) => 0,
             Some(new) => weight * (self.count(width, there) - self.count(width, new) - 1),

@@ -41,7 +41,7 @@ impl<P: Range> Registry<P> {
         }
         // More than one may have to go: crossing connections of one peer can exceed the limit for a while.
         while self.counts.taken(class) >= self.limit(class) {
-            let made_room = self.evict_stuck(now, class, effects)
+            let made_room = self.evict_stuck(now, new, effects)
                 || match place {
                     Place::Inbound => self.evict_from_crowd(now, new, effects),
                     Place::Asked => self.evict_found(effects),
@@ -81,12 +81,16 @@ impl<P: Range> Registry<P> {
     }
 
     /// Drops a connection that has waited for its remote for some time: of those that have proven nothing, if there are any, and
-    /// of the most crowded range the one that has waited longest. Whether that made room.
-    fn evict_stuck(&mut self, now: Instant, class: Class, effects: &mut Vec<Effect>) -> bool {
+    /// of the most crowded range the one that has waited longest. A crowd drops nobody whose range is less crowded. Whether that
+    /// made room.
+    fn evict_stuck(&mut self, now: Instant, new: &Candidate<P>, effects: &mut Vec<Effect>) -> bool {
+        let class = Place::of(new).class();
         let stuck = |entry: &&Entry<P>| {
             let waits = matches!(entry.phase, Phase::Accepted | Phase::Complete) && entry.counted;
             let fits = Place::of(&entry.candidate).class() == class;
-            waits && fits && now.saturating_duration_since(entry.since) >= self.limits.grace
+            let range = entry.candidate.prefix.filter(|_| class == Class::Inbound);
+            let crowded = || range.is_none_or(|range| self.counts.crowds().relief(range, new.prefix) >= 0);
+            waits && fits && now.saturating_duration_since(entry.since) >= self.limits.grace && crowded()
         };
         let order = |entry: &&Entry<P>| {
             let crowd = entry.candidate.prefix.map(|range| self.counts.crowds().of(range));

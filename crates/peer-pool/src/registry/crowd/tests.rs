@@ -269,6 +269,12 @@ fn a_handshake_under_way_is_no_use_to_anybody() {
     }
     let (verdict, effects) = door.registry.decide(door.now, candidate(5, 5, "9.9.9.9"));
     assert_eq!((verdict, effects), (Ok(()), vec![Effect::Drop(ConnectionId::new(1), RejectReason::SlotsFull)]));
+    // Over a long line it takes its time, which a crowd does not take from it.
+    let late = door.now + limits().grace;
+    door.registry.complete(late, ConnectionId::new(0)).expect("it is there");
+    assert_eq!(door.registry.decide(late, candidate(6, 6, "8.8.8.9")).0, Err(RejectReason::SlotsFull));
+    let elsewhere = door.registry.decide(late, candidate(7, 7, "10.1.1.1")).0;
+    assert_eq!(elsewhere, Ok(()), "of as many as it the one that waits is dropped");
 }
 
 #[derive(Debug, Clone)]
