@@ -6,6 +6,7 @@ mod book;
 mod figures;
 mod layers;
 mod links;
+mod offences;
 mod packages;
 mod text;
 
@@ -55,6 +56,7 @@ pub(crate) fn tidy(run: &Runner) -> Result {
     links::check(&files, &|path| run.root().join(path).exists(), &mut report);
     book::check(&files, &mut report);
     figures::check(&files, &mut report);
+    offences::check(&files, &mut report);
     lockfile(run, &mut report);
 
     report.notes.iter().for_each(|note| println!("  note: {note}"));

@@ -1,7 +1,7 @@
 //! Address prefixes: what one attacker has many addresses of.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The network an address belongs to, as far as limits are concerned: an IPv4 /24 or an IPv6 /48. Whoever has one
 /// address usually has all of its prefix, and has to pay for another prefix.
@@ -29,13 +29,19 @@ impl Prefix {
     }
 }
 
-/// Whether an address is this host's or of a private network (RFC 1918, RFC 4193) or link: those have few hosts, which
-/// often share a prefix for good reason, so limits for prefixes leave them alone unless told otherwise.
+/// Whether an address is this host's, or of a link or a private network: RFC 1918, RFC 4193, and `100.64.0.0/10` between
+/// customers and a carrier's NAT (RFC 6598). Strangers on the internet have none of these, and hosts that have one often
+/// share a prefix for good reason, so limits for prefixes leave them alone unless told otherwise.
 pub fn is_local(ip: IpAddr) -> bool {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared(ip),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
+}
+
+/// Whether an address is between customers and a carrier's NAT: `100.64.0.0/10` (RFC 6598).
+fn is_shared(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [100, 64..=127, ..])
 }
 
 /// Counts what there is from each [`Prefix`], up to a limit. Sized by what is counted.
@@ -132,14 +138,15 @@ mod tests {
 
     #[test]
     fn local_addresses_count_only_when_told() {
-        for local in ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.1.1", "::1", "fd00::1", "fe80::1"]
-        {
+        let local = ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.1.1", "::1", "fd00::1", "fe80::1"];
+        let shared = ["100.64.0.1", "100.127.255.255", "::ffff:100.100.1.1"];
+        for local in local.into_iter().chain(shared) {
             let mut free = PrefixCounter::new(1);
             assert!((0..5).all(|_| free.try_add(ip(local))), "{local}");
             let mut limited = PrefixCounter::new(1).limit_local(true);
             assert!(limited.try_add(ip(local)) && !limited.try_add(ip(local)), "{local}");
         }
-        for public in ["172.32.0.1", "100.64.0.1", "8.8.8.8", "2001:db8::1"] {
+        for public in ["172.32.0.1", "100.63.255.255", "100.128.0.0", "8.8.8.8", "2001:db8::1"] {
             assert!(!is_local(ip(public)), "{public}");
         }
     }

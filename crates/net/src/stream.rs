@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -36,6 +37,12 @@ impl Stream {
     /// Joins two halves again.
     pub fn from_split(recv: RecvStream, send: SendStream) -> Self {
         Self { recv, send }
+    }
+
+    /// From now on sets `mark` whenever bytes are read or written, also by its halves.
+    pub fn mark_use(&mut self, mark: &Arc<AtomicBool>) {
+        self.recv.mark = Some(mark.clone());
+        self.send.mark = Some(mark.clone());
     }
 
     /// Ends the sending direction and waits until the remote has read to the end: see [`SendStream::finish`].
@@ -74,6 +81,14 @@ pub struct SendStream {
     inner: SendInner,
     /// The length and the bytes of a message that has begun, as far as they have not been taken.
     unsent: [Bytes; 2],
+    /// Set when bytes are written.
+    mark: Option<Arc<AtomicBool>>,
+}
+
+fn set(mark: Option<&Arc<AtomicBool>>) {
+    if let Some(mark) = mark {
+        mark.store(true, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -95,7 +110,7 @@ macro_rules! each {
 
 impl SendStream {
     fn new(inner: SendInner) -> Self {
-        Self { inner, unsent: Default::default() }
+        Self { inner, unsent: Default::default(), mark: None }
     }
 
     /// Hands chunks to the transport without copying them, as far as it takes them: chunks that were taken become
@@ -111,9 +126,11 @@ impl SendStream {
 
     fn poll_write_chunks_now(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
         let taken = each!(SendInner, &mut self.inner, inner => inner.poll_write_chunks(cx, chunks));
-        if taken.is_pending() {
+        match &taken {
             // What was taken before must go out, or the remote will never make room for more.
-            self.flush_now();
+            Poll::Pending => self.flush_now(),
+            Poll::Ready(Ok(_)) => set(self.mark.as_ref()),
+            Poll::Ready(Err(_)) => {}
         }
         taken
     }
@@ -202,7 +219,9 @@ impl AsyncWrite for SendStream {
         ready!(self.poll_unsent(cx))?;
         let written = each!(SendInner, &mut self.inner, inner => inner.poll_write(cx, buf));
         self.flush_now();
-        Poll::Ready(Ok(ready!(written)?))
+        let written = ready!(written)?;
+        set(self.mark.as_ref());
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -231,6 +250,8 @@ pub struct RecvStream {
     in_use: bool,
     /// Reading at the node's download rate, if there is one.
     download: Option<Box<Metered>>,
+    /// Set when bytes are read.
+    mark: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Debug)]
@@ -243,7 +264,7 @@ enum RecvInner {
 impl RecvStream {
     fn new(inner: RecvInner, download: Option<Arc<Share>>) -> Self {
         let download = download.map(|share| Box::new(Metered::new(share)));
-        Self { inner, rest: Bytes::new(), reading: None, in_use: false, download }
+        Self { inner, rest: Bytes::new(), reading: None, in_use: false, download, mark: None }
     }
 
     /// The next bytes as they arrived, without a copy; `None` at the end of the stream. Cancel-safe.
@@ -270,7 +291,7 @@ impl RecvStream {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.rest))));
         }
         let Self { inner, download, .. } = self;
-        each!(RecvInner, inner, inner => match download {
+        let read = each!(RecvInner, inner, inner => match download {
             None => inner.poll_read_chunk(cx, most),
             Some(download) => {
                 ready!(download.poll_turn(cx));
@@ -278,7 +299,11 @@ impl RecvStream {
                 download.on_read(&read);
                 read
             }
-        })
+        });
+        if matches!(read, Poll::Ready(Ok(Some(_)))) {
+            set(self.mark.as_ref());
+        }
+        read
     }
 
     /// What is taken out from now on counts as read with the end only.

@@ -38,8 +38,7 @@ fn node(sim: &Sim, name: &str, seed: u8) -> Arc<Node> {
     let host = sim.host(name);
     let listen_endpoints = vec![Endpoint::new(Transport::Quic, host.ipv4(), 4001)];
     let mut config = Config { listen_endpoints, inbound_slots: 1000, ..Config::default() };
-    (config.limits.handshakes_per_prefix, config.limits.inbound_per_prefix) = (1000, 1000);
-    config.limits.handshakes = 1000;
+    (config.limits.handshakes, config.limits.handshakes_per_prefix) = (1000, 1000);
     Node::builder(&KeyPair::from_seed([seed; 32])).config(config).runtime(host.runtime()).build().unwrap()
 }
 

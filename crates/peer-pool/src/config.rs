@@ -23,7 +23,8 @@ pub struct PoolConfig {
     pub network: String,
     /// The application's version, and the versions of other nodes that it works with.
     pub version: Version,
-    /// Peers that dialed us.
+    /// Peers that dialed us. When all slots are taken, a newcomer takes the place of a peer that is not useful and comes from a
+    /// more crowded address range.
     pub inbound_slots: usize,
     /// Peers that we dialed, and dials under way.
     pub outbound_slots: usize,
@@ -90,9 +91,8 @@ pub struct Limits {
     pub handshakes: usize,
     /// Inbound handshakes at the same time from an IPv4 /24 or IPv6 /48.
     pub handshakes_per_prefix: usize,
-    /// Inbound peers from an IPv4 /24 or IPv6 /48.
-    pub inbound_per_prefix: usize,
-    /// Whether loopback and private addresses are exempt from the limits per prefix, and from bans by address.
+    /// Whether loopback addresses, private ones, and those of a carrier's NAT are exempt from the limits per prefix, from
+    /// eviction by prefix, and from bans by address.
     pub exempt_private: bool,
     /// Bytes of a handshake message.
     pub handshake_message: usize,
@@ -145,7 +145,6 @@ impl Default for Limits {
             download: None,
             handshakes: 256,
             handshakes_per_prefix: 16,
-            inbound_per_prefix: 8,
             exempt_private: true,
             handshake_message: 16 << 10,
             protocols: 64,
@@ -168,7 +167,6 @@ impl PoolConfig {
             inbound: self.inbound_slots,
             outbound: self.outbound_slots,
             kept: self.limits.kept,
-            inbound_per_prefix: self.limits.inbound_per_prefix,
             // Half a second and a second of the default's ten; more of a shorter time, since a machine has its pauses.
             grace: (patience / 8).min((patience / 20).max(GRACE)),
             tie_break: (patience / 4).min((patience / 10).max(2 * GRACE)),
@@ -209,7 +207,6 @@ impl PoolConfig {
             ("limits.queue_bytes", limits.queue_bytes),
             ("limits.handshakes", limits.handshakes),
             ("limits.handshakes_per_prefix", limits.handshakes_per_prefix),
-            ("limits.inbound_per_prefix", limits.inbound_per_prefix),
             ("limits.handshake_message", limits.handshake_message),
             ("limits.dials", limits.dials),
             ("limits.event_queue", limits.event_queue),

@@ -59,7 +59,9 @@ impl PeerConn {
     /// [`Error::MessageTooLarge`], after which all goes on; the [end](Self#how-it-ends).
     #[inline]
     pub async fn send(&self, message: impl Into<Bytes>) -> Result<()> {
-        self.link.send(message.into()).await
+        self.link.send(message.into()).await?;
+        self.link.core.set_used();
+        Ok(())
     }
 
     /// Queues a message if there is room now.
@@ -68,7 +70,9 @@ impl PeerConn {
     /// [`Error::Busy`] when there is none; else as [`send`](Self::send).
     #[inline]
     pub fn try_send(&self, message: impl Into<Bytes>) -> Result<()> {
-        self.link.try_send(message.into())
+        self.link.try_send(message.into())?;
+        self.link.core.set_used();
+        Ok(())
     }
 
     /// Waits until everything queued has been handed to the transport. Cancel-safe.
@@ -86,7 +90,9 @@ impl PeerConn {
     /// The [end](Self#how-it-ends), after the last message.
     #[inline]
     pub async fn recv(&self) -> Result<Bytes> {
-        self.link.recv().await
+        let message = self.link.recv().await?;
+        self.link.core.set_used();
+        Ok(message)
     }
 
     /// Encodes a value and sends it; cancel-safe as [`send`](Self::send).
@@ -94,8 +100,7 @@ impl PeerConn {
     /// # Errors
     /// [`Error::Encode`], and those of [`send`](Self::send).
     pub async fn send_msg<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
-        let message = encode(value)?;
-        self.link.send(message).await
+        self.send(encode(value)?).await
     }
 
     /// Receives a message and decodes it; cancel-safe.
@@ -103,7 +108,7 @@ impl PeerConn {
     /// # Errors
     /// [`Error::Decode`], after which the next message can be received; and those of [`recv`](Self::recv).
     pub async fn recv_msg<T: DeserializeOwned>(&self) -> Result<T> {
-        decode(&self.link.recv().await?)
+        decode(&self.recv().await?)
     }
 
     /// Gives a message to all peers that speak this protocol. Never waits: who has no room is named and does not get it.
@@ -141,7 +146,7 @@ impl PeerConn {
             send.write_all_bytes(header).await?;
             Ok(p2p_net::Stream::from_split(recv, send))
         };
-        open.await.map(|stream| self.link.stream(stream)).map_err(|error| match error {
+        open.await.map(|stream| self.stream(stream)).map_err(|error| match error {
             p2p_net::Error::Closed(_) => ended(),
             error => error.into(),
         })
@@ -152,7 +157,14 @@ impl PeerConn {
     /// # Errors
     /// The [end](Self#how-it-ends).
     pub async fn accept_stream(&self) -> Result<Stream> {
-        self.link.accept_stream().await.map(|stream| self.link.stream(stream))
+        self.link.accept_stream().await.map(|stream| self.stream(stream))
+    }
+
+    /// A stream as protocols see it: whoever uses it uses the peer.
+    fn stream(&self, mut stream: p2p_net::Stream) -> Stream {
+        self.link.core.set_used();
+        stream.mark_use(&self.link.core.used_mark());
+        self.link.stream(stream)
     }
 
     /// Who the peer is.

@@ -24,12 +24,17 @@ impl Shared {
     pub(crate) async fn keep_connected(self: Arc<Self>, endpoint: Endpoint) {
         let mut redial = Redial::new();
         let mut kind = DialKind::Kept;
+        // Whoever answers where nobody was named is meant.
+        let mut kept = endpoint.peer_id().map(|id| self.kept.keep(id));
         loop {
             let mut changes = self.network.changes();
             let (expected, addrs) = (endpoint.peer_id(), vec![endpoint.clone().into()]);
             let again = match self.connect(Wanted { kind, expected, addrs, source: None }).await {
                 Ok(peer) => {
                     kind = DialKind::Again;
+                    if kept.as_ref().is_none_or(|kept| kept.id != peer) {
+                        kept = Some(self.kept.keep(peer));
+                    }
                     self.kept_until_it_ends(peer, &endpoint, &mut redial).await
                 }
                 Err(Error::ShutDown) => return,

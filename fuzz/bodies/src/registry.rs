@@ -10,7 +10,7 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut sequence = RegistrySequence::new(start());
     while !input.is_empty() {
-        let (what, which) = (input.below(16), input.byte());
+        let (what, which) = (input.below(17), input.byte());
         let nth = usize::from(which);
         sequence.step(&match what {
             0..=4 => Op::Decide {
@@ -27,7 +27,8 @@ pub fn run(data: &[u8]) {
             11 | 12 => Op::Removed(nth),
             13 => Op::Wait(u64::from(which) * 6),
             14 => Op::BeginDial([DialKind::Asked, DialKind::Found, DialKind::Kept, DialKind::Again][nth % 4]),
-            _ => Op::EndDial(nth),
+            15 => Op::EndDial(nth),
+            _ => Op::Used(nth),
         });
     }
     sequence.finish();

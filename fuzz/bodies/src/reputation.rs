@@ -1,4 +1,4 @@
-//! Reputation against a plain list: points add up, time forgives, bans grow, the longest unmentioned is forgotten.
+//! Reputation against a plain list: points add up, time forgives, bans grow and shrink, the longest unmentioned is forgotten.
 
 use std::time::{Duration, Instant};
 
@@ -20,17 +20,27 @@ const OFFENCES: [Offence; 8] = [
 
 struct Score {
     offender: Offender,
-    points: u64,
+    /// Fifths of points.
+    fifths: u64,
     /// Since when points have not been forgiven.
     since: Instant,
     bans: u32,
+    /// Since when bans have not been forgotten.
+    banned: Instant,
 }
 
 impl Score {
-    /// One point is forgiven every six seconds; what is left of a step counts for the next.
-    fn at(&self, now: Instant) -> (u64, Instant) {
+    /// One point is forgiven every six seconds; what is left of a step counts for the next. So do bans every day.
+    fn at(&self, now: Instant) -> Self {
         let steps = now.saturating_duration_since(self.since).as_secs() / 6;
-        (self.points.saturating_sub(steps), self.since + Duration::from_secs(steps * 6))
+        let days = now.saturating_duration_since(self.banned).as_secs() / 86_400;
+        Self {
+            offender: self.offender,
+            fifths: self.fifths.saturating_sub(5 * steps),
+            since: self.since + Duration::from_secs(steps * 6),
+            bans: self.bans.saturating_sub(days as u32),
+            banned: self.banned + Duration::from_secs(days * 86_400),
+        }
     }
 }
 
@@ -49,27 +59,33 @@ pub fn run(data: &[u8]) {
         match what >> 1 & 7 {
             0..=4 => {
                 let offence = *input.of(&OFFENCES);
-                let fresh = Score { offender, points: 0, since: now, bans: 0 };
-                let mut score = at.map_or(fresh, |at| list.remove(at));
-                (score.points, score.since) = score.at(now);
-                score.points += u64::from(offence.points());
-                let expected = (score.points >= u64::from(BAN_AT)).then(|| ban * (1 << score.bans.min(6)));
+                let fresh = Score { offender, fifths: 0, since: now, bans: 0, banned: now };
+                let mut score = at.map_or(fresh, |at| list.remove(at)).at(now);
+                // Of what a peer does its address bears a fifth.
+                let share = what & 0x11 == 0x11;
+                score.fifths += u64::from(offence.points()) * if share { 1 } else { 5 };
+                let expected = (score.fifths >= 5 * u64::from(BAN_AT)).then(|| ban * (1 << score.bans));
                 if expected.is_some() {
-                    (score.points, score.bans) = (0, score.bans + 1);
+                    (score.fifths, score.bans, score.banned) = (0, (score.bans + 1).min(6), now);
                 }
                 list.push(score);
                 if list.len() > capacity {
                     list.remove(0);
                 }
-                assert_eq!(reputation.record(now, offender, offence), expected);
+                let told = match share {
+                    true => reputation.record_share(now, offender, offence),
+                    false => reputation.record(now, offender, offence),
+                };
+                assert_eq!(told, expected);
             }
             5 => {
                 reputation.pardon(offender);
                 at.map(|at| list.remove(at));
             }
-            _ => now += Duration::from_millis(u64::from(input.byte()) * 250),
+            6 => now += Duration::from_millis(u64::from(input.byte()) * 250),
+            _ => now += Duration::from_secs(u64::from(input.byte()) * 3600),
         }
-        let points = list.iter().find(|score| score.offender == offender).map_or(0, |score| score.at(now).0);
+        let points = list.iter().find(|score| score.offender == offender).map_or(0, |score| score.at(now).fifths / 5);
         assert_eq!(u64::from(reputation.points(now, offender)), points);
         assert_eq!(reputation.len(), list.len());
     }

@@ -33,6 +33,14 @@ pub trait AccessControl: Send + Sync {
     /// Whether `subject` may be part of `action`.
     fn allow(&self, subject: &Subject<'_>, action: Action) -> bool;
 
+    /// Whether the operator has named this peer, or its address, as one that belongs here, beyond not refusing it. Such a peer
+    /// keeps its inbound slot when all are taken, and is disconnected but not banned for what it does. Asked with a peer that has
+    /// proven who it is, and with an endpoint about its address.
+    fn vouches(&self, subject: &Subject<'_>) -> bool {
+        let _ = subject;
+        false
+    }
+
     /// For a policy that changes: what tells that it did, so that peers that are connected are asked about again and
     /// those that are no longer allowed are disconnected. `None` for one that never changes.
     fn changes(&self) -> Option<Changes> {
@@ -50,6 +58,10 @@ impl std::fmt::Debug for dyn AccessControl {
 impl<T: AccessControl + ?Sized> AccessControl for std::sync::Arc<T> {
     fn allow(&self, subject: &Subject<'_>, action: Action) -> bool {
         (**self).allow(subject, action)
+    }
+
+    fn vouches(&self, subject: &Subject<'_>) -> bool {
+        (**self).vouches(subject)
     }
 
     fn changes(&self) -> Option<Changes> {

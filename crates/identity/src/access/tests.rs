@@ -38,6 +38,16 @@ fn an_allow_list_lets_through_what_it_cannot_know_yet_and_no_more() {
     assert!(allow(peer(1, &at(3))) && allow(peer(2, &at(7))));
     assert!(!allow(peer(2, &at(3))) && !allow(peer(2, &named)));
 
+    let list: Arc<dyn AccessControl> = Arc::new(list.clone());
+    assert!(list.vouches(&peer(1, &at(3))) && list.vouches(&peer(2, &at(7))) && !list.vouches(&peer(2, &at(3))));
+    assert!(!AllowAll.vouches(&peer(1, &at(3))) && !DenyList::new().vouches(&peer(1, &at(3))), "they name nobody");
+}
+
+#[test]
+fn an_allow_list_forgets_who_is_taken_out() {
+    let list: AllowList = [id(1)].into_iter().collect();
+    list.insert(ip(7));
+    let named: Endpoint = "quic://example.org:1".parse().unwrap();
     list.remove(id(1));
     assert!(!list.allow(&Subject::Endpoint(&at(3)), CONNECT), "only addresses are left");
     list.remove(ip(7));

@@ -153,6 +153,25 @@ mod tests {
     }
 
     proptest! {
+        /// What counts by prefix is what has no scope of its own.
+        #[test]
+        fn limits_by_prefix_leave_alone_what_reaches_no_further_than_a_network(
+            octets: [u8; 4], segments: [u16; 8],
+            head in prop::sample::select(vec![[100u8, 64], [100, 127], [10, 0], [172, 16], [192, 168], [169, 254], [127, 0]]),
+            first in prop::sample::select(vec![0xfc00u16, 0xfd00, 0xfe80, 0x2001]),
+        ) {
+            let v4 = [octets, [head[0], head[1], octets[2], octets[3]], [head[0], octets[1], octets[2], octets[3]]];
+            let [_, rest @ ..] = segments;
+            let v6 = std::iter::once(first).chain(rest).collect::<Vec<_>>();
+            let v6 = <[u16; 8]>::try_from(v6).unwrap();
+            let ips = v4.map(IpAddr::from).into_iter().chain([IpAddr::from(segments), IpAddr::from(v6)]);
+            for ip in ips {
+                use Scope::{LinkLocal, Loopback, Private, Shared, UniqueLocal};
+                let near = matches!(Scope::of(ip), Loopback | LinkLocal | Private | Shared | UniqueLocal);
+                prop_assert_eq!(p2p_identity::prefix::is_local(ip), near, "{}", ip);
+            }
+        }
+
         /// Where the standard library has an opinion, it is the same.
         #[test]
         fn it_agrees_with_the_standard_library(octets: [u8; 4], head in any::<u8>()) {

@@ -182,7 +182,6 @@ mod tests {
             ("limits.download", Box::new(|c: &mut Config| c.limits.download = Some(0))),
             ("limits.handshakes", Box::new(|c: &mut Config| c.limits.handshakes = 0)),
             ("limits.handshakes_per_prefix", Box::new(|c: &mut Config| c.limits.handshakes_per_prefix = 0)),
-            ("limits.inbound_per_prefix", Box::new(|c: &mut Config| c.limits.inbound_per_prefix = 0)),
         ];
         for (expected, spoil) in cases {
             let mut config = Config::default();

@@ -17,7 +17,6 @@ use crate::common::{
 };
 
 const SLOTS_FULL: u8 = 13;
-const PREFIX_FULL: u8 = 14;
 
 fn crowd(n: usize) -> IpAddr {
     Ipv4Addr::new(127, 9, 1, 1 + (n % 250) as u8).into()
@@ -68,18 +67,20 @@ async fn ten_thousand_connections_from_one_prefix_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_of_one_prefix_take_no_more_than_their_share() {
+async fn peers_of_one_prefix_that_hold_all_slots_give_way() {
     let _turn = together().await;
     for transport in TRANSPORTS {
+        let slots = 16;
         let mut target = Target::new(|config| {
             config.limits.exempt_private = false;
+            config.inbound_slots = slots;
             // The hostile ones answer no pings.
             config.ping_timeout = Duration::from_secs(60);
         })
         .await;
         let companion = Companion::beside(&target, transport).await;
         let mut inside = Vec::new();
-        for n in 0..40 {
+        for n in 0..24 {
             let key = key(n);
             let Ok(mut hostile) = Attacker::dial_from(crowd(n as usize), transport, target.addr(transport), &key).await
             else {
@@ -91,24 +92,27 @@ async fn peers_of_one_prefix_take_no_more_than_their_share() {
                     inside.push(hostile);
                 }
                 Err(reject) => {
-                    assert_eq!(reject[..3], [VERSION, REJECT, PREFIX_FULL], "{transport}");
+                    assert_eq!(reject[..3], [VERSION, REJECT, SLOTS_FULL], "{transport}");
                     let (_, error) = target.failure().await;
-                    let named = matches!(error, Error::Handshake(HandshakeError::Refused(RejectReason::PrefixFull)));
+                    let named = matches!(error, Error::Handshake(HandshakeError::Refused(RejectReason::SlotsFull)));
                     assert!(named, "{transport}: {error}");
                 }
             }
         }
-        assert_eq!(inside.len(), 8, "{transport}");
+        assert_eq!(inside.len(), slots - 1, "{transport}: all but the companion's");
         // From elsewhere.
-        let honest = Honest::connect(&target, transport).await;
-        honest.exchange(3).await;
-        honest.shutdown().await;
-        // Who goes makes room for its neighbors.
-        inside.pop().unwrap().close(0, "").await;
-        crate::common::until("the slot", || target.node.peers() <= 8).await;
-        let mut next = Attacker::dial_from(crowd(99), transport, target.addr(transport), &key(99)).await.unwrap();
-        next.join(&key(99)).await.unwrap();
+        let mut honest = Vec::new();
+        for _ in 0..4 {
+            let peer = Honest::connect(&target, transport).await;
+            peer.exchange(3).await;
+            honest.push(peer);
+        }
+        for peer in honest {
+            peer.exchange(1).await;
+            peer.shutdown().await;
+        }
         companion.shutdown().await;
+        drop(inside);
         target.shutdown().await;
     }
 }

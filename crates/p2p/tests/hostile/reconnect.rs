@@ -46,7 +46,7 @@ async fn flapping_leads_to_a_ban_of_the_one_who_flaps() {
             let id = key(1);
             let mut rounds = 0;
             let reject = loop {
-                assert!(rounds < 60, "{transport} {way:?}: may come and go for ever");
+                assert!(rounds < 100, "{transport} {way:?}: may come and go for ever");
                 let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
                 match hostile.join(&id).await {
                     Ok(_) => {
@@ -142,14 +142,15 @@ async fn garbage_under_many_names_leads_to_a_ban_of_the_address() {
         let ip = [127, 77, 7, 7].into();
         let mut rounds = 0;
         while let Ok(mut hostile) = Attacker::dial_from(ip, transport, target.addr(transport), &key(rounds)).await {
-            assert!(rounds < 20, "{transport}: may talk nonsense for ever");
+            assert!(rounds < 40, "{transport}: may talk nonsense for ever");
             let Ok((control, _)) = hostile.join(&key(rounds)).await else { break };
             target.added(peer_id(key(rounds).id())).await;
             talk_nonsense(&mut hostile, control, rounds).await;
             target.removed(peer_id(key(rounds).id())).await;
             rounds += 1;
         }
-        assert_eq!(rounds, 4, "{transport}");
+        // Of what each does its address bears a fifth; some of that is forgiven meanwhile.
+        assert!(rounds >= 17, "{transport}: {rounds}");
         // Others get in.
         let other = Companion::beside(&target, transport).await;
         other.shutdown().await;

@@ -229,7 +229,7 @@ fn settings() {
     assert_eq!((limits.message, limits.inbound_streams), (1 << 20, 128));
     assert_eq!((limits.queue_messages, limits.queue_bytes), (128, 4 << 20));
     assert_eq!((limits.stream_window, limits.connection_window, limits.memory), (64 << 10, 16 << 20, 512 << 20));
-    assert_eq!((limits.handshakes, limits.handshakes_per_prefix, limits.inbound_per_prefix), (256, 16, 8));
+    assert_eq!((limits.handshakes, limits.handshakes_per_prefix), (256, 16));
     assert_eq!((limits.handshake_message, limits.protocols, limits.event_queue), (16 << 10, 64, 1024));
     assert_eq!(limits, Limits::default());
     let text = |config: Config| config.listen_endpoints.iter().map(ToString::to_string).collect::<BTreeSet<_>>();

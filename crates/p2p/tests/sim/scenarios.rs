@@ -1,6 +1,7 @@
 //! The scenarios: what kind of town it is and what befalls it.
 
 mod basic;
+mod crowds;
 mod day;
 mod dht;
 mod faults;
@@ -116,6 +117,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         play: places::places,
     },
     Scenario {
+        name: "crowds",
+        about: "an attacker takes all slots, and peers from elsewhere come and go",
+        every: 1,
+        play: crowds::crowds,
+    },
+    Scenario {
         name: "garbled",
         about: "datagrams are corrupted, doubled and reordered",
         every: 1,
@@ -181,6 +188,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         play: dht::moved,
     },
     Scenario { name: "dht-nat", about: "nodes with a DHT, some of them behind NAT boxes", every: 2, play: dht::nat },
+    Scenario {
+        name: "dht-carrier",
+        about: "30 nodes with a DHT in one /24 of a carrier's address space",
+        every: 5,
+        play: dht::carrier,
+    },
     Scenario {
         name: "one-server",
         about: "one server and its first clients: they are a network within two seconds",

@@ -30,6 +30,10 @@ pub(crate) struct Core {
     blocked: AtomicBool,
     /// The remote, or the transport, ended the connection without a good-bye.
     dropped: AtomicBool,
+    /// A message of an application, or a byte of a stream, has passed since somebody looked.
+    used: Arc<AtomicBool>,
+    /// When one last had when somebody looked, in nanoseconds from the beginning; 0 is never.
+    last_used: AtomicU64,
     state: Mutex<State>,
     wake: Notify,
     changed: Notify,
@@ -97,6 +101,8 @@ impl Core {
             rtt: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             dropped: AtomicBool::new(false),
+            used: Arc::default(),
+            last_used: AtomicU64::new(0),
             state: Mutex::new(State { early, ..State::default() }),
             wake: Notify::new(),
             changed: Notify::new(),
@@ -144,6 +150,33 @@ impl Core {
 
     pub(crate) fn was_dropped(&self) -> bool {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// A message of an application has passed.
+    #[inline]
+    pub(crate) fn set_used(&self) {
+        // Nearly always it is set: looking costs less than writing.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// To be set when bytes of a stream pass.
+    pub(crate) fn used_mark(&self) -> Arc<AtomicBool> {
+        self.used.clone()
+    }
+
+    /// When a message of an application, or a byte of a stream, last passed. What has passed since somebody looked last counts
+    /// as now: the peer's task looks with every ping.
+    pub(crate) fn last_used(&self, now: Instant) -> Option<Instant> {
+        if self.used.swap(false, Ordering::Relaxed) {
+            let passed = now.saturating_duration_since(self.since).as_nanos() as u64;
+            self.last_used.store(passed.max(1), Ordering::Relaxed);
+        }
+        match self.last_used.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(self.since + Duration::from_nanos(nanos)),
+        }
     }
 
     /// Waits for requests. Cancel-safe.

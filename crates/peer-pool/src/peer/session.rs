@@ -227,6 +227,7 @@ impl Session {
         let mut useless = None;
         match message {
             ControlMessage::Ping(number) => {
+                self.peer.core.last_used(now);
                 self.ping.pinged(now);
                 self.say(&ControlMessage::Pong(number));
             }
@@ -382,6 +383,7 @@ impl Session {
     }
 
     fn timer(&mut self) -> Option<DisconnectReason> {
+        self.peer.core.last_used(self.now());
         if self.drain.is_some() {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_core::PeerId;
 use p2p_identity::access::{Action, Candidate as AccessCandidate, Subject};
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::shared::{Shared, State};
 use crate::peer::{Leave, Peer};
-use crate::registry::{Candidate, Dial, Effect, Registry};
+use crate::registry::{Candidate, Dial, Effect, Registry, Standing};
 use crate::{ConnectionEventKind, ConnectionId, Direction, Offence, PeerEvent, PeerPoolEventKind};
 
 /// A peer that is gone sooner, without a good-bye, is flapping.
@@ -66,6 +66,7 @@ impl Shared {
         let now = self.runtime.now();
         let who = AccessCandidate::new(claim.peer, claim.endpoint).with_record(claim.record);
         self.let_in(who, Action::Connect(claim.direction))?;
+        let named = self.is_named(&who);
         let candidate = Candidate {
             id: claim.id,
             peer: claim.peer,
@@ -73,11 +74,15 @@ impl Shared {
             boot: claim.boot,
             direction: claim.direction,
             prefix: self.prefix(claim.endpoint.addr().ip()),
+            claim: named,
             dial: claim.dial,
             serial: claim.serial,
             may_speak: claim.may_speak,
         };
         let mut state = self.lock();
+        if claim.direction.is_inbound() && state.registry.is_full() {
+            self.rate_peers(&mut state, now);
+        }
         let (verdict, effects) = state.registry.decide(now, candidate);
         let fate = verdict.map(|()| {
             let (tell, fate) = oneshot::channel();
@@ -86,6 +91,19 @@ impl Shared {
         });
         Self::apply(&mut state, effects);
         fate
+    }
+
+    /// Whether the operator has named the peer: it is kept connected, or access control vouches for it.
+    pub(crate) fn is_named(&self, who: &AccessCandidate<'_>) -> bool {
+        self.kept.contains(&who.peer_id) || self.access.vouches(&Subject::Peer(*who))
+    }
+
+    /// Says what speaks for each inbound peer: one of them may have to go.
+    fn rate_peers(&self, state: &mut State, now: Instant) {
+        for peer in state.peers.values().map(|peer| peer.core()).filter(|core| core.direction.is_inbound()) {
+            let claim = self.is_named(&AccessCandidate::new(peer.id, &peer.endpoint));
+            state.registry.set_standing(peer.connection_id, Standing { claim, used: peer.last_used(now) });
+        }
     }
 
     /// Whether to have anything to do with somebody, and if not, what to tell it.

@@ -61,12 +61,25 @@ impl Conduct {
         }
     }
 
-    /// Counts an offence of a peer, and of where it is; true when the peer is banned for it.
-    pub(crate) fn offence(&self, now: Instant, peer: Option<PeerId>, ip: Option<IpAddr>, offence: Offence) -> bool {
+    /// Counts an offence of a peer, or of where it is if no peer has proven who it is; true when the peer is banned for it. Of
+    /// what a peer does its address bears a part. Whoever is spared is never banned, nor its address for it.
+    pub(crate) fn offence(
+        &self,
+        now: Instant,
+        peer: Option<PeerId>,
+        ip: Option<IpAddr>,
+        offence: Offence,
+        spared: bool,
+    ) -> bool {
         let mut state = self.lock();
-        if let Some(ip) = ip.filter(|ip| !(self.exempt_private && is_local(*ip))) {
+        let exempt = |ip: &IpAddr| spared || (self.exempt_private && is_local(*ip));
+        if let Some(ip) = ip.filter(|ip| !exempt(ip)) {
             let offender = Offender::addr(ip);
-            if let (Some(ban), Offender::Addr(network)) = (state.reputation.record(now, offender, offence), offender) {
+            let ban = match peer {
+                Some(_) => state.reputation.record_share(now, offender, offence),
+                None => state.reputation.record(now, offender, offence),
+            };
+            if let (Some(ban), Offender::Addr(network)) = (ban, offender) {
                 if self.lines.has_room(now) {
                     tracing::warn!(
                         %network, last_offence = ?offence, ?ban,
@@ -78,6 +91,15 @@ impl Conduct {
         }
         let Some(peer) = peer else { return false };
         let Some(ban) = state.reputation.record(now, Offender::Peer(peer), offence) else { return false };
+        if spared {
+            if self.lines.has_room(now) {
+                tracing::warn!(
+                    %peer, last_offence = ?offence,
+                    "a peer misbehaves that this node keeps or that its access control vouches for, and so it is not banned",
+                );
+            }
+            return false;
+        }
         if self.lines.has_room(now) {
             tracing::warn!(
                 %peer, last_offence = ?offence, ?ban,

@@ -19,8 +19,8 @@ impl Door {
         Self { policy, conduct, runtime }
     }
 
-    /// A banned peer gets nothing and is asked for nothing. A banned address opens nothing; peers that are connected from it
-    /// stay, as the others there may be honest.
+    /// A banned peer gets nothing and is asked for nothing. A banned address opens nothing, unless the policy vouches for it;
+    /// peers that are connected from it stay, as the others there may be honest.
     fn is_banned(&self, subject: &Subject<'_>, action: Action) -> bool {
         let now = self.runtime.now();
         if subject.peer_id().is_some_and(|peer| self.conduct.is_banned(peer, now)) {
@@ -28,13 +28,17 @@ impl Door {
         }
         let stays = matches!((subject, action), (Subject::Peer(_), Action::Connect(_)));
         let opens = action.direction().is_inbound() && !stays;
-        opens && subject.ip().is_some_and(|ip| self.conduct.is_addr_banned(ip, now))
+        opens && subject.ip().is_some_and(|ip| self.conduct.is_addr_banned(ip, now)) && !self.policy.vouches(subject)
     }
 }
 
 impl AccessControl for Door {
     fn allow(&self, subject: &Subject<'_>, action: Action) -> bool {
         !self.is_banned(subject, action) && self.policy.allow(subject, action)
+    }
+
+    fn vouches(&self, subject: &Subject<'_>) -> bool {
+        self.policy.vouches(subject)
     }
 
     fn changes(&self) -> Option<Changes> {

@@ -5,6 +5,7 @@ mod buses;
 mod conduct;
 mod disputes;
 mod door;
+mod kept_ids;
 mod network;
 mod shared;
 mod view;

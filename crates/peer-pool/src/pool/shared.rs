@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use p2p_core::{ByteBudget, PeerId, Runtime, TaskGroup};
-use p2p_identity::access::AccessControl;
+use p2p_identity::access::{AccessControl, Candidate as AccessCandidate, Subject};
 use p2p_identity::{
     DisconnectReason, Error, HandshakeParams, InboundHandshakes, KeyPair, Offer, OwnAddresses, PeerRecord, Prefix,
     ProtocolId, Purpose, Result, TlsIdentity,
@@ -18,6 +18,7 @@ use super::buses::Buses;
 use super::conduct::Conduct;
 use super::disputes::Disputes;
 use super::door::Door;
+use super::kept_ids::KeptIds;
 use super::network::Network;
 use crate::attached::Attached;
 use crate::broadcast::Group;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     /// The task of each connected peer.
     pub(crate) sessions: TaskGroup,
     pub(crate) handshakes: InboundHandshakes,
+    /// Whom the operator wants to be connected with.
+    pub(crate) kept: KeptIds,
     /// Where this node has dialed itself.
     pub(crate) own_addresses: OwnAddresses,
     pub(crate) lookups: Mutex<Option<Lookups>>,
@@ -125,6 +128,7 @@ impl Shared {
             dials: [1, 1, KEPT_DIALS, 1].map(|times| Semaphore::new(limits.dials * times)),
             sessions: TaskGroup::new(runtime.clone()),
             handshakes: InboundHandshakes::new(config.handshake_limits()),
+            kept: KeptIds::default(),
             own_addresses: OwnAddresses::new(),
             lookups: Mutex::default(),
             unbound: Mutex::default(),
@@ -234,9 +238,13 @@ impl Shared {
         }
     }
 
-    /// Counts an offence; a peer that is banned for it is disconnected.
+    /// Counts an offence; a peer that is banned for it is disconnected. Whom the operator has named is spared.
     pub(crate) fn offence(&self, peer: Option<PeerId>, endpoint: &Endpoint, offence: Offence) {
-        let banned = self.conduct.offence(self.runtime.now(), peer, endpoint.addr().ip(), offence);
+        let spared = match peer {
+            Some(peer) => self.is_named(&AccessCandidate::new(peer, endpoint)),
+            None => self.access.vouches(&Subject::Endpoint(endpoint)),
+        };
+        let banned = self.conduct.offence(self.runtime.now(), peer, endpoint.addr().ip(), offence, spared);
         if let Some(peer) = peer.filter(|_| banned).and_then(|peer| self.peer(&peer)) {
             peer.core().leave(Leave::Now(DisconnectReason::Banned));
         }

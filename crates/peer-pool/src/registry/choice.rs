@@ -5,10 +5,11 @@ use std::time::Instant;
 use p2p_core::PeerId;
 use p2p_identity::{DisconnectReason, RejectReason};
 
+use super::crowd::Range;
 use super::{Effect, Entry, Phase, Registry};
 use crate::{ConnectionId, Direction};
 
-impl<P: Ord + Copy> Registry<P> {
+impl<P: Range> Registry<P> {
     /// Chooses among the complete connections of `peer`, if it is time to.
     pub(super) fn settle(&mut self, now: Instant, peer: PeerId) -> Vec<Effect> {
         let mut effects = Vec::new();

@@ -1,7 +1,8 @@
 //! Slots: how many there are of each kind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::crowd::{Crowds, Range};
 use super::{Candidate, SlotLimits};
 use crate::Direction;
 
@@ -75,7 +76,8 @@ impl Place {
 pub(super) struct Counts<P> {
     /// Connections in each [`Place`].
     places: [usize; 4],
-    prefixes: BTreeMap<P, usize>,
+    /// Inbound ones, by where they come from.
+    crowds: Crowds<P>,
     /// Dials that have no connection yet that holds their slot.
     dials: BTreeSet<Dial>,
     /// How many of each kind.
@@ -87,7 +89,7 @@ impl<P> Default for Counts<P> {
     fn default() -> Self {
         Self {
             places: [0; 4],
-            prefixes: BTreeMap::new(),
+            crowds: Crowds::default(),
             dials: BTreeSet::new(),
             by_kind: [0; DialKind::COUNT],
             next_dial: 0,
@@ -95,7 +97,7 @@ impl<P> Default for Counts<P> {
     }
 }
 
-impl<P: Ord + Copy> Counts<P> {
+impl<P: Range> Counts<P> {
     /// Whether a dial of this kind gets a slot now. Peers that were found are evicted for those the application asks for.
     pub(super) fn may_dial(&self, kind: DialKind, limits: &SlotLimits) -> bool {
         let under_way = if kind.holds_slot() { self.by_kind[kind as usize] } else { 0 };
@@ -126,7 +128,7 @@ impl<P: Ord + Copy> Counts<P> {
     pub(super) fn add(&mut self, candidate: &Candidate<P>) {
         self.places[Place::of(candidate) as usize] += 1;
         if let Some(prefix) = counted_prefix(candidate) {
-            *self.prefixes.entry(prefix).or_default() += 1;
+            self.crowds.add(prefix);
         }
         // The connection holds the slot from here on.
         if let Some(dial) = candidate.dial {
@@ -136,13 +138,8 @@ impl<P: Ord + Copy> Counts<P> {
 
     pub(super) fn remove(&mut self, candidate: &Candidate<P>) {
         self.places[Place::of(candidate) as usize] -= 1;
-        if let Some(prefix) = counted_prefix(candidate)
-            && let Some(count) = self.prefixes.get_mut(&prefix)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.prefixes.remove(&prefix);
-            }
+        if let Some(prefix) = counted_prefix(candidate) {
+            self.crowds.remove(prefix);
         }
     }
 
@@ -156,8 +153,8 @@ impl<P: Ord + Copy> Counts<P> {
         }
     }
 
-    pub(super) fn of_prefix(&self, prefix: P) -> usize {
-        self.prefixes.get(&prefix).copied().unwrap_or(0)
+    pub(super) fn crowds(&self) -> &Crowds<P> {
+        &self.crowds
     }
 }
 

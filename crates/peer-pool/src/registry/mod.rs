@@ -49,6 +49,7 @@
 
 mod choice;
 mod counts;
+mod crowd;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod model;
@@ -68,6 +69,7 @@ use p2p_identity::{DisconnectReason, RejectReason, Serial};
 
 use self::counts::{Class, Counts, Place};
 pub use self::counts::{Dial, DialKind};
+pub use self::crowd::{Range, Standing, USEFUL};
 use self::numbers::Numbers;
 use crate::{ConnectionId, Direction};
 
@@ -80,8 +82,6 @@ pub struct SlotLimits {
     pub outbound: usize,
     /// Peers that we dialed to keep them connected.
     pub kept: usize,
-    /// Inbound peers of one address range.
-    pub inbound_per_prefix: usize,
     /// How long a connection that was accepted, and is not complete, keeps its slot from others.
     pub grace: Duration,
     /// How long the arbiter waits for its own dial when another connection to the same peer is complete.
@@ -103,6 +103,8 @@ pub struct Candidate<P> {
     pub direction: Direction,
     /// The address range it counts against, unless it is exempt.
     pub prefix: Option<P>,
+    /// The operator of this node has named the peer.
+    pub claim: bool,
     /// The dial that it came from, whose slot it takes over.
     pub dial: Option<Dial>,
     /// What the remote has said about its connections with us; `None` if that comes with its Accept, see
@@ -157,6 +159,8 @@ struct Entry<P> {
     early: bool,
     /// It counts for a slot. Of the inbound connections of a peer the first does.
     counted: bool,
+    /// What speaks for it when all slots are taken.
+    standing: Standing,
 }
 
 /// All connections from the remote's hello on, and the slots they take. `P` names an address range.
@@ -171,7 +175,7 @@ pub struct Registry<P> {
     numbers: Numbers,
 }
 
-impl<P: Ord + Copy> Registry<P> {
+impl<P: Range> Registry<P> {
     /// An empty registry of the node `own_id`.
     pub fn new(own_id: PeerId, limits: SlotLimits) -> Self {
         let (entries, by_peer) = (BTreeMap::new(), BTreeMap::new());
@@ -249,7 +253,8 @@ impl<P: Ord + Copy> Registry<P> {
         self.by_peer.entry(candidate.peer).or_default().push(candidate.id);
         let (phase, since, number) = (Phase::Accepted, now, self.numbers.identified(candidate.id));
         let early = candidate.may_speak && self.by_peer[&candidate.peer].len() == 1;
-        let entry = Entry { candidate, phase, since, number, stay: false, early, counted };
+        let standing = Standing { claim: candidate.claim, used: None };
+        let entry = Entry { candidate, phase, since, number, stay: false, early, counted, standing };
         self.entries.insert(candidate.id, entry);
         (Ok(()), effects)
     }
@@ -292,9 +297,7 @@ impl<P: Ord + Copy> Registry<P> {
     /// is free from now on, unless so many are leaving without going that it would be a way around the limits.
     pub fn leaving(&mut self, id: ConnectionId) {
         let Some(entry) = self.entries.get(&id).filter(|entry| entry.phase == Phase::Live) else { return };
-        let class = Place::of(&entry.candidate).class();
-        let on_the_way = |entry: &&Entry<P>| !entry.counted && Place::of(&entry.candidate).class() == class;
-        let free = self.with_phase(Phase::Leaving).filter(on_the_way).count() < self.limit(class);
+        let free = self.may_leave(&entry.candidate);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let (peer, counted) = (entry.candidate.peer, entry.counted);
         entry.phase = Phase::Leaving;
@@ -303,6 +306,13 @@ impl<P: Ord + Copy> Registry<P> {
             self.counts.remove(&entry.candidate);
             self.pass_place_on(peer);
         }
+    }
+
+    /// Whether one that leaves frees its slot at once: not if as many as there are slots are leaving.
+    fn may_leave(&self, like: &Candidate<P>) -> bool {
+        let class = Place::of(like).class();
+        let on_the_way = |entry: &&Entry<P>| !entry.counted && Place::of(&entry.candidate).class() == class;
+        self.with_phase(Phase::Leaving).filter(on_the_way).count() < self.limit(class)
     }
 
     /// The connection is gone, in whatever phase it was.
@@ -364,6 +374,11 @@ impl<P: Ord + Copy> Registry<P> {
     /// Slots that peers, and connections that may become peers, hold: inbound and outbound.
     pub fn slots_taken(&self) -> (usize, usize) {
         (self.counts.taken(Class::Inbound), self.counts.taken(Class::Outbound))
+    }
+
+    /// Whether all inbound slots are taken: who gets the next one depends on what speaks for those that are there.
+    pub fn is_full(&self) -> bool {
+        self.counts.taken(Class::Inbound) >= self.limits.inbound
     }
 
     fn limit(&self, class: Class) -> usize {

@@ -15,10 +15,13 @@ pub(super) fn limits() -> SlotLimits {
         inbound: 4,
         outbound: 3,
         kept: 2,
-        inbound_per_prefix: 2,
         grace: Duration::from_millis(500),
         tie_break: Duration::from_secs(1),
     }
+}
+
+impl Range for () {
+    fn at_width(self, _: usize) -> Self {}
 }
 
 /// Peer ids in the order of `n`.
@@ -333,8 +336,8 @@ impl World {
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
         let may_speak = certified.is_some_and(|(_, may_speak)| may_speak);
         let (peer, proven) = (peer(1 - side), self.certified);
-        let (prefix, dial) = (None, None);
-        let candidate = Candidate { id, peer, proven, boot: BOOT, direction, prefix, dial, serial, may_speak };
+        let (prefix, claim, dial) = (None, false, None);
+        let candidate = Candidate { id, peer, proven, boot: BOOT, direction, prefix, claim, dial, serial, may_speak };
         let (verdict, effects) = self.nodes[side].decide(now, candidate);
         let own = self.nodes[side].serial(id);
         if !self.certified && !self.conns[at].sides[side].hello {

@@ -1,20 +1,22 @@
 //! Who makes room for whom.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
 use p2p_core::PeerId;
 use p2p_identity::RejectReason;
 
-use super::counts::Place;
+use super::counts::{Class, Place};
+use super::crowd::Range;
 use super::{Candidate, Effect, Entry, Phase, Registry};
 use crate::{ConnectionId, Direction};
 
 /// Connections of one peer, or of somebody who claims to be it, that may wait for their remote and share one place.
 pub(super) const MAX_WAITING: usize = 4;
 
-impl<P: Ord + Copy> Registry<P> {
-    /// Sees to it that the candidate fits, if need be by evicting one that got stuck in its handshake, or one that discovery
-    /// has found, for one that was asked for. Whether it takes a place of its own.
+impl<P: Range> Registry<P> {
+    /// Sees to it that the candidate fits, if need be by evicting one that got stuck in its handshake, one that discovery has
+    /// found, for one that was asked for, or one of a [crowd](super::crowd). Whether it takes a place of its own.
     pub(super) fn make_room(
         &mut self,
         now: Instant,
@@ -37,16 +39,16 @@ impl<P: Ord + Copy> Registry<P> {
             }
             return Ok(!inbound);
         }
-        if let Some(prefix) = new.prefix.filter(|_| inbound) {
-            while self.counts.of_prefix(prefix) >= self.limits.inbound_per_prefix {
-                self.evict(now, effects, RejectReason::PrefixFull, |old| old.prefix == Some(prefix))?;
-            }
-        }
         // More than one may have to go: crossing connections of one peer can exceed the limit for a while.
         while self.counts.taken(class) >= self.limit(class) {
-            let evicted = self.evict(now, effects, RejectReason::SlotsFull, |old| Place::of(old).class() == class);
-            if evicted.is_err() && !(place == Place::Asked && self.evict_found(effects)) {
-                return evicted.map(|()| true);
+            let made_room = self.evict_stuck(now, new, effects)
+                || match place {
+                    Place::Inbound => self.evict_from_crowd(now, new, effects),
+                    Place::Asked => self.evict_found(effects),
+                    Place::Found | Place::Kept => false,
+                };
+            if !made_room {
+                return Err(RejectReason::SlotsFull);
             }
         }
         Ok(true)
@@ -58,8 +60,17 @@ impl<P: Ord + Copy> Registry<P> {
         let found = |entry: &&Entry<P>| entry.counted && Place::of(&entry.candidate) == Place::Found;
         let order = |entry: &&Entry<P>| (entry.phase == Phase::Live, !entry.early, entry.since, entry.candidate.id);
         let last = self.entries.values().filter(found).filter(|entry| entry.phase < Phase::Leaving).max_by_key(order);
-        let Some((id, phase)) = last.map(|entry| (entry.candidate.id, entry.phase)) else { return false };
-        if phase == Phase::Live {
+        last.map(|entry| entry.candidate.id).is_some_and(|id| self.evict(id, effects))
+    }
+
+    /// Lets an inbound peer go for one whose range is less crowded. Whether that made room.
+    fn evict_from_crowd(&mut self, now: Instant, new: &Candidate<P>, effects: &mut Vec<Effect>) -> bool {
+        self.makes_room(now, new).is_some_and(|id| self.evict(id, effects))
+    }
+
+    /// Lets a peer leave in good order, and gives up whoever is on the way. Whether that made room.
+    fn evict(&mut self, id: ConnectionId, effects: &mut Vec<Effect>) -> bool {
+        if self.entries[&id].phase == Phase::Live {
             self.leaving(id);
             effects.push(Effect::Evict(id));
             return !self.entries[&id].counted;
@@ -69,23 +80,28 @@ impl<P: Ord + Copy> Registry<P> {
         true
     }
 
-    /// Drops the connection that has waited for its remote for the longest time, first of those that have proven nothing.
-    fn evict(
-        &mut self,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-        reason: RejectReason,
-        fits: impl Fn(&Candidate<P>) -> bool,
-    ) -> Result<(), RejectReason> {
+    /// Drops a connection that has waited for its remote for some time: of those that have proven nothing, if there are any, and
+    /// of the most crowded range the one that has waited longest. A crowd drops nobody whose range is less crowded. Whether that
+    /// made room.
+    fn evict_stuck(&mut self, now: Instant, new: &Candidate<P>, effects: &mut Vec<Effect>) -> bool {
+        let class = Place::of(new).class();
         let stuck = |entry: &&Entry<P>| {
             let waits = matches!(entry.phase, Phase::Accepted | Phase::Complete) && entry.counted;
-            waits && fits(&entry.candidate) && now.saturating_duration_since(entry.since) >= self.limits.grace
+            let fits = Place::of(&entry.candidate).class() == class;
+            let range = entry.candidate.prefix.filter(|_| class == Class::Inbound);
+            let crowded = || range.is_none_or(|range| self.counts.crowds().relief(range, new.prefix) >= 0);
+            waits && fits && now.saturating_duration_since(entry.since) >= self.limits.grace && crowded()
         };
-        let oldest = self.entries.values().filter(stuck).min_by_key(|entry| (entry.candidate.proven, entry.since));
-        let Some(id) = oldest.map(|entry| entry.candidate.id) else { return Err(reason) };
+        let order = |entry: &&Entry<P>| {
+            let crowd = entry.candidate.prefix.map(|range| self.counts.crowds().of(range));
+            (entry.candidate.proven, Reverse(crowd), entry.since)
+        };
+        let Some(id) = self.entries.values().filter(stuck).min_by_key(order).map(|entry| entry.candidate.id) else {
+            return false;
+        };
         self.forget(id);
         effects.push(Effect::Drop(id, RejectReason::Timeout));
-        Ok(())
+        true
     }
 
     /// The place of an inbound connection was given back: another one of the peer, which shared it, takes it.

@@ -19,6 +19,8 @@ pub enum Op {
     Complete(usize, Serial),
     /// The remote says that a connection stays.
     Stay(usize),
+    /// A message of an application passes.
+    Used(usize),
     /// A connection is about to end.
     Leaving(usize),
     /// A connection is gone.
@@ -29,6 +31,17 @@ pub enum Op {
     BeginDial(DialKind),
     /// A dial is over.
     EndDial(usize),
+}
+
+impl Range for u8 {
+    /// Groups of 32 and of 4.
+    fn at_width(self, width: usize) -> Self {
+        match width {
+            0 => self & !31,
+            1 => self & !3,
+            _ => self,
+        }
+    }
 }
 
 /// The registry with what its caller knows.
@@ -90,6 +103,11 @@ impl Sequence {
                 self.registry.complete(now, id).unwrap_or_default()
             }
             Op::Stay(n) => self.pick(n).map(|id| self.registry.stay(now, id)).unwrap_or_default(),
+            Op::Used(n) => {
+                let used = Standing { used: Some(now), claim: false };
+                self.pick(n).into_iter().for_each(|id| self.registry.set_standing(id, used));
+                Vec::new()
+            }
             Op::Leaving(n) => {
                 self.pick(n).into_iter().for_each(|id| self.registry.leaving(id));
                 Vec::new()
@@ -140,7 +158,9 @@ impl Sequence {
             let own = self.registry.number(id, Some(peer(who)));
             assert!(own.ended_below <= own.number, "it is under way itself");
         }
-        let candidate = Candidate { id, peer: peer(who), proven, boot, direction, prefix, dial, serial, may_speak };
+        let claim = self.next.is_multiple_of(5);
+        let candidate =
+            Candidate { id, peer: peer(who), proven, boot, direction, prefix, claim, dial, serial, may_speak };
         let (verdict, effects) = self.registry.decide(self.now, candidate);
         match verdict {
             Ok(()) => {
@@ -191,6 +211,7 @@ impl Sequence {
         }
         assert_eq!(self.registry.slots_taken(), (0, 0));
         assert!(self.registry.entries.is_empty() && self.registry.by_peer.is_empty());
+        assert!(self.registry.counts.crowds().is_empty());
         let found: Vec<_> = std::iter::from_fn(|| self.registry.begin_dial(DialKind::Found)).collect();
         assert_eq!(found.len(), limits().outbound, "all slots are there for dials");
     }

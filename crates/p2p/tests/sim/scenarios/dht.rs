@@ -1,6 +1,7 @@
 //! Towns that know one address and find each other through the DHT.
 
 mod adversary;
+mod carrier;
 mod churn;
 mod crash;
 mod hostile;
@@ -16,6 +17,7 @@ use p2p::layers::kademlia::LookupConfig;
 use p2p::{Config, Node, PeerId};
 use p2p_sim::Sim;
 
+pub(super) use self::carrier::carrier;
 pub(super) use self::churn::churn;
 pub(super) use self::crash::crash;
 pub(super) use self::hostile::hostile;
