@@ -8,8 +8,9 @@ pub struct RaceLimits {
     /// Between the start of a candidate, or its answer, and the start of the next, if none has failed: the "connection
     /// attempt delay" of RFC 8305 §8.
     pub stagger: Duration,
-    /// When a dial has not been answered for so long, a second one is made beside it. A first packet that is lost is repeated
-    /// after 1 s and then after 3 s (RFC 6298), and not much later a fresh connection is the quicker way.
+    /// When a dial has not been answered for so long, or whoever answered has not shown for so long who it is, a second one is
+    /// made beside it. A first packet that is lost is repeated after 1 s and then after 3 s, the next one that is lost after 3 s
+    /// and then after 6 s (RFC 6298 §5.7), and not much later a fresh connection is the quicker way.
     pub again_after: Duration,
     /// Candidates that are tried at the same time.
     pub at_once: usize,
@@ -46,7 +47,7 @@ pub struct Decider {
 pub struct Attempt {
     /// Which candidate, in the order in which they were [added](Decider::add).
     pub candidate: usize,
-    /// It is made beside a first one that nobody answers.
+    /// It is made beside a first one that leads nowhere.
     pub again: bool,
 }
 
@@ -79,8 +80,8 @@ struct Entry {
     kind: Kind,
     /// Among those of the same priority.
     order: usize,
-    /// When it was begun.
-    began: Option<Instant>,
+    /// When it was begun, or the first attempt was answered.
+    since: Option<Instant>,
     attempts: [Phase; 2],
 }
 
@@ -90,6 +91,8 @@ enum Phase {
     No,
     /// Nobody has answered.
     Connecting,
+    /// Nor has anybody answered this one, which was begun because whoever answered the other does not show who it is.
+    Beside,
     /// Somebody has answered, and is to show who it is.
     Connected,
     Over,
@@ -113,7 +116,11 @@ impl Entry {
     }
 
     fn is_running(&self) -> bool {
-        self.has(Phase::Connecting) || self.has(Phase::Connected)
+        self.is_connecting() || self.has(Phase::Connected)
+    }
+
+    fn is_connecting(&self) -> bool {
+        self.has(Phase::Connecting) || self.has(Phase::Beside)
     }
 
     fn is_over(&self) -> bool {
@@ -121,9 +128,9 @@ impl Entry {
     }
 
     /// When a second attempt begins, if nothing happens until then.
-    fn again_at(&self, limits: &RaceLimits) -> Option<Instant> {
-        let may = self.attempts == [Phase::Connecting, Phase::No] && !self.kind.name;
-        self.began.filter(|_| may).map(|began| began + limits.again_after)
+    fn again_at(&self, limits: &RaceLimits, until: Instant) -> Option<Instant> {
+        let may = matches!(self.attempts, [Phase::Connecting | Phase::Connected, Phase::No]) && !self.kind.name;
+        self.since.filter(|_| may).map(|since| since + limits.again_after).filter(|at| *at < until)
     }
 }
 
@@ -157,13 +164,14 @@ impl Decider {
         if self.entries.len() >= self.limits.candidates {
             return None;
         }
-        self.entries.push(Entry { kind, order, began: None, attempts: [Phase::No; 2] });
+        self.entries.push(Entry { kind, order, since: None, attempts: [Phase::No; 2] });
         Some(self.entries.len() - 1)
     }
 
     /// Somebody has answered an attempt, and is to show who it is: the next waits a little longer.
     pub fn connected(&mut self, now: Instant, attempt: Attempt) {
         *self.phase(attempt) = Phase::Connected;
+        self.entries[attempt.candidate].since = Some(now);
         let later = now + self.limits.stagger;
         self.next_start = self.next_start.max(later);
         if let Source::From(at) = &mut self.source {
@@ -201,9 +209,10 @@ impl Decider {
             let answered = entry.has(Phase::Connected);
             for (again, phase) in [false, true].into_iter().zip(&mut entry.attempts) {
                 let attempt = Attempt { candidate, again };
-                if *phase == Phase::Connecting && (answered || is_late) {
+                let stops = answered && *phase == Phase::Connecting;
+                if stops || (is_late && matches!(phase, Phase::Connecting | Phase::Beside)) {
                     *phase = Phase::Over;
-                    return Some(if answered { Action::Stop(attempt) } else { Action::Late(attempt) });
+                    return Some(if stops { Action::Stop(attempt) } else { Action::Late(attempt) });
                 }
             }
         }
@@ -218,7 +227,7 @@ impl Decider {
             self.failed = false;
             self.next_start = now + self.limits.stagger;
             let entry = &mut self.entries[candidate];
-            (entry.began, entry.attempts[0]) = (Some(now), Phase::Connecting);
+            (entry.since, entry.attempts[0]) = (Some(now), Phase::Connecting);
             return Some(Action::Start(Attempt { candidate, again: false }));
         }
         if let Source::From(at) = self.source
@@ -227,10 +236,11 @@ impl Decider {
             self.source = Source::Open;
             return Some(Action::Seek);
         }
-        let limits = self.limits;
-        let is_due = |entry: &Entry| entry.again_at(&limits).is_some_and(|at| now >= at);
+        let (limits, until) = (self.limits, self.until);
+        let is_due = |entry: &Entry| !is_late && entry.again_at(&limits, until).is_some_and(|at| now >= at);
         if let Some(candidate) = self.entries.iter().position(is_due) {
-            self.entries[candidate].attempts[1] = Phase::Connecting;
+            let attempts = &mut self.entries[candidate].attempts;
+            attempts[1] = if attempts[0] == Phase::Connected { Phase::Beside } else { Phase::Connecting };
             return Some(Action::Start(Attempt { candidate, again: true }));
         }
         (self.source == Source::Over && self.is_idle()).then_some(Action::End)
@@ -255,15 +265,14 @@ impl Decider {
 
     /// When to [`poll`](Self::poll) if nothing happens before. Without one only what happens changes anything.
     pub fn deadline(&self) -> Option<Instant> {
-        let has = |phase| self.entries.iter().any(|entry| entry.has(phase));
         let waits = self.entries.iter().any(Entry::is_waiting);
-        let open = waits || has(Phase::Connecting) || self.source != Source::Over;
+        let open = waits || self.entries.iter().any(Entry::is_connecting) || self.source != Source::Over;
         let next = (waits && self.running() < self.limits.at_once).then_some(self.next_start);
         let seek = match self.source {
             Source::From(at) => Some(at),
             Source::Open | Source::Over => None,
         };
-        let again = self.entries.iter().filter_map(|entry| entry.again_at(&self.limits)).min();
+        let again = self.entries.iter().filter_map(|entry| entry.again_at(&self.limits, self.until)).min();
         let until = open.then_some(self.until);
         [until, next, seek, again].into_iter().flatten().min()
     }
