@@ -8,7 +8,7 @@ use p2p::Config;
 use p2p::endpoint::Endpoint;
 use p2p::endpoint::Transport::{self, Quic, Tcp, Tls, Udp};
 
-use crate::attacks::{claims, control, ends, forge, identity, lookups, reconnect, silence, streams, vanish};
+use crate::attacks::{claims, contacts, control, ends, forge, identity, lookups, reconnect, silence, streams, vanish};
 use crate::field::{Field, Figures};
 
 type Attack = fn(Field) -> Pin<Box<dyn Future<Output = Figures> + Send>>;
@@ -41,6 +41,12 @@ const CASE: Case = Case {
     memory: 64,
     open: None,
 };
+
+/// It finds out soon that a peer has gone or takes nothing.
+fn soon(config: &mut Config) {
+    (config.ping_interval, config.ping_timeout) = (Duration::from_secs(1), Duration::from_secs(4));
+    config.stall_timeout = Duration::from_secs(4);
+}
 
 /// Where the DHT serves beside the ports for peers.
 fn datagrams() -> Vec<Endpoint> {
@@ -83,10 +89,7 @@ pub(crate) static CASES: &[Case] = &[
         number: 4,
         name: "reads nothing of what is broadcast",
         must: "it is disconnected, and costs no more than its queue meanwhile",
-        node: |config| {
-            (config.ping_interval, config.ping_timeout) = (Duration::from_secs(1), Duration::from_secs(4));
-            config.stall_timeout = Duration::from_secs(4);
-        },
+        node: soon,
         attack: |field| Box::pin(streams::read_nothing(field)),
         memory: 192,
         ..CASE
@@ -155,7 +158,7 @@ pub(crate) static CASES: &[Case] = &[
         number: 12,
         name: "vanishes without a word",
         must: "noticed, each once",
-        node: |config| (config.ping_interval, config.ping_timeout) = (Duration::from_secs(1), Duration::from_secs(4)),
+        node: soon,
         attack: |field| Box::pin(vanish::fall_silent(field)),
         ..CASE
     },
@@ -186,6 +189,7 @@ pub(crate) static CASES: &[Case] = &[
         number: 26,
         name: "sends empty messages and reads nothing",
         must: "the memory, as for large messages",
+        node: soon,
         attack: |field| Box::pin(streams::send_nothing(field)),
         ..CASE
     },
@@ -232,6 +236,7 @@ pub(crate) static CASES: &[Case] = &[
             config.kademlia.limits.inbound_connections = 64;
         },
         attack: |field| Box::pin(lookups::half_send(field)),
+        open: Some("a place ends only when the request is late, and makes no room before"),
         ..CASE
     },
     Case {
@@ -241,6 +246,21 @@ pub(crate) static CASES: &[Case] = &[
         transports: &[Quic],
         node: |config| config.handshake_timeout = Duration::from_secs(1),
         attack: |field| Box::pin(forge::amplify(field)),
+        ..CASE
+    },
+    Case {
+        number: 32,
+        name: "names node after node at a third party's address",
+        must: "the third party is dialed 8 times at most",
+        transports: &[Tcp],
+        node: |config| {
+            config.bootstrap_peers = std::mem::take(&mut config.dial_peers);
+            config.discovery_endpoints = LOOKUPS[..2].iter().map(|text| text.parse().expect("an endpoint")).collect();
+            config.seeding_interval = Duration::from_millis(200);
+            (config.kademlia.prefix_caps, config.kademlia.limit_local) = (true, true);
+        },
+        attack: |field| Box::pin(contacts::invent(field)),
+        open: Some("nothing bounds what a node dials because of what one other names"),
         ..CASE
     },
     Case {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use p2p::Node;
 use p2p::endpoint::Endpoint;
+use p2p::{Node, PeerId};
 use tokio::task::JoinHandle;
 
 use crate::common::{ECHO, Honest, in_time};
@@ -36,16 +36,8 @@ pub(crate) async fn comes_and_goes(endpoint: Endpoint, least: usize, over: impl 
     let (node, mut seen) = (Honest::node().await, Seen::default());
     while seen.connects.len() + (seen.kept_out as usize) < least || !over() {
         let begin = Instant::now();
-        let mut tries = 0;
-        let peer = loop {
-            tries += 1;
-            match in_time("an honest connect", node.connect(&endpoint)).await {
-                Ok(peer) => break Some(peer),
-                Err(_) if tries == TRIES => break None,
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
-            seen.refused += 1;
-        };
+        let (peer, refused) = enters(&node, &endpoint).await;
+        seen.refused += refused;
         let Some(peer) = peer else {
             seen.kept_out += 1;
             continue;
@@ -63,6 +55,17 @@ pub(crate) async fn comes_and_goes(endpoint: Endpoint, least: usize, over: impl 
     }
     in_time("shutdown", node.shutdown()).await;
     seen
+}
+
+/// Connects, with as many tries as it takes; gives how many of them failed.
+pub(crate) async fn enters(node: &Node, endpoint: &Endpoint) -> (Option<PeerId>, u64) {
+    for refused in 0..TRIES {
+        if let Ok(peer) = in_time("an honest connect", node.connect(endpoint)).await {
+            return (Some(peer), refused.into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    (None, TRIES.into())
 }
 
 /// Whether the echo of a message comes.
@@ -91,7 +94,7 @@ pub(crate) struct Stays {
 impl Stays {
     pub(crate) async fn with(endpoint: &Endpoint) -> Self {
         let node = Honest::node().await;
-        let peer = in_time("the first connect", node.connect(endpoint)).await.expect("nobody is there yet");
+        let peer = enters(&node, endpoint).await.0.expect("nobody is there yet");
         let conn = node.conn(&peer, &ECHO.parse().expect("an id")).expect("it echoes");
         let count = Arc::new(AtomicU64::new(0));
         let counter = count.clone();

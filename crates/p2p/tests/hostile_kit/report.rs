@@ -9,7 +9,7 @@ use crate::run::{Pair, Side};
 pub(crate) fn listed(case: &Case) -> String {
     let transports: Vec<_> = case.transports.iter().map(ToString::to_string).collect();
     let open = case.open.map(|why| format!(" [open: {why}]")).unwrap_or_default();
-    format!("{:>3}  {:<44} {:<18} {}{open}", case.number, case.name, transports.join(" "), case.must)
+    format!("{:>3}  {:<47} {:<18} {}{open}", case.number, case.name, transports.join(" "), case.must)
 }
 
 pub(crate) fn head(short: bool) -> String {
@@ -17,7 +17,7 @@ pub(crate) fn head(short: bool) -> String {
     let times =
         if short { "\nThe short form runs several cases at a time: its times and rates tell nothing." } else { "" };
     format!(
-        "{control}{times}\n\n{:>4} {:<44} {:<4}  {:>15} {:>17} {:>9} {:>13} {:>9} {:>13} {:>11}  ",
+        "{control}{times}\n\n{:>4} {:<47} {:<4}  {:>15} {:>17} {:>9} {:>13} {:>9} {:>13} {:>11}  ",
         "case", "a peer that", "over", "connect median", "worst, ms", "refused", "echoes/s", "MiB", "cpu ms", "end ms"
     )
 }
@@ -37,7 +37,7 @@ pub(crate) fn row(pair: &Pair) -> String {
         (false, Some(_)) => "open",
     };
     let mut text = format!(
-        "{:>4} {:<44} {:<4}  {:>15} {:>17} {:>9} {:>13} {:>9} {:>13} {:>11}  {verdict}",
+        "{:>4} {:<47} {:<4}  {:>15} {:>17} {:>9} {:>13} {:>9} {:>13} {:>11}  {verdict}",
         case.number,
         case.name,
         transport.to_string(),

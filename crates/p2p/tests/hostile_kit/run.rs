@@ -22,7 +22,7 @@ use crate::report;
 const CONNECTS: usize = 3;
 
 /// Runs beside each other in the short form, which measures nothing.
-const BESIDE: usize = 4;
+const BESIDE: usize = 6;
 
 /// Whom the attack is aimed at; the honest peers are always those of the first node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use crate::common::attacks::offering;
 use crate::common::wire::{self, Hello, Key};
 use crate::common::{Honest, in_time, key};
 use crate::field::{Field, Figure, Figures, Must};
+use crate::honest::enters;
 
 /// Claims to be somebody else, with whatever it can get hold of; then that one comes.
 pub(crate) async fn pretend(field: Field) -> Figures {
@@ -34,8 +35,7 @@ pub(crate) async fn pretend(field: Field) -> Figures {
         believed += u32::from(there.as_deref() != Some("no"));
     }
     let owner = Honest::node_of(&KeyPair::from_seed(victim.seed)).await;
-    let endpoint = field.node.endpoint(field.transport);
-    let connected = in_time("the owner", owner.connect(endpoint)).await.is_ok();
+    let connected = enters(&owner, field.node.endpoint(field.transport)).await.0.is_some();
     in_time("shutdown", owner.shutdown()).await;
     vec![
         Figure::new("false claims", rounds, Must::Show),

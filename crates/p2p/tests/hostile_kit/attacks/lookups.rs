@@ -1,11 +1,12 @@
 //! Lookups: of those who are banned, and those that are never asked to the end.
 
-use p2p::layers::kademlia::{Key, Request};
+use p2p::layers::kademlia::{Key, Request, Response};
 use tokio::time::sleep;
 
 use crate::common::attacker::Attacker;
 use crate::common::attacks::{asks, lookup};
-use crate::common::{key, peer_id, wire};
+use crate::common::wire::{self, Hello};
+use crate::common::{key, peer_id};
 use crate::field::{Field, Figure, Figures, Must};
 use crate::honest::{PAUSE, TRIES};
 
@@ -35,6 +36,15 @@ pub(crate) async fn ask_while_banned(field: Field) -> Figures {
     ]
 }
 
+/// Asks for the nodes close to some position, and gives whether it was told.
+async fn is_served(field: &Field, id: &wire::Key, request: &[u8]) -> bool {
+    let mut asker = Attacker::dial(field.transport, to(field), id).await;
+    let hello = Hello { payload: request.to_vec(), ..lookup(id) };
+    let Ok(control) = asker.shake(id, &hello).await else { return false };
+    let answer = asker.message(control).await.unwrap_or_default();
+    matches!(Response::decode(&answer), Ok(Response::Contacts(_)))
+}
+
 /// Takes every place there is with requests that have only begun; somebody else asks meanwhile.
 pub(crate) async fn half_send(field: Field) -> Figures {
     let request = Request::FindNode { target: Key::of_value(b"anything") }.encode().expect("a short request");
@@ -53,7 +63,7 @@ pub(crate) async fn half_send(field: Field) -> Figures {
     while field.goes_on(rounds, 3) {
         for _ in 0..TRIES {
             tries += 1;
-            if asks(&key(10_000 + rounds), field.transport, to(&field)).await.is_ok() {
+            if is_served(&field, &key(10_000 + rounds), &request).await {
                 served += 1;
                 break;
             }

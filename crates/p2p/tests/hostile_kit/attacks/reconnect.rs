@@ -39,7 +39,7 @@ async fn until_banned(way: Way, field: &Field, least: u32, borne: u64) -> Figure
         let id = key(names);
         for n in 0..TRIES {
             let hostile = Attacker::dial(field.transport, field.addr(), &id).await;
-            match once(way, hostile, &id, n).await {
+            match once(way, field, hostile, &id, n).await {
                 Ok(()) => {
                     times += 1;
                     most = most.max(n + 1);
@@ -67,11 +67,11 @@ async fn until_banned(way: Way, field: &Field, least: u32, borne: u64) -> Figure
     ]
 }
 
-async fn once(way: Way, mut hostile: Attacker, id: &Key, n: u32) -> Result<(), Vec<u8>> {
+async fn once(way: Way, field: &Field, mut hostile: Attacker, id: &Key, n: u32) -> Result<(), Vec<u8>> {
     match way {
         Way::LeadsNowhere => {
             let (control, _) = hostile.hello(&Hello::new(id.id(), rand_nonce())).await?;
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 // Access control says no.
                 hostile.send(control, &[VERSION, REJECT, 12]).await;
                 hostile.finish(control).await;
@@ -82,8 +82,9 @@ async fn once(way: Way, mut hostile: Attacker, id: &Key, n: u32) -> Result<(), V
         }
         Way::TalksNonsense => {
             let (control, _) = hostile.join(id).await?;
+            field.node.knows(id).await;
             match &mut hostile.carrier {
-                Carrier::Mux(mux) if n % 2 == 0 => mux.write(&[0xa5; 100]).await,
+                Carrier::Mux(mux) if n.is_multiple_of(2) => mux.write(&[0xa5; 100]).await,
                 _ => hostile.send(control, &[0xa5; 100]).await,
             }
             hostile.closed().await;

@@ -56,4 +56,4 @@ pub(crate) async fn crowd(field: Field) -> Figures {
 }
 
 /// Tasks of a node's connections that are closed and linger for a second, of 16 handshakes, and of honest peers.
-const CROWD_TASKS: u64 = 256 + 64;
+const CROWD_TASKS: u64 = 256 + 128;
