@@ -36,7 +36,7 @@ pub(crate) async fn say_nothing(field: Field) -> Figures {
 pub(crate) async fn crowd(field: Field) -> Figures {
     let before = field.node.count("tasks").await;
     let (mut opened, mut most, mut held) = (0u32, 0, VecDeque::new());
-    let (many, at_once) = (field.many(500, 10_000), affordable(1000));
+    let (many, at_once) = (field.many(2_000, 10_000), affordable(1000));
     while field.goes_on(opened, many) {
         if let Ok(stream) = tcp_from(From::OnePrefix.ip(opened as usize), field.addr()).await {
             held.push_back(stream);
