@@ -191,6 +191,7 @@ pub(crate) static CASES: &[Case] = &[
         must: "the memory, as for large messages",
         node: soon,
         attack: |field| Box::pin(streams::send_nothing(field)),
+        memory: 128,
         ..CASE
     },
     Case {

@@ -14,7 +14,8 @@ use super::{in_time, key, peer_id};
 /// Who is smaller says it, and once.
 pub const STAY: [u8; 2] = [1, 4];
 
-/// What quinn-proto may send beyond three times what came (RFC 9000 §8.1): it looks whether one byte is left, and sends a datagram.
+/// What quinn-proto may send beyond three times what came (RFC 9000 §8.1): it looks whether one byte is left, and sends
+/// a datagram.
 pub const BEYOND: usize = 1200;
 
 /// One of many peers that say `Stay` to a node: its id is smaller.

@@ -25,7 +25,8 @@ fn pair(key: &Key) -> KeyPair {
     KeyPair::from_seed(key.seed)
 }
 
-/// Answers each question with new nodes, all at the address of somebody who has nothing to do with it, and counts who dials that one.
+/// Answers each question with new nodes, all at the address of somebody who has nothing to do with it, and counts who
+/// dials that one.
 pub(crate) async fn invent(field: Field) -> Figures {
     let third = TcpListener::bind((LOCALHOST, 0)).await.expect("a socket");
     let there = Endpoint::new(Transport::Tcp, LOCALHOST, third.local_addr().expect("an address").port());

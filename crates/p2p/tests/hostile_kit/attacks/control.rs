@@ -5,8 +5,8 @@ use crate::common::attacks::{STAY, arbiter_of, ended};
 use crate::common::{ECHO, peer_id, wire};
 use crate::field::{Field, Figure, Figures, Must};
 
-/// Bytes that a connection may take of a flood before it ends: what a window holds that has grown, and little more. A node that reads
-/// before it acts takes all that comes.
+/// Bytes that a connection may take of a flood before it ends: what a window holds that has grown, and little more. A
+/// node that reads before it acts takes all that comes.
 const TAKEN: usize = 4 << 20;
 
 /// What is sent at most.

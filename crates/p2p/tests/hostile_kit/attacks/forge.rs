@@ -18,8 +18,7 @@ fn victim(n: u32) -> IpAddr {
 /// Begins handshakes in the name of others, wrong ones and ones that nobody goes on with; then those others come.
 pub(crate) async fn blame(field: Field) -> Figures {
     let (mut rounds, mut owners, mut tries) = (0, 0u32, 0u32);
-    // Half of them are wrong: more than the points of a ban.
-    let each: u32 = field.many(300, 600);
+    let each: u32 = field.many(150, 150);
     while field.goes_on(rounds, 1) {
         let mut begun = Vec::new();
         for n in 0..each {
