@@ -167,7 +167,10 @@ pub(crate) static CASES: &[Case] = &[
         name: "dials in the name of others' addresses",
         must: "their owner gets in over every transport",
         transports: &[Quic],
-        node: |config| config.limits.exempt_private = false,
+        node: |config| {
+            config.limits.exempt_private = false;
+            config.handshake_timeout = Duration::from_secs(1);
+        },
         attack: |field| Box::pin(forge::blame(field)),
         ..CASE
     },

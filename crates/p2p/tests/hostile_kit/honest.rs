@@ -15,6 +15,9 @@ pub(crate) const TRIES: u32 = 40;
 
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
+/// Tasks of a node that come and go with its honest peers.
+pub(crate) const HONEST_TASKS: u64 = 16;
+
 /// Messages after each connect.
 const MESSAGES: u32 = 3;
 

@@ -7,47 +7,62 @@ use tokio::net::UdpSocket;
 
 use crate::common::attacker::{Attacker, LOCALHOST, identity, ordinary_transport, quic_client, quic_socket};
 use crate::common::attacks::{BEYOND, first_datagram, wrong_tls};
+use crate::common::wire::Key;
 use crate::common::{TRANSPORTS, key};
 use crate::field::{Field, Figure, Figures, Must};
+use crate::honest::{HONEST_TASKS, PAUSE, TRIES};
 
 /// The address that is forged, and others of its range.
 fn victim(n: u32) -> IpAddr {
     Ipv4Addr::new(127, 9, 7, 1 + (n % 250) as u8).into()
 }
 
+/// Handshakes of a kind in one round: more than the points of a ban, and more than the node has without asking for a proof.
+const FORGED: u32 = 150;
+
 /// Begins handshakes in the name of others, wrong ones and ones that nobody goes on with; then those others come.
 pub(crate) async fn blame(field: Field) -> Figures {
-    let (mut rounds, mut owners, mut tries) = (0, 0u32, 0u32);
-    let each: u32 = field.many(150, 150);
+    let before = field.node.count("tasks").await;
+    let (mut rounds, mut owners, mut comers) = (0, 0u32, 0u32);
     while field.goes_on(rounds, 1) {
         let mut begun = Vec::new();
-        for n in 0..each {
-            if n % 2 == 0 {
-                let config = quic_client(wrong_tls(), ordinary_transport());
-                let accepted = Attacker::dial_quic(victim(0), field.addr(), config).await;
-                assert!(accepted.is_err(), "nobody speaks what it offers");
-            } else {
-                let (endpoint, _) = quic_socket(victim(n), 0);
-                let tls = identity(&key(0)).client_config().clone();
-                let config = quic_client(tls, ordinary_transport());
-                let dial = endpoint.connect_with(config, field.addr(), "peer.invalid").expect("a dial");
-                begun.push((endpoint, dial));
-            }
-        }
+        // Nobody hears what the node answers.
+        let mut begin = |from, tls| {
+            let (endpoint, _) = quic_socket(from, 0);
+            let config = quic_client(tls, ordinary_transport());
+            let dial = endpoint.connect_with(config, field.addr(), "peer.invalid").expect("a dial");
+            begun.push((endpoint, dial));
+        };
+        (0..FORGED).for_each(|_| begin(victim(0), wrong_tls()));
+        field.node.has("refused", FORGED.into()).await;
+        (0..FORGED).for_each(|n| begin(victim(n), identity(&key(0)).client_config().clone()));
         for transport in TRANSPORTS {
-            tries += 1;
-            let id = key(1000 + tries);
-            if let Ok(mut owner) = Attacker::dial_from(victim(0), transport, field.node.addr(transport), &id).await {
-                owners += u32::from(owner.join(&id).await.is_ok());
-                owner.close(0, "").await;
-            }
+            comers += 1;
+            owners += u32::from(comes(&field, transport, &key(1000 + comers)).await);
         }
+        drop(begun);
+        field.node.until("tasks", |tasks| tasks <= before + HONEST_TASKS).await;
         rounds += 1;
     }
     vec![
-        Figure::new("forged handshakes", rounds * each, Must::Show),
-        Figure::new("owners of the address that got in", owners, Must::Be(tries.into())),
+        Figure::new("forged handshakes", 2 * FORGED * rounds, Must::Show),
+        Figure::new("owners of the address that got in", owners, Must::Be(comers.into())),
     ]
+}
+
+/// Whether somebody gets in who is at the address that was forged.
+async fn comes(field: &Field, transport: Transport, id: &Key) -> bool {
+    for _ in 0..TRIES {
+        let dialed = Attacker::dial_from(victim(0), transport, field.node.addr(transport), id).await;
+        if let Ok(mut owner) = dialed
+            && owner.join(id).await.is_ok()
+        {
+            owner.close(0, "").await;
+            return true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    false
 }
 
 /// Datagrams that may be answered, and ones that may not, as fast as they can be sent.

@@ -7,9 +7,7 @@ use crate::common::attacker::{Attacker, tcp_from};
 use crate::common::key;
 use crate::common::silent::{From, Silent};
 use crate::field::{Field, Figure, Figures, Must};
-
-/// Tasks that come and go with an honest peer.
-const HONEST_TASKS: u64 = 16;
+use crate::honest::HONEST_TASKS;
 
 /// Connects from many addresses and says nothing, or nothing after the transport's handshake.
 pub(crate) async fn say_nothing(field: Field) -> Figures {

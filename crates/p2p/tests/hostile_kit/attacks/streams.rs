@@ -62,8 +62,8 @@ async fn crammed(hostile: &mut Attacker) -> usize {
     opened.len()
 }
 
-/// What is sent at most of empty messages, and what has to be let through for the case to be one.
-const EMPTY: (usize, usize) = (8 << 20, 1);
+/// What one connection sends of empty messages at most.
+const EMPTY: usize = 8 << 20;
 
 /// Sends empty messages without end to a protocol that is held up, because its answers are not read.
 pub(crate) async fn send_nothing(field: Field) -> Figures {
@@ -76,13 +76,13 @@ pub(crate) async fn send_nothing(field: Field) -> Figures {
                 let mut hostile = Attacker::dial(field.transport, field.addr(), &id).await;
                 let Ok((_, echo)) = hostile.join(&id).await else { return 0 };
                 // It takes no more once the node reads no more, and goes when it has answered no ping.
-                hostile.flood(echo, &[0; 4000], EMPTY.0).await
+                hostile.flood(echo, &[0; 4000], EMPTY).await
             });
         }
         sent += floods.join_all().await.into_iter().sum::<usize>();
         rounds += 1;
     }
-    vec![Figure::new("KiB of empty messages that were taken", sent >> 10, Must::BeAtLeast(EMPTY.1 as u64))]
+    vec![Figure::new("KiB of empty messages that were taken", sent >> 10, Must::BeAtLeast(1))]
 }
 
 /// Opens streams for a protocol that nobody speaks, until that is enough.
@@ -118,12 +118,12 @@ pub(crate) async fn hold_streams(field: Field) -> Figures {
         let id = key(rounds);
         let mut hostile = Attacker::dial(field.transport, field.addr(), &id).await;
         let (_, echo) = hostile.join(&id).await.expect("it keeps the rules so far");
-        let mut open = 0;
+        let (mut open, mut held) = (0, Vec::new());
         for _ in 0..2 * STREAMS {
             if let Carrier::Quic(quic) = &hostile.carrier {
                 let Some(Ok((mut send, recv))) = quic.connection.open_bi().now_or_never() else { break };
                 let _ = send.write_all(&wire::message(&header(ECHO, true))).now_or_never();
-                std::mem::forget((send, recv));
+                held.push((send, recv));
                 open += 1;
                 continue;
             }
