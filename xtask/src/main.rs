@@ -29,6 +29,7 @@ enum Task {
     Lint,
     Features,
     Sim,
+    Hostile,
     Docs,
     Book,
     Deny,
@@ -41,13 +42,14 @@ enum Task {
 }
 
 impl Task {
-    const ALL: [Task; 15] = [
+    const ALL: [Task; 16] = [
         Task::Ci,
         Task::Test,
         Task::Fmt,
         Task::Lint,
         Task::Features,
         Task::Sim,
+        Task::Hostile,
         Task::Docs,
         Task::Book,
         Task::Deny,
@@ -67,6 +69,7 @@ impl Task {
             Task::Lint => "lint",
             Task::Features => "features",
             Task::Sim => "sim",
+            Task::Hostile => "hostile",
             Task::Docs => "docs",
             Task::Book => "book",
             Task::Deny => "deny",
@@ -79,9 +82,14 @@ impl Task {
         }
     }
 
+    /// Whether what follows it is for the program that it runs.
+    fn has_options(self) -> bool {
+        matches!(self, Task::Fuzz | Task::Sim | Task::Hostile | Task::DhtSim | Task::Bench | Task::Micro)
+    }
+
     fn about(self) -> &'static str {
         match self {
-            Task::Ci => "all that CI runs: fmt --check, lint, test, features, sim, docs, deny, tidy",
+            Task::Ci => "all that CI runs: fmt --check, lint, test, features, sim, hostile, docs, deny, tidy",
             Task::Test => "all tests with all features, doc tests too; what follows `--` goes to cargo test",
             Task::Fmt => "format the code; with --check, only say whether it is",
             Task::Lint => "clippy on everything, warnings denied",
@@ -89,6 +97,9 @@ impl Task {
                 "each crate as others build it, with no feature and each one alone; tests with tokio alone and smol alone"
             }
             Task::Sim => "whole nodes in the simulator, 20 seeds of each scenario; --help says what else",
+            Task::Hostile => {
+                "attacks on real nodes, each beside its control; --short: what CI runs; --help says what else"
+            }
             Task::Docs => "API documentation, warnings denied",
             Task::Book => "build the book in docs/ (installs mdbook if missing: some minutes)",
             Task::Deny => "licenses, bans and sources of dependencies; advisories if their database can be had",
@@ -125,7 +136,7 @@ impl Invocation {
                 Arg::Value(name) if task.is_none() => {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
-                    if matches!(task, Some(Task::Fuzz | Task::Sim | Task::DhtSim | Task::Bench | Task::Micro)) {
+                    if task.is_some_and(Task::has_options) {
                         // They have options of their own.
                         let rest =
                             args.raw_args()?.map(|arg| arg.into_string().map_err(|_| "an argument is not UTF-8"));
@@ -168,6 +179,7 @@ fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
         Task::Lint => tasks::lint(&run),
         Task::Features => tasks::features(&run),
         Task::Sim => tasks::sim(&run, passed_on),
+        Task::Hostile => tasks::hostile(&run, passed_on),
         Task::Docs => tasks::docs(&run),
         Task::Book => tasks::book(&run),
         Task::Deny => tasks::deny(&run),
@@ -227,6 +239,8 @@ mod tests {
         assert_eq!(parse(&["test", "--", "-p", "p2p-core"]).unwrap(), run(Task::Test, false, &["-p", "p2p-core"]));
         let replay = ["--scenario", "mesh", "--seed", "7", "--help"];
         assert_eq!(parse(&[&["sim"][..], &replay].concat()).unwrap(), run(Task::Sim, false, &replay));
+        let hostile = ["--case", "24", "--short"];
+        assert_eq!(parse(&[&["hostile"][..], &hostile].concat()).unwrap(), run(Task::Hostile, false, &hostile));
         let fuzz = ["record", "--minutes", "5", "--list"];
         assert_eq!(parse(&[&["fuzz"][..], &fuzz].concat()).unwrap(), run(Task::Fuzz, false, &fuzz));
         let sim = ["--nodes", "1000", "--write"];

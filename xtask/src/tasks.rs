@@ -18,6 +18,7 @@ pub(crate) fn ci(run: &Runner) -> Result {
         ("test", &|| test(run, &[])),
         ("features", &|| features(run)),
         ("sim", &|| sim(run, &[])),
+        ("hostile", &|| hostile(run, &["--short".into()])),
         ("docs", &|| docs(run)),
         ("deny", &|| deny(run)),
         ("tidy", &|| tidy::tidy(run)),
@@ -45,6 +46,11 @@ pub(crate) fn lint(run: &Runner) -> Result {
 /// Whole nodes in the simulator, built with optimizations: a second of its time is worth many of an ordinary test's.
 pub(crate) fn sim(run: &Runner, more: &[String]) -> Result {
     run.cargo_step("test --release --quiet -p p2p --features testing --test sim --", more)
+}
+
+/// Attacks on real nodes in processes of their own, built as for the simulator.
+pub(crate) fn hostile(run: &Runner, more: &[String]) -> Result {
+    run.cargo_step("test --release --quiet -p p2p --features testing --test hostile_kit --", more)
 }
 
 pub(crate) fn docs(run: &Runner) -> Result {

@@ -3,6 +3,7 @@
 //! A rule looks at data (packages, files) and gives problems; only this file knows where the data comes from.
 
 mod book;
+mod cases;
 mod figures;
 mod layers;
 mod links;
@@ -55,6 +56,7 @@ pub(crate) fn tidy(run: &Runner) -> Result {
     text::check(&files, &run.root().to_string_lossy(), &mut report);
     links::check(&files, &|path| run.root().join(path).exists(), &mut report);
     book::check(&files, &mut report);
+    cases::check(&files, &mut report);
     figures::check(&files, &mut report);
     offences::check(&files, &mut report);
     lockfile(run, &mut report);

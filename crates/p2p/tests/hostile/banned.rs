@@ -1,30 +1,12 @@
 //! Who is banned, and comes by another way.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use p2p::endpoint::Transport;
-
-use crate::common::attacker::{Attacker, rand_nonce};
-use crate::common::wire::{self, Hello, Key};
+use crate::common::attacks::asks;
 use crate::common::{Companion, TRANSPORTS, Target, key, peer_id, together};
 
-const LOOKUP: u64 = 1;
 const BANNED: u8 = 11;
 const DENIED: u8 = 12;
-
-/// What becomes of a lookup connection: why it is refused, if it is.
-async fn asks(id: &Key, transport: Transport, to: SocketAddr) -> Result<(), u8> {
-    let hello = Hello { purpose: LOOKUP, protocols: Vec::new(), ..Hello::new(id.id(), rand_nonce()) };
-    let mut hostile = Attacker::dial(transport, to, id).await;
-    match hostile.hello(&hello).await {
-        Ok(_) => Ok(()),
-        Err(reject) => {
-            assert_eq!(reject[..2], [wire::VERSION, wire::REJECT], "{transport}");
-            Err(reject[2])
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_banned_peer_gets_no_lookup_where_peers_connect() {

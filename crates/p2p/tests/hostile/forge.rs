@@ -1,25 +1,18 @@
 //! Datagrams from addresses of others: what they say is held against nobody.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use p2p::endpoint::Transport;
 use tokio::net::UdpSocket;
 
 use crate::common::attacker::{Attacker, LOCALHOST, identity, ordinary_transport, quic_client, quic_socket, tcp_from};
-use crate::common::{Companion, Honest, TRANSPORTS, Target, in_time, key, peer_id, together};
+use crate::common::attacks::{BEYOND, first_datagram, wrong_tls};
+use crate::common::{Companion, Honest, TRANSPORTS, Target, key, peer_id, together};
 
 /// The address that is forged, and others of its range.
 fn victim(n: u8) -> IpAddr {
     Ipv4Addr::new(127, 9, 7, n).into()
-}
-
-/// TLS that fails in the listener's first look at it, before the dialer's address is proven.
-fn wrong_tls() -> Arc<rustls::ClientConfig> {
-    let mut tls = (**identity(&key(0)).client_config()).clone();
-    tls.alpn_protocols = vec![b"nobody speaks this".to_vec()];
-    Arc::new(tls)
 }
 
 /// The owner of the address gets in, over everything.
@@ -76,21 +69,6 @@ async fn datagrams_in_the_name_of_others_take_nobody_s_place() {
     companion.shutdown().await;
     target.shutdown().await;
 }
-
-/// The first datagram of a dial over quic, as any listener would get it.
-async fn first_datagram() -> Vec<u8> {
-    let listener = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
-    let (endpoint, _) = quic_socket(LOCALHOST, 0);
-    let config = quic_client(identity(&key(0)).client_config().clone(), ordinary_transport());
-    let _dial = endpoint.connect_with(config, listener.local_addr().unwrap(), "peer.invalid").unwrap();
-    let mut datagram = vec![0; 2000];
-    let len = in_time("a datagram", listener.recv(&mut datagram)).await.unwrap();
-    datagram.truncate(len);
-    datagram
-}
-
-/// What quinn-proto may send beyond three times what came (RFC 9000 §8.1): it looks whether one byte is left, and sends a datagram.
-const BEYOND: usize = 1200;
 
 /// Until an address is proven, it gets little more than three times what came from there: the answer, what is sent again
 /// because nobody acknowledges it, and the close.

@@ -5,23 +5,12 @@ use std::time::Duration;
 use p2p::DisconnectReason;
 
 use crate::common::attacker::Attacker;
-use crate::common::wire::{self, Key, text};
-use crate::common::{Companion, ECHO, TRANSPORTS, Target, key, peer_id, together};
+use crate::common::attacks::{STAY, arbiter_of, ended};
+use crate::common::wire;
+use crate::common::{Companion, ECHO, TRANSPORTS, Target, peer_id, together};
 
 /// More than may be good for nothing, and far less than what keeps a node busy.
 const MANY: usize = 300;
-
-const STAY: [u8; 2] = [1, 4];
-
-/// One that says `Stay`: its id is smaller than the target's.
-fn arbiter_of(target: &Target) -> Key {
-    let smaller = |key: &Key| peer_id(key.id()) < target.node.peer_id();
-    (0..).map(key).find(smaller).unwrap()
-}
-
-fn ended(protocol: &str) -> Vec<u8> {
-    [&[1, 5][..], &text(protocol)].concat()
-}
 
 /// Whatever changes nothing has a price, and too much of it ends the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,7 +21,7 @@ async fn control_messages_that_change_nothing_end_the_connection() {
             // Long enough for all of it to arrive before a good-bye is over.
             let mut target = Target::new(|config| config.drain_timeout = Duration::from_secs(20)).await;
             let companion = Companion::beside(&target, transport).await;
-            let id = arbiter_of(&target);
+            let id = arbiter_of(target.node.peer_id(), 0);
             let mut hostile = Attacker::dial(transport, target.addr(transport), &id).await;
             let (control, _) = hostile.join(&id).await.unwrap();
             target.added(peer_id(id.id())).await;

@@ -117,7 +117,13 @@ pub(super) struct Responder {
 const HONEST: usize = 4;
 
 pub(super) async fn responder(key_pair: KeyPair, delay: Duration, lie: Lie) -> Responder {
+    responder_of("default", key_pair, delay, lie).await
+}
+
+/// One in a network of that name.
+pub(super) async fn responder_of(network: &str, key_pair: KeyPair, delay: Duration, lie: Lie) -> Responder {
     let mut attacker = Attacker::new(key_pair);
+    attacker.params.network = network.into();
     let listener = attacker.transports.listen(&"tcp://127.0.0.1:0".parse().unwrap()).await.unwrap();
     let endpoint = listener.local_endpoint();
     let record = PeerRecord::builder().discovery_addr(endpoint.clone()).sign(&attacker.key_pair, 1).unwrap();

@@ -19,6 +19,9 @@ use super::wire::{self, Hello, Key};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// Credit of a stream at its beginning, without what the handshake and a header take.
+const FIRST_CREDIT: usize = (64 << 10) - (4 << 10);
+
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> Io for T {}
@@ -54,6 +57,8 @@ pub struct Mux {
 #[derive(Default)]
 struct Inbound {
     bytes: Vec<u8>,
+    /// Credit that the remote has given for the other direction, beyond that of the beginning.
+    granted: usize,
     end: Option<End>,
 }
 
@@ -73,6 +78,14 @@ pub struct Quic {
     pub socket: Arc<Socket>,
     pub connection: quinn::Connection,
     streams: BTreeMap<u32, (quinn::SendStream, quinn::RecvStream, Vec<u8>)>,
+}
+
+impl Quic {
+    /// A stream, to be used by hand.
+    pub fn take(&mut self, stream: u32) -> (quinn::SendStream, quinn::RecvStream) {
+        let (send, recv, _) = self.streams.remove(&stream).expect("it is open");
+        (send, recv)
+    }
 }
 
 pub fn identity(key: &Key) -> TlsIdentity {
@@ -194,6 +207,26 @@ impl Attacker {
                 }
             }
         }
+    }
+
+    /// Writes the same again and again, as fast as the remote gives credit, until the connection ends, or `most` bytes
+    /// are written; gives how many it took.
+    pub async fn flood(&mut self, stream: u32, block: &[u8], most: usize) -> usize {
+        let mut taken = 0;
+        while taken + block.len() <= most {
+            let written = match &mut self.carrier {
+                Carrier::Mux(mux) => in_time("a flood", mux.write_on_credit(stream, block, taken)).await,
+                Carrier::Quic(quic) => {
+                    let Some((send, ..)) = quic.streams.get_mut(&stream) else { break };
+                    in_time("a flood", send.write_all(block)).await.is_ok()
+                }
+            };
+            if !written {
+                break;
+            }
+            taken += block.len();
+        }
+        taken
     }
 
     /// Over quic: writes as much as the remote takes right now, at most `wanted`.
@@ -380,6 +413,14 @@ impl Attacker {
     }
 
     pub async fn join_with(&mut self, key: &Key, hello: &Hello) -> Result<(u32, u32), Vec<u8>> {
+        let control = self.shake(key, hello).await?;
+        let echo = self.open().await;
+        self.send(echo, &wire::header(super::ECHO, false)).await;
+        Ok((control, echo))
+    }
+
+    /// Goes through the handshake as `key`: the control stream.
+    pub async fn shake(&mut self, key: &Key, hello: &Hello) -> Result<u32, Vec<u8>> {
         let (control, answer) = self.hello(hello).await?;
         match self.message(control).await {
             Some(accept) if accept.get(1) == Some(&wire::ACCEPT) => {}
@@ -388,9 +429,7 @@ impl Attacker {
         let transcript = wire::transcript(&hello.encode(), &answer);
         let signature = self.is_plain().then(|| key.sign("p2p/1 handshake", &[&[0], &transcript]));
         self.send(control, &wire::accept(signature.as_deref())).await;
-        let echo = self.open().await;
-        self.send(echo, &wire::header(super::ECHO, false)).await;
-        Ok((control, echo))
+        Ok(control)
     }
 }
 
@@ -416,6 +455,19 @@ impl Mux {
     pub async fn replay(&mut self, bytes: &[u8]) {
         self.accepted = true;
         self.write(bytes).await;
+    }
+
+    /// Writes once the remote has given enough credit, beyond that for the `taken` bytes before; `false` at the end of the
+    /// connection.
+    async fn write_on_credit(&mut self, stream: u32, block: &[u8], taken: usize) -> bool {
+        while FIRST_CREDIT + self.streams.entry(stream).or_default().granted < taken + block.len() {
+            if !self.pump().await {
+                return false;
+            }
+            // Nobody looks at what comes back.
+            self.streams.values_mut().for_each(|inbound| inbound.bytes.clear());
+        }
+        self.io.write_all(&wire::frame(wire::DATA, stream, block)).await.is_ok()
     }
 
     /// Waits until the remote has taken all frames so far; `false` at the end of the connection.
@@ -465,6 +517,7 @@ impl Mux {
                     inbound.bytes.extend(payload);
                     inbound.end = Some(End::Finished);
                 }
+                wire::WINDOW => inbound.granted += number() as usize,
                 wire::RESET => inbound.end = Some(End::Reset(number())),
                 wire::REFUSE => inbound.end = Some(End::Refused),
                 wire::PONG => self.pongs += 1,

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each scenario uses a part of it")]
 
 pub mod attacker;
+pub mod attacks;
+pub mod silent;
 pub mod udp;
 pub mod wire;
 

@@ -18,6 +18,8 @@ use tokio::net::UdpSocket;
 #[derive(Debug)]
 pub struct Socket {
     io: UdpSocket,
+    /// The same one, to send without asking first whether there is room: tokio does not know that of a new socket.
+    out: std::net::UdpSocket,
     /// Datagrams that still get through to us.
     hears: AtomicUsize,
     dead: AtomicBool,
@@ -27,8 +29,9 @@ impl Socket {
     pub fn bind(addr: SocketAddr, hears: usize) -> Arc<Self> {
         let socket = std::net::UdpSocket::bind(addr).unwrap();
         socket.set_nonblocking(true).unwrap();
+        let out = socket.try_clone().unwrap();
         let io = UdpSocket::from_std(socket).unwrap();
-        Arc::new(Self { io, hears: AtomicUsize::new(hears), dead: AtomicBool::new(false) })
+        Arc::new(Self { io, out, hears: AtomicUsize::new(hears), dead: AtomicBool::new(false) })
     }
 
     /// Sends and hears nothing from here on.
@@ -54,7 +57,7 @@ impl quinn::AsyncUdpSocket for Socket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         if !self.dead.load(Ordering::SeqCst) {
             // What cannot be sent is lost, as datagrams are.
-            let _ = self.io.try_send_to(transmit.contents, transmit.destination);
+            let _ = self.out.send_to(transmit.contents, transmit.destination);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 pub const DATA: u8 = 0;
 pub const DATA_FIN: u8 = 1;
 pub const OPEN: u8 = 2;
+pub const WINDOW: u8 = 3;
 pub const RESET: u8 = 4;
 pub const REFUSE: u8 = 6;
 pub const CLOSE: u8 = 7;
