@@ -2,6 +2,7 @@
 
 mod basic;
 mod day;
+mod dead;
 mod dht;
 mod faults;
 mod goodbye;
@@ -114,6 +115,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "few slots: peers that are kept, found and asked for restart and leave",
         every: 1,
         play: places::places,
+    },
+    Scenario {
+        name: "dead-peers",
+        about: "lists of 100 and of 10,000 peers of which one lives",
+        every: 5,
+        play: dead::dead,
     },
     Scenario {
         name: "garbled",
