@@ -104,6 +104,7 @@ impl PeerPool {
                 loop {
                     changes.changed().await;
                     let Some(shared) = weak.upgrade() else { return };
+                    shared.conduct.changed.notify();
                     for peer in shared.peers().into_iter().filter(|peer| !shared.is_allowed(peer)) {
                         peer.core().leave(Leave::Now(DisconnectReason::Denied));
                     }
