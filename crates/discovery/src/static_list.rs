@@ -28,8 +28,9 @@ const RETURN_MAX: Duration = Duration::from_secs(25);
 /// How long a banned peer is left out.
 const BANNED: Duration = Duration::from_secs(600);
 
-/// A list of endpoints that the application keeps. Each is offered once, and again with growing waits after a
-/// connection to it failed or ended. It knows of no items: `find_peers_with` finds nobody.
+/// A list of endpoints that the application keeps. Each is offered once, in random order, and again with growing waits after a
+/// connection to it failed or ended; those that have answered before come first then, every second time. It knows of no items:
+/// `find_peers_with` finds nobody.
 ///
 /// ```
 /// use p2p_discovery::StaticDiscovery;
@@ -51,6 +52,8 @@ struct List {
     entries: BTreeMap<Endpoint, Entry>,
     /// Peers of the node, on the list or not.
     connected: BTreeSet<PeerId>,
+    /// How often somebody was offered.
+    offers: u64,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,8 @@ struct Entry {
     departures: Departures,
     /// Who answered there, where the endpoint names nobody.
     answered: Option<PeerId>,
+    /// Drawn once, so that nobody is last because of its address.
+    order: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +79,28 @@ enum State {
     Own,
 }
 
+/// The lower, the sooner.
+type Rank = (u8, Option<Instant>, u64);
+
 impl Entry {
-    fn new() -> Self {
+    fn new(order: u64) -> Self {
         Self {
             state: State::Due,
             backoff: Backoff::new(RETRY_BASE, RETRY_MAX),
             departures: Departures::default(),
             answered: None,
+            order,
+        }
+    }
+
+    /// Of those that are due the lowest is offered: whoever has answered before, then whoever was never tried, then whoever has
+    /// waited longest. Every second time those who have answered before are the last, so that the others have their turn even
+    /// where many have answered once and never again.
+    fn rank(&self, known_first: bool) -> Rank {
+        match (self.answered, self.state) {
+            (Some(_), State::Waiting(at)) => (if known_first { 0 } else { 3 }, Some(at), self.order),
+            (None, State::Waiting(at)) => (2, Some(at), self.order),
+            _ => (1, None, self.order),
         }
     }
 }
@@ -95,7 +115,8 @@ impl StaticDiscovery {
 
     /// Adds an endpoint, to be offered at once; one that is there already stays as it is.
     pub fn insert(&self, endpoint: Endpoint) {
-        self.lock().entries.entry(endpoint).or_insert_with(Entry::new);
+        let order = self.context.get().map_or(0, |context| context.runtime.random_u64());
+        self.lock().entries.entry(endpoint).or_insert_with(|| Entry::new(order));
         self.changed.notify_one();
     }
 
@@ -116,28 +137,36 @@ impl StaticDiscovery {
 
     /// Takes an endpoint that is due; else tells when the next one will be.
     fn take(&self, now: Option<Instant>) -> Result<Endpoint, Option<Instant>> {
+        let mut state = self.lock();
+        let known_first = state.offers.is_multiple_of(2);
         let mut next = None;
-        for (endpoint, entry) in self.lock().entries.iter_mut() {
+        let mut first: Option<(Rank, &Endpoint, &mut Entry)> = None;
+        for (endpoint, entry) in &mut state.entries {
             match (entry.state, now) {
                 (State::Waiting(at), Some(now)) if at > now => {
                     next = Some(next.map_or(at, |next: Instant| next.min(at)));
                 }
                 (State::Due | State::Waiting(_), _) => {
-                    entry.state = State::Offered;
-                    return Ok(endpoint.clone());
+                    let rank = entry.rank(known_first);
+                    if first.as_ref().is_none_or(|(lowest, ..)| rank < *lowest) {
+                        first = Some((rank, endpoint, entry));
+                    }
                 }
                 (State::Offered | State::Own, _) => {}
             }
         }
-        Err(next)
+        let (_, endpoint, entry) = first.ok_or(next)?;
+        entry.state = State::Offered;
+        let endpoint = endpoint.clone();
+        state.offers += 1;
+        Ok(endpoint)
     }
 
     /// Changes the entries that an event is about.
     fn update(&self, peer_id: Option<PeerId>, endpoint: Option<&Endpoint>, change: impl Fn(&mut Entry)) {
         for (known, entry) in self.lock().entries.iter_mut() {
             let same_peer = peer_id.is_some() && (known.peer_id() == peer_id || entry.answered == peer_id);
-            let same_place = endpoint
-                .is_some_and(|endpoint| known.clone().with_peer_id(None) == endpoint.clone().with_peer_id(None));
+            let same_place = endpoint.is_some_and(|endpoint| is_same_place(known, endpoint));
             if same_peer || same_place {
                 change(entry);
             }
@@ -175,11 +204,18 @@ impl StaticDiscovery {
     }
 }
 
+/// Whether two endpoints are one place, whoever is expected there.
+fn is_same_place(one: &Endpoint, other: &Endpoint) -> bool {
+    (one.transport(), one.addr(), one.port()) == (other.transport(), other.addr(), other.port())
+}
+
 #[async_trait]
 impl Discovery for StaticDiscovery {
     fn init(&self, ctx: DiscoveryContext) {
         // A discovery serves one node: a second one's context is ignored.
-        let _ = self.context.set(ctx);
+        if self.context.set(ctx.clone()).is_ok() {
+            self.lock().entries.values_mut().for_each(|entry| entry.order = ctx.runtime.random_u64());
+        }
     }
 
     async fn start(self: Arc<Self>) -> Result<(), Error> {

@@ -218,3 +218,33 @@ async fn whoever_was_connected_is_offered_soon_after_a_long_time_without_network
     assert_eq!(offered(&discovery, 1).await, Some(two.into()));
     assert_eq!(offered(&discovery, 100).await, None, "a ban is a ban");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_answered_before_goes_first_and_keeps_nobody_from_its_turn() {
+    let nowhere = |n: u8| endpoint(&format!("tcp://192.0.2.{n}:1"));
+    let discovery = StaticDiscovery::new((1..=100).map(nowhere));
+    discovery.init(context());
+    let mut order = Vec::new();
+    for _ in 1..=100 {
+        order.push(offered(&discovery, 1).await.unwrap().addrs[0].endpoint.clone());
+    }
+    assert!(!order.is_sorted(), "in the order of addresses somebody is always last");
+    // Two have been connected; then all are away.
+    for n in [70, 80] {
+        let (peer_id, endpoint) = (peer(n), nowhere(n));
+        discovery.on_event(PeerConnectionEvent::Connected { peer_id, endpoint: endpoint.clone(), outbound: true });
+        let reason = DisconnectReason::PingTimeout;
+        discovery.on_event(PeerConnectionEvent::Disconnected { peer_id, endpoint, reason });
+    }
+    for n in (1..=100).filter(|n| ![70, 80].contains(n)) {
+        discovery.on_event(PeerConnectionEvent::ConnectFailed { peer_id: None, endpoint: nowhere(n) });
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut next = Vec::new();
+    for _ in 0..4 {
+        next.push(offered(&discovery, 1).await.unwrap().addrs[0].endpoint.clone());
+    }
+    let known = [nowhere(70), nowhere(80)];
+    let turns: Vec<bool> = next.iter().map(|endpoint| known.contains(endpoint)).collect();
+    assert_eq!(turns, [true, false, true, false], "{next:?}");
+}

@@ -307,3 +307,46 @@ fn a_strangers_record_leads_to_no_address_of_another_scope() {
         assert_eq!(came.load(Ordering::Relaxed), 0, "{transport}");
     });
 }
+
+/// How long it takes until the only live one is met among so many where nobody is, the last of the list.
+async fn met_among(sim: &Sim, transport: Transport, dead: u32, listed: bool) -> Duration {
+    let (host, right) = (sim.host("dialer"), sim.host("right"));
+    let peer = node(&right, 1, transport, Config::default()).await;
+    let nowhere = |n: u32| Endpoint::new(transport, IpAddr::from((0xc612_0000 + n).to_be_bytes()), PORT);
+    let mut list: Vec<Endpoint> = (0..dead).map(nowhere).collect();
+    // In the order of the list and in that of addresses, it is the last one.
+    list.push(at(transport, &right));
+    let mut builder = Node::builder(&key(3)).runtime(host.runtime());
+    builder = match listed {
+        true => builder.discovery(StaticDiscovery::new(list)).config(Config::default()),
+        false => builder.config(Config { dial_peers: list, ..Config::default() }),
+    };
+    let dialer = builder.build().unwrap();
+    let began = sim.now();
+    dialer.run().await.unwrap();
+    assert!(sim.eventually(10 * MINUTE, || dialer.is_with(&peer)).await, "{transport}: it is never met");
+    let took = sim.now() - began;
+    dialer.shutdown().await;
+    took
+}
+
+#[test]
+fn the_only_live_one_among_a_hundred_dead_is_met_within_two_seconds() {
+    for listed in [false, true] {
+        worlds(|sim, transport| async move {
+            let took = met_among(&sim, transport, 100, listed).await;
+            assert!(took <= 2 * SECOND, "{transport}, listed {listed}: after {took:?}");
+        });
+    }
+}
+
+/// A tenth of ten thousand has a tenth of a minute.
+#[test]
+fn the_only_live_one_among_a_thousand_dead_is_met_within_six_seconds() {
+    for listed in [false, true] {
+        worlds(|sim, transport| async move {
+            let took = met_among(&sim, transport, 1000, listed).await;
+            assert!(took <= 6 * SECOND, "{transport}, listed {listed}: after {took:?}");
+        });
+    }
+}

@@ -100,7 +100,9 @@ pub struct Limits {
     pub protocols: usize,
     /// Peers that are kept connected. They take no slot.
     pub kept: usize,
-    /// Dials at the same time, for those the application waits for and again for those in the background.
+    /// Dials at the same time that the application waits for. In the background twice as many for peers that were found, and four
+    /// times for peers that are kept connected and again for those of them that were before; half of it at most that have begun
+    /// within the last 150 ms, and beyond all of them the longest silent gives way.
     pub dials: usize,
     /// Peers and addresses whose offences are remembered, and bans.
     pub offenders: usize,

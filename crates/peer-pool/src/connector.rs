@@ -37,6 +37,15 @@ pub(crate) struct Wanted<'a> {
     pub(crate) source: Option<Source<'a>>,
 }
 
+/// What the tries of one call share.
+#[derive(Default)]
+struct Call {
+    /// The end of all addresses and tries, from the moment on in which the first may begin.
+    until: Option<Instant>,
+    /// Others that wait were to have their turn: there is no further try.
+    gave_way: bool,
+}
+
 impl Wanted<'_> {
     /// The address that is tried first, for what is said about the whole.
     fn first(&self) -> Option<&Endpoint> {
@@ -78,10 +87,9 @@ impl Shared {
         self.keep_allowed(&mut wanted)?;
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
         let mut before = None;
-        // For all addresses and tries together, from the moment in which the first may begin.
-        let mut until = None;
+        let mut call = Call::default();
         loop {
-            let failure = match self.connect_lively(&mut wanted, &mut until).await {
+            let failure = match self.connect_lively(&mut wanted, &mut call).await {
                 Ok(peer) => return Ok(peer),
                 Err(failure) => failure,
             };
@@ -98,11 +106,11 @@ impl Shared {
             } else {
                 self.config.max_connect_retries
             };
-            if !is_temporary(&error) || attempt > retries {
+            if !is_temporary(&error) || attempt > retries || call.gave_way {
                 return Err(self.connect_failed(error, &wanted));
             }
             let after = backoff.next(&*self.runtime);
-            if until.is_some_and(|until| self.runtime.now() + after >= until) {
+            if call.until.is_some_and(|until| self.runtime.now() + after >= until) {
                 return Err(self.connect_failed(error, &wanted));
             }
             before = Some(error.clone());
@@ -115,14 +123,10 @@ impl Shared {
     }
 
     /// As [`connect_once`](Self::connect_once); begins anew when the network changes.
-    async fn connect_lively(
-        self: &Arc<Self>,
-        wanted: &mut Wanted<'_>,
-        until: &mut Option<Instant>,
-    ) -> Result<PeerId, Failure> {
+    async fn connect_lively(self: &Arc<Self>, wanted: &mut Wanted<'_>, call: &mut Call) -> Result<PeerId, Failure> {
         loop {
             let began = self.runtime.now();
-            let mut connecting = pin!(self.connect_once(&mut *wanted, &mut *until));
+            let mut connecting = pin!(self.connect_once(&mut *wanted, &mut *call));
             let mut changes = self.network.changes();
             loop {
                 let changed = pin!(changes.changed());
@@ -167,29 +171,42 @@ impl Shared {
     }
 
     /// One try of each address.
-    async fn connect_once(
-        self: &Arc<Self>,
-        wanted: &mut Wanted<'_>,
-        until: &mut Option<Instant>,
-    ) -> Result<PeerId, Failure> {
-        let expected = wanted.expected;
+    async fn connect_once(self: &Arc<Self>, wanted: &mut Wanted<'_>, call: &mut Call) -> Result<PeerId, Failure> {
+        let (kind, expected) = (wanted.kind, wanted.expected);
         let failure = |error| Failure { error, peer_id: expected, proven: false };
-        let permit = self.dials[wanted.kind as usize].acquire().await;
-        // The semaphore is never closed; were it, nobody could dial.
-        let _permit = permit.map_err(|_| failure(Error::ShutDown))?;
-        let until = *until.get_or_insert_with(|| self.runtime.now() + self.config.dial_timeout);
-        let slot = Slot::take(self, wanted.kind).ok_or_else(|| failure(Error::SlotsFull))?;
-        let contest = Contest { slot: &slot, expected, until };
+        let (turn, give_way) = self.lane(kind).turn().await;
+        let until = *call.until.get_or_insert_with(|| self.runtime.now() + self.config.dial_timeout);
+        let Some(slot) = Slot::take(self, kind) else {
+            drop(turn);
+            self.changed.notify_waiters();
+            return Err(failure(Error::SlotsFull));
+        };
+        // Given back before the slot, of whose end the others are told.
+        let turn = turn;
+        let late = wanted
+            .first()
+            .cloned()
+            .map(|endpoint| p2p_net::Error::Dial { endpoint, reason: DialError::TimedOut }.into());
+        let contest = Contest { slot: &slot, turn: &turn, expected, until };
         let race = Race { transports: &self.transports, limits: RaceLimits::default(), until };
         let source = wanted.source.as_mut().map(|source| source.as_mut() as Source<'_>);
-        let dialing = pin!(race.run(&contest, &mut wanted.addrs, source));
         let failed = |failed: Option<Failure>| failed.unwrap_or_else(|| failure(nowhere(expected)));
-        let Some(peer) = expected else { return dialing.await.map_err(failed) };
-        // The peer may connect to us in the meantime.
-        let connected = pin!(self.until(|| self.is_connected(&peer).then_some(peer)));
-        match futures_util::future::select(dialing, connected).await {
-            futures_util::future::Either::Left((result, _)) => result.map_err(failed),
-            futures_util::future::Either::Right((peer, _)) => Ok(peer),
+        let dialing = async {
+            let dialing = pin!(race.run(&contest, &mut wanted.addrs, source));
+            let Some(peer) = expected else { return dialing.await.map_err(failed) };
+            // The peer may connect to us in the meantime.
+            let connected = pin!(self.until(|| self.is_connected(&peer).then_some(peer)));
+            match futures_util::future::select(dialing, connected).await {
+                futures_util::future::Either::Left((result, _)) => result.map_err(failed),
+                futures_util::future::Either::Right((peer, _)) => Ok(peer),
+            }
+        };
+        match turn.run(dialing, give_way, || slot.lend()).await {
+            Some(result) => result,
+            None => {
+                call.gave_way = true;
+                Err(failure(late.unwrap_or_else(|| nowhere(expected))))
+            }
         }
     }
 

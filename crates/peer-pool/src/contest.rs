@@ -1,14 +1,15 @@
 //! One race for a peer: what the pool does with each connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use p2p_core::PeerId;
-use p2p_identity::{Error, Judge};
+use p2p_identity::{Error, HandshakeError, Judge, RejectReason};
 use p2p_net::{Connection, DialError, Endpoint};
 
 use crate::connector::{is_duplicate, is_temporary};
 use crate::establish::{Attempt, Failure, Outcome, establish};
+use crate::lane::Turn;
 use crate::pool::Shared;
 use crate::registry::{Dial, DialKind};
 use crate::{ConnectionEventKind, Direction, PeerPoolEventKind};
@@ -19,34 +20,58 @@ const OTHER_CONNECTION: Duration = Duration::from_secs(1);
 /// A dial's slot, given back when dropped.
 pub(crate) struct Slot<'a> {
     shared: &'a Arc<Shared>,
-    dial: Dial,
+    kind: DialKind,
+    /// `None` while it is lent to others.
+    dial: Mutex<Option<Dial>>,
 }
 
 impl<'a> Slot<'a> {
     /// Takes one, if there is one.
     pub(crate) fn take(shared: &'a Arc<Shared>, kind: DialKind) -> Option<Self> {
-        let mut dial = None;
-        shared.with_registry(|registry| {
-            dial = registry.begin_dial(kind);
-            Vec::new()
-        });
-        dial.map(|dial| Self { shared, dial })
+        let slot = Self { shared, kind, dial: Mutex::default() };
+        slot.hold().is_some().then_some(slot)
+    }
+
+    /// Holds the slot from now on, if it does not yet; `None` when there is none left.
+    pub(crate) fn hold(&self) -> Option<Dial> {
+        let mut held = self.lock();
+        if held.is_none() {
+            self.shared.with_registry(|registry| {
+                *held = registry.begin_dial(self.kind);
+                Vec::new()
+            });
+        }
+        *held
+    }
+
+    /// Gives the slot back until somebody answers. Harmless when a connection has taken it over.
+    pub(crate) fn lend(&self) {
+        if let Some(dial) = self.lock().take() {
+            self.shared.with_registry(|registry| {
+                registry.end_dial(dial);
+                Vec::new()
+            });
+        }
+        self.shared.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Dial>> {
+        // It is replaced as a whole.
+        self.dial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.shared.with_registry(|registry| {
-            registry.end_dial(self.dial);
-            Vec::new()
-        });
-        self.shared.changed.notify_waiters();
+        self.lend();
     }
 }
 
 /// Makes a peer of the first connection that can become one.
 pub(crate) struct Contest<'a> {
     pub(crate) slot: &'a Slot<'a>,
+    /// What is told when somebody answers.
+    pub(crate) turn: &'a Turn<'a>,
     /// Who was dialed, if that is known.
     pub(crate) expected: Option<PeerId>,
     /// When transports must be connected.
@@ -70,6 +95,7 @@ impl Judge for Contest<'_> {
 
     async fn ask(&self, mut connection: Connection) -> Result<PeerId, Failure> {
         let shared = self.slot.shared;
+        self.turn.progress();
         let mut known = self.expected;
         loop {
             let endpoint = connection.remote_endpoint().clone();
@@ -115,13 +141,19 @@ impl Contest<'_> {
 
     async fn establish(&self, expected: Option<PeerId>, connection: Connection) -> Result<PeerId, Failure> {
         let shared = self.slot.shared;
+        let full = || self.failure(Error::SlotsFull);
+        self.slot.hold().ok_or_else(full)?;
         shared.buses.connection(ConnectionEventKind::Connected, connection.remote_endpoint(), expected);
         let deadline = shared.runtime.now() + shared.config.handshake_timeout;
         let direction = Direction::Outbound;
-        let dial = Some(self.slot.dial);
-        let attempt = Attempt { shared, connection, direction, expected, dial, deadline, progress: &|| () };
-        match establish(attempt).await? {
-            Outcome::Peer(peer) | Outcome::Lookup(peer) => Ok(peer),
+        let slot = Some(self.slot);
+        let attempt = Attempt { shared, connection, direction, expected, slot, deadline, progress: &|| () };
+        match establish(attempt).await {
+            Ok(Outcome::Peer(peer) | Outcome::Lookup(peer)) => Ok(peer),
+            Err(failure) => Err(match failure.error {
+                Error::Handshake(HandshakeError::Refused(RejectReason::SlotsFull)) => full(),
+                _ => failure,
+            }),
         }
     }
 

@@ -22,6 +22,11 @@ const PINGS_PER_SECOND: u32 = 20;
 const USELESS_BURST: u32 = 256;
 const USELESS_PER_SECOND: u32 = 1;
 
+/// Streams that come to nothing (there is no place for them, no header in time, no protocol any longer) before the peer is
+/// breaking the rules, and how many are forgiven per second.
+const IDLE_STREAMS_BURST: u32 = 1024;
+const IDLE_STREAMS_PER_SECOND: u32 = 64;
+
 /// A message on the control stream. The list grows only at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlMessage {
@@ -72,6 +77,7 @@ pub struct Violation(pub String);
 pub struct Control {
     answered: TokenBucket,
     useless: TokenBucket,
+    idle_streams: TokenBucket,
     /// The remote is the one that may say [`ControlMessage::Stay`].
     remote_is_arbiter: bool,
 }
@@ -82,6 +88,7 @@ impl Control {
         Self {
             answered: TokenBucket::new(PING_BURST, PINGS_PER_SECOND, now),
             useless: TokenBucket::new(USELESS_BURST, USELESS_PER_SECOND, now),
+            idle_streams: TokenBucket::new(IDLE_STREAMS_BURST, IDLE_STREAMS_PER_SECOND, now),
             remote_is_arbiter,
         }
     }
@@ -113,6 +120,18 @@ impl Control {
     /// [`Violation`] when there are too many.
     pub fn useless(&mut self, now: Instant, what: &str) -> Result<(), Violation> {
         if self.useless.take(now) { Ok(()) } else { Err(Violation(what.into())) }
+    }
+
+    /// Counts a stream of the remote that came to nothing.
+    ///
+    /// # Errors
+    /// [`Violation`] when there are too many.
+    pub fn idle_stream(&mut self, now: Instant) -> Result<(), Violation> {
+        if self.idle_streams.take(now) {
+            Ok(())
+        } else {
+            Err(Violation("too many streams that come to nothing".into()))
+        }
     }
 }
 
@@ -158,6 +177,17 @@ mod tests {
         assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
         let later = now + Duration::from_secs(1);
         assert!(matches!(control.receive(later, &ping), Ok(Some(_))));
+    }
+
+    #[test]
+    fn streams_that_come_to_nothing_are_rationed() {
+        let now = crate::clock::now();
+        let mut control = Control::new(true, now);
+        let borne = (0..10 * IDLE_STREAMS_BURST).take_while(|_| control.idle_stream(now).is_ok()).count();
+        assert_eq!(borne, IDLE_STREAMS_BURST as usize);
+        let later = now + Duration::from_secs(1);
+        assert!((0..IDLE_STREAMS_PER_SECOND).all(|_| control.idle_stream(later).is_ok()));
+        assert!(control.idle_stream(later).is_err());
     }
 
     #[test]

@@ -17,12 +17,12 @@ use p2p_net::{Connection, Cork, MessageReceiver, MessageSender, SendLimits};
 use tokio::sync::oneshot;
 
 use crate::attached::Attachment;
+use crate::contest::Slot;
 use crate::control::{Control, ControlMessage};
 use crate::early::EarlyPeer;
 use crate::peer::streams::{self, Collected, MessageStream};
 use crate::peer::{Constructed, Core, CoreParts, Peer, PeerParts, Session};
 use crate::pool::{Accepted, Claim, Fate, Shared};
-use crate::registry::Dial;
 use crate::{ConnectionId, Direction};
 
 /// The control stream goes before all others.
@@ -39,7 +39,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) direction: Direction,
     /// Who was dialed, if that is known.
     pub(crate) expected: Option<PeerId>,
-    pub(crate) dial: Option<Dial>,
+    /// What holds its outbound slot, of a dial.
+    pub(crate) slot: Option<&'a Slot<'a>>,
     /// When the handshake must be over.
     pub(crate) deadline: Instant,
     /// Told of each message of the handshake.
@@ -291,7 +292,7 @@ impl Attempt<'_> {
         move |remote| {
             seen.peer_id = Some(remote.peer_id);
             let serial = match remote.purpose {
-                Purpose::Peer => accepted.insert(self.shared.decide(&self.claim(id, remote, may_speak))?).serial,
+                Purpose::Peer => accepted.insert(self.shared.decide(&self.claim(id, remote, may_speak)?)?).serial,
                 // The same gate, before a proof over tcp; whoever takes the connection asks again after it.
                 _ => {
                     let who = AccessCandidate::new(remote.peer_id, self.connection.remote_endpoint());
@@ -332,8 +333,13 @@ impl Attempt<'_> {
         Ok((peer, protocols))
     }
 
-    fn claim<'a>(&'a self, id: ConnectionId, remote: &'a RemotePeer, may_speak: bool) -> Claim<'a> {
-        Claim {
+    fn claim<'a>(
+        &'a self,
+        id: ConnectionId,
+        remote: &'a RemotePeer,
+        may_speak: bool,
+    ) -> Result<Claim<'a>, RejectReason> {
+        Ok(Claim {
             id,
             peer: remote.peer_id,
             proven: self.connection.peer_certificates().is_some(),
@@ -341,10 +347,11 @@ impl Attempt<'_> {
             direction: self.direction,
             endpoint: self.connection.remote_endpoint(),
             record: remote.record.as_ref(),
-            dial: self.dial,
+            // Whoever has been silent for a while may have lost it.
+            dial: self.slot.map(|slot| slot.hold().ok_or(RejectReason::SlotsFull)).transpose()?,
             serial: remote.serial,
             may_speak,
-        }
+        })
     }
 
     /// The discovery layer takes the connection.

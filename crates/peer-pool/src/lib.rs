@@ -20,6 +20,7 @@ mod handle;
 pub mod header;
 mod ids;
 mod kept;
+mod lane;
 mod lines;
 mod link;
 mod listener;
@@ -33,6 +34,7 @@ pub mod reputation;
 mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod turns;
 
 pub use broadcast::Broadcast;
 pub use config::{Limits, PoolConfig};

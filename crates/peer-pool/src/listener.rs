@@ -99,7 +99,7 @@ impl Shared {
         progress();
         self.buses.connection(ConnectionEventKind::Accepted, &endpoint, None);
         let direction = Direction::Inbound;
-        let attempt = Attempt { shared: self, connection, direction, expected: None, dial: None, deadline, progress };
+        let attempt = Attempt { shared: self, connection, direction, expected: None, slot: None, deadline, progress };
         if let Err(failure) = establish(attempt).await {
             // First: who hears of the failure finds its consequences.
             if let Some(offence) = offence(&failure) {

@@ -1,4 +1,5 @@
-//! Connections that others opened to a node of the DHT, against a plain list: bounded, and only the longest idle makes room.
+//! Connections that others opened to a node of the DHT, against a plain list: bounded, and only whoever this side waits for makes
+//! room, the one longest without a whole request first.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -13,13 +14,17 @@ struct Connection {
     id: u64,
     number: u64,
     prefix: Option<Prefix>,
-    idle: Option<Instant>,
+    since: Instant,
+    moving: usize,
+    answering: usize,
 }
+
+const PATIENCE: Duration = Duration::from_millis(300);
 
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (max, per_prefix, limit_local) = (input.below(8), input.below(5), input.flag());
-    let mut connections = Connections::new(max, PrefixCounter::new(per_prefix).limit_local(limit_local));
+    let mut connections = Connections::new(max, PATIENCE, PrefixCounter::new(per_prefix).limit_local(limit_local));
     let counted = |ip: IpAddr| (limit_local || !is_local(ip)).then(|| Prefix::of(ip));
     let mut list: Vec<Connection> = Vec::new();
     let mut ids = Vec::new();
@@ -33,24 +38,39 @@ pub fn run(data: &[u8]) {
                 number += 1;
                 let room = counted(ip)
                     .is_none_or(|prefix| list.iter().filter(|other| other.prefix == Some(prefix)).count() < per_prefix);
-                let idle = list.iter().filter_map(|it| Some((it.idle?, it.id))).min().map(|(_, id)| id);
-                let closes = idle.filter(|_| list.len() >= max);
-                let admitted = connections.admit(ip, number);
+                let waits = |it: &&Connection| it.answering == 0 && (it.moving == 0 || now >= it.since + PATIENCE);
+                let waited_for = list.iter().filter(waits).map(|it| (it.since, it.id)).min().map(|(_, id)| id);
+                let closes = waited_for.filter(|_| list.len() >= max);
+                let admitted = connections.admit(now, ip, number);
                 assert_eq!(admitted.is_some(), room && (list.len() < max || closes.is_some()));
                 let Some((id, closed)) = admitted else { continue };
                 let at = list.iter().position(|it| Some(it.id) == closes);
                 assert_eq!(closed, at.map(|at| list.remove(at).number));
                 assert!(!ids.contains(&id), "an id is used twice");
                 ids.push(id);
-                list.push(Connection { id, number, prefix: counted(ip), idle: None });
+                list.push(Connection { id, number, prefix: counted(ip), since: now, moving: 0, answering: 0 });
             }
-            3 | 4 => {
-                connections.set_idle(id, now);
-                list.iter_mut().filter(|it| it.id == id).for_each(|it| it.idle = Some(now));
+            3 => {
+                connections.begins(id);
+                list.iter_mut().filter(|it| it.id == id).for_each(|it| it.moving += 1);
+            }
+            4 => {
+                connections.asked(id, now);
+                for it in list.iter_mut().filter(|it| it.id == id) {
+                    (it.since, it.answering) = (now, it.answering + 1);
+                }
             }
             5 => {
-                connections.set_busy(id);
-                list.iter_mut().filter(|it| it.id == id).for_each(|it| it.idle = None);
+                let over = which >= 128;
+                if over {
+                    connections.ends(id)
+                } else {
+                    connections.answered(id)
+                }
+                for it in list.iter_mut().filter(|it| it.id == id) {
+                    let count = if over { &mut it.moving } else { &mut it.answering };
+                    *count = count.saturating_sub(1);
+                }
             }
             6 => {
                 let at = list.iter().position(|it| it.id == id);

@@ -32,6 +32,8 @@ const FIGURES: &[Figure] = &[
     (LIMITS, "| inbound connections of one identity that wait for their remote | 4,",
         "peer-pool/registry/room.rs", "MAX_WAITING: usize = 4"),
     (LIMITS, "256, and one more each second;", "peer-pool/control.rs", "USELESS_PER_SECOND: u32 = 1"),
+    (LIMITS, "the protocol has ended | 1,024,", "peer-pool/control.rs", "IDLE_STREAMS_BURST: u32 = 1024"),
+    (LIMITS, "1,024, and 64 more each second;", "peer-pool/control.rs", "IDLE_STREAMS_PER_SECOND: u32 = 64"),
     (LIMITS, "| streams whose header is awaited | 32 per connection |",
         "peer-pool/peer/streams.rs", "MAX_PENDING_HEADERS: usize = 32"),
     (LIMITS, "| first ban | 10 minutes;", "peer-pool/config.rs", "ban_time: Duration::from_secs(600)"),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use p2p_core::{ByteBudget, PeerId, Runtime};
-use p2p_identity::access::{AccessControl, Action, Candidate, Direction, Subject};
+use p2p_identity::access::{AccessControl, Action, Candidate, Changes, Direction, Subject};
 use p2p_identity::{
     Authenticated, Error, HandshakeParams, KeyPair, Opening, PeerRecord, Purpose, RejectReason, RemotePeer, Result,
     Role, Terms, TlsIdentity,
@@ -69,6 +69,11 @@ impl Authenticator {
     /// Whether a connection with whoever is at the subject is allowed.
     pub(crate) fn allows(&self, subject: &Subject<'_>, direction: Direction) -> bool {
         self.access.allow(subject, Action::Lookup(direction))
+    }
+
+    /// What tells that the policy has changed, if it ever does.
+    pub(crate) fn changes(&self) -> Option<Changes> {
+        self.access.changes()
     }
 
     /// The side that dialed. `payload` goes with the hello.

@@ -1,7 +1,7 @@
 //! What bounds the askers, without a connection, for fuzzing.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use p2p_core::PeerId;
 use p2p_identity::PrefixCounter;
@@ -29,24 +29,34 @@ impl RequestLimiter {
 pub struct Connections(connections::Connections<u64>);
 
 impl Connections {
-    /// At most `max` of them, and as many of a prefix as are counted.
-    pub fn new(max: usize, prefixes: PrefixCounter) -> Self {
-        Self(connections::Connections::new(max, prefixes))
+    /// At most `max` of them, and as many of a prefix as are counted. Whoever has begun to ask makes no room for so long.
+    pub fn new(max: usize, patience: Duration, prefixes: PrefixCounter) -> Self {
+        Self(connections::Connections::new(max, patience, prefixes))
     }
 
     /// Its id, and which one is to be closed; `None` when it is refused.
-    pub fn admit(&mut self, ip: IpAddr, connection: u64) -> Option<(u64, Option<u64>)> {
-        self.0.admit(ip, connection).ok()
+    pub fn admit(&mut self, now: Instant, ip: IpAddr, connection: u64) -> Option<(u64, Option<u64>)> {
+        self.0.admit(now, ip, connection).ok()
     }
 
-    /// Something of it is being answered.
-    pub fn set_busy(&mut self, id: u64) {
-        self.0.set_busy(id);
+    /// A stream was opened to ask on.
+    pub fn begins(&mut self, id: u64) {
+        self.0.begins(id);
     }
 
-    /// Nothing is any more.
-    pub fn set_idle(&mut self, id: u64, now: Instant) {
-        self.0.set_idle(id, now);
+    /// What was asked is here as a whole.
+    pub fn asked(&mut self, id: u64, now: Instant) {
+        self.0.asked(id, now);
+    }
+
+    /// There is an answer.
+    pub fn answered(&mut self, id: u64) {
+        self.0.answered(id);
+    }
+
+    /// A stream is over.
+    pub fn ends(&mut self, id: u64) {
+        self.0.ends(id);
     }
 
     /// It is gone.

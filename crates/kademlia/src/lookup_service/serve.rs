@@ -20,6 +20,9 @@ use crate::{KademliaConfig, KademliaEvent, Refused};
 /// knows, that ends it.
 const IDLE_FACTOR: u32 = 2;
 
+/// Whoever has begun to ask can be evicted for a newcomer after one of so many parts of the time that a request may take.
+const PATIENCE_SHARE: u32 = 8;
+
 /// Answers questions over connections that others open. Clones are handles to the same.
 #[derive(Clone)]
 pub(crate) struct LookupServer(pub(super) Arc<Inner>);
@@ -67,7 +70,11 @@ impl LookupServer {
             handshakes: InboundHandshakes::new(handshakes),
             answerer: parts.answerer,
             events: parts.events,
-            connections: Mutex::new(Connections::new(limits.inbound_connections, prefixes)),
+            connections: Mutex::new(Connections::new(
+                limits.inbound_connections,
+                config.request_timeout / PATIENCE_SHARE,
+                prefixes,
+            )),
             limiter: Mutex::new(limiter),
             requests_per_connection: limits.requests_per_connection,
             request_timeout: config.request_timeout,
@@ -100,13 +107,46 @@ impl Drop for Place<'_> {
     }
 }
 
+/// A stream on which something is asked, until it is dropped.
+struct Asking<'a>(&'a Place<'a>);
+
+impl<'a> Asking<'a> {
+    fn begins(place: &'a Place<'a>) -> Self {
+        lock(&place.inner.connections).begins(place.id);
+        Self(place)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.inner.connections).ends(self.0.id);
+    }
+}
+
+/// Something that is asked and not answered yet.
+struct Asked<'a>(&'a Place<'a>);
+
+impl<'a> Asked<'a> {
+    fn now(place: &'a Place<'a>) -> Self {
+        lock(&place.inner.connections).asked(place.id, place.inner.runtime.now());
+        Self(place)
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.inner.connections).answered(self.0.id);
+    }
+}
+
 impl Inner {
     pub(super) async fn serve(self: Arc<Self>, opened: Authenticated) {
         let Authenticated { connection, remote, sender, receiver: _receiver } = opened;
         let endpoint = connection.remote_endpoint().clone();
         // What was accepted came from an address, not from a name.
         let Some(address) = endpoint.socket_addr() else { return };
-        let admitted = lock(&self.connections).admit(address.ip(), connection.clone());
+        let mut policy = self.authenticator.changes();
+        let admitted = lock(&self.connections).admit(self.runtime.now(), address.ip(), connection.clone());
         let Ok((id, evicted)) = admitted else {
             connection.close(close_code::RESERVED, "no place");
             return;
@@ -119,38 +159,53 @@ impl Inner {
         let mut answering: FuturesUnordered<BoxedAnswer<'_>> = FuturesUnordered::new();
         if remote.payload.is_empty() {
             sender.finish();
-            self.set_idle(&place);
         } else {
-            answering.push(Box::pin(self.answer_first(&connection, sender, &asker, &remote.payload)));
+            answering.push(Box::pin(self.answer_first(&place, &connection, sender, &asker, &remote.payload)));
         }
         let mut idle = self.runtime.sleep(self.idle_timeout);
+        // What has changed between the handshake and here is told to nobody.
+        if !self.is_allowed(&asker, &connection) {
+            connection.close(close_code::DENIED, "not allowed");
+            return;
+        }
         loop {
+            let changed = async {
+                match &mut policy {
+                    Some(policy) => policy.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                Some(()) = answering.next(), if !answering.is_empty() => {
-                    if answering.is_empty() {
-                        self.set_idle(&place);
-                        idle.reset(self.runtime.now() + self.idle_timeout);
+                // What this side wants goes first.
+                () = changed => {
+                    if !self.is_allowed(&asker, &connection) {
+                        connection.close(close_code::DENIED, "not allowed");
+                        return;
                     }
                 }
+                // Whoever asks nothing as a whole has no place for longer than whoever asks nothing.
+                () = &mut idle => {
+                    let now = self.runtime.now();
+                    let ends = lock(&self.connections).ends_at(place.id, self.idle_timeout);
+                    match ends {
+                        Some(at) if at <= now => return,
+                        at => idle.reset(at.unwrap_or(now + self.idle_timeout)),
+                    }
+                }
+                Some(()) = answering.next(), if !answering.is_empty() => {}
                 stream = connection.accept_stream(), if answering.len() < self.requests_per_connection => {
                     let Ok(stream) = stream else { return };
                     if !self.is_allowed(&asker, &connection) {
                         connection.close(close_code::DENIED, "not allowed");
                         return;
                     }
-                    lock(&self.connections).set_busy(place.id);
-                    answering.push(Box::pin(self.answer_stream(&connection, stream, &asker)));
+                    answering.push(Box::pin(self.answer_stream(&place, &connection, stream, &asker)));
                 }
-                () = &mut idle, if answering.is_empty() => return,
                 // With all places taken no further stream is looked at, but the end is.
                 _ = connection.closed() => return,
             }
         }
-    }
-
-    fn set_idle(&self, place: &Place<'_>) {
-        lock(&self.connections).set_idle(place.id, self.runtime.now());
     }
 
     /// The policy may have changed since the handshake.
@@ -159,17 +214,31 @@ impl Inner {
         self.authenticator.allows(&Subject::Peer(who), Direction::Inbound)
     }
 
-    async fn answer_first(&self, connection: &Connection, sender: MessageSender, asker: &Asker, request: &[u8]) {
+    async fn answer_first(
+        &self,
+        place: &Place<'_>,
+        connection: &Connection,
+        sender: MessageSender,
+        asker: &Asker,
+        request: &[u8],
+    ) {
+        let _asking = Asking::begins(place);
+        let asked = Asked::now(place);
         let response = self.answer(asker, request).await;
+        drop(asked);
         self.send(connection, &sender, response).await;
     }
 
-    async fn answer_stream(&self, connection: &Connection, stream: Stream, asker: &Asker) {
+    async fn answer_stream(&self, place: &Place<'_>, connection: &Connection, stream: Stream, asker: &Asker) {
+        let _asking = Asking::begins(place);
         let (recv, send) = stream.into_split();
         let sender = MessageSender::new(send, MESSAGE_LIMITS, self.authenticator.budget());
         let receiver = MessageReceiver::new(recv, MAX_REQUEST_LEN, self.authenticator.budget()).silent();
         let response = match self.runtime.timeout(self.request_timeout, receiver.recv()).await {
-            Ok(Ok(Some(request))) => self.answer(asker, &request).await,
+            Ok(Ok(Some(request))) => {
+                let _asked = Asked::now(place);
+                self.answer(asker, &request).await
+            }
             Ok(Err(Error::MessageTooLarge { .. } | Error::LengthEncoding | Error::Truncated)) => {
                 Refused::Malformed.into()
             }

@@ -1,8 +1,8 @@
 //! Connects to whom the discoveries find, and tells them what became of it.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -14,12 +14,9 @@ use p2p_peer_pool::{Direction, PeerEvent, PeerInfo, PeerPool};
 use super::addresses::Addresses;
 use super::{Node, lock};
 
-/// Dials of one discovery at the same time.
-const IN_FLIGHT: usize = 16;
-
-/// How long a discovery whose dial has ended lets the others go first: one that finds only the dead must not take every slot that
-/// is given back.
-const TURN: Duration = Duration::from_millis(10);
+/// Peers of one discovery that are being dialed, or wait for their next try, at the same time: so many times
+/// [`Limits::dials`](p2p_peer_pool::Limits::dials), more than are dialed at once.
+const IN_FLIGHT: usize = 4;
 
 impl Node {
     pub(super) fn seek_peers(&self) {
@@ -35,7 +32,8 @@ impl Node {
         };
         self.tasks.spawn("peer events", teller.run(peers, events));
         for discovery in &self.discoveries {
-            let seeker = Seeker { pool: self.pool.clone(), addresses: self.addresses.clone() };
+            let in_flight = self.config.limits.dials.saturating_mul(IN_FLIGHT);
+            let seeker = Seeker { pool: self.pool.clone(), addresses: self.addresses.clone(), in_flight };
             self.tasks.spawn("seek peers", seeker.run(discovery.clone()));
         }
     }
@@ -44,26 +42,31 @@ impl Node {
 struct Seeker {
     pool: PeerPool,
     addresses: Arc<Mutex<Addresses>>,
+    in_flight: usize,
 }
 
 impl Seeker {
     async fn run(self, discovery: Arc<dyn Discovery>) {
         let mut dials = FuturesUnordered::new();
+        // It keeps its place in the line of all discoveries, whatever becomes of the dials.
+        let mut next = pin!(self.next(&*discovery));
         loop {
-            let busy = dials.len() >= IN_FLIGHT;
-            let next = async {
-                self.pool.outbound_slot_free().await;
-                discovery.recv().await
-            };
+            let busy = dials.len() >= self.in_flight;
             tokio::select! {
                 biased;
-                Some(()) = dials.next() => self.pool.runtime().sleep(TURN).await,
-                peer = next, if !busy => {
+                Some(()) = dials.next() => {}
+                peer = &mut next, if !busy => {
                     lock(&self.addresses).learn(&peer);
                     dials.push(self.dial(peer, &*discovery));
+                    next.set(self.next(&*discovery));
                 }
             }
         }
+    }
+
+    async fn next(&self, discovery: &dyn Discovery) -> DiscoveredPeer {
+        self.pool.outbound_slot_free().await;
+        discovery.recv().await
     }
 
     async fn dial(&self, peer: DiscoveredPeer, discovery: &dyn Discovery) {

@@ -3,6 +3,7 @@
 mod basic;
 mod crowds;
 mod day;
+mod dead;
 mod dht;
 mod faults;
 mod goodbye;
@@ -121,6 +122,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "an attacker takes all slots, and peers from elsewhere come and go",
         every: 1,
         play: crowds::crowds,
+    },
+    Scenario {
+        name: "dead-peers",
+        about: "lists of 100 and of 10,000 peers of which one lives",
+        every: 5,
+        play: dead::dead,
     },
     Scenario {
         name: "garbled",

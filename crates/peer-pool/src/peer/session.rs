@@ -100,7 +100,8 @@ impl Session {
     /// Looks after the peer until it is gone and its tasks have ended.
     pub(crate) async fn run(mut self, early: Vec<Headed>, pending: PendingHeaders) {
         self.headers = pending;
-        early.into_iter().for_each(|headed| self.stream_arrived(headed));
+        // So few that none is too many.
+        early.into_iter().for_each(|headed| drop(self.stream_arrived(headed)));
         let reason = self.serve().await;
         let peer = self.peer.clone();
         let reason = peer.end(reason);
@@ -189,10 +190,8 @@ impl Session {
                 self.headers.push(Box::pin(read_header(stream, peer.core.runtime.clone(), timeout, budget)));
                 None
             }
-            Event::Header(headed) => {
-                headed.into_iter().for_each(|headed| self.stream_arrived(headed));
-                None
-            }
+            Event::Header(Some(headed)) => self.stream_arrived(headed),
+            Event::Header(None) => self.idle_stream(),
             Event::Requests => self.requests(),
             Event::Ended(protocol) => {
                 if !self.drain.as_ref().is_some_and(Drain::has_begun) {
@@ -262,22 +261,30 @@ impl Session {
         }
     }
 
-    fn stream_arrived(&mut self, Headed { header, stream }: Headed) {
+    fn stream_arrived(&mut self, Headed { header, stream }: Headed) -> Option<DisconnectReason> {
         let offence = match self.peer.links.get(&header.protocol) {
             Some(link) if header.kind == StreamKind::Raw => {
                 // The remote may have opened it before it learned of a good-bye, or ended the protocol.
                 if link.has_ended_here() {
                     stream.reset(stream_code::UNKNOWN_PROTOCOL);
-                } else if let Some(stream) = link.offer_stream(stream) {
-                    stream.reset(stream_code::BUSY);
+                    return self.idle_stream();
                 }
-                return;
+                let refused = link.offer_stream(stream)?;
+                refused.reset(stream_code::BUSY);
+                return self.idle_stream();
             }
             Some(_) => stream_code::DUPLICATE,
             None => stream_code::UNKNOWN_PROTOCOL,
         };
         stream.reset(offence);
         self.peer.report(Offence::StrayStream);
+        None
+    }
+
+    /// A stream of the remote came to nothing.
+    fn idle_stream(&mut self) -> Option<DisconnectReason> {
+        let Err(Violation(what)) = self.control.idle_stream(self.now()) else { return None };
+        self.violation(&what)
     }
 
     fn requests(&mut self) -> Option<DisconnectReason> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use p2p_core::PeerId;
+use p2p_core::{ChangeNotifier, PeerId};
 use p2p_identity::prefix::is_local;
 use p2p_identity::{BanList, PeerOrIp};
 
@@ -19,6 +19,8 @@ pub(crate) struct Conduct {
     state: Mutex<State>,
     lines: Lines,
     exempt_private: bool,
+    /// Told of each ban, and of each change of the application's policy.
+    pub(super) changed: ChangeNotifier,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,12 @@ struct State {
 impl Conduct {
     pub(crate) fn new(limits: &Limits, ban: Duration, now: Instant) -> Self {
         let state = State { bans: BanList::new(limits.offenders), reputation: Reputation::new(limits.offenders, ban) };
-        Self { state: Mutex::new(state), lines: Lines::new(now), exempt_private: limits.exempt_private }
+        Self {
+            state: Mutex::new(state),
+            lines: Lines::new(now),
+            exempt_private: limits.exempt_private,
+            changed: ChangeNotifier::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -40,6 +47,7 @@ impl Conduct {
 
     pub(crate) fn ban(&self, who: impl Into<PeerOrIp>, duration: Duration, now: Instant) {
         self.lock().bans.ban(who, duration, now);
+        self.changed.notify();
     }
 
     /// Lifts a ban and forgets what led to it.
@@ -87,6 +95,7 @@ impl Conduct {
                     );
                 }
                 state.bans.ban(network, ban, now);
+                self.changed.notify();
             }
         }
         let Some(peer) = peer else { return false };
@@ -107,6 +116,7 @@ impl Conduct {
             );
         }
         state.bans.ban(peer, ban, now);
+        self.changed.notify();
         true
     }
 }

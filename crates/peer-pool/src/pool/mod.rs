@@ -105,6 +105,7 @@ impl PeerPool {
                 loop {
                     changes.changed().await;
                     let Some(shared) = weak.upgrade() else { return };
+                    shared.conduct.changed.notify();
                     for peer in shared.peers().into_iter().filter(|peer| !shared.is_allowed(peer)) {
                         peer.core().leave(Leave::Now(DisconnectReason::Denied));
                     }
@@ -213,15 +214,19 @@ impl PeerPool {
         self.shared.tasks.spawn("kept peer", self.shared.clone().keep_connected(endpoint));
     }
 
-    /// Begins to keep [`PoolConfig::dial_peers`] connected. Call it once.
+    /// Begins to keep [`PoolConfig::dial_peers`] connected, in random order. Call it once.
     pub fn start(&self) {
-        self.shared.config.dial_peers.iter().cloned().for_each(|endpoint| self.keep_connected(endpoint));
+        let mut peers = self.shared.config.dial_peers.clone();
+        self.shared.runtime.shuffle(&mut peers);
+        peers.into_iter().for_each(|endpoint| self.keep_connected(endpoint));
     }
 
-    /// Waits until an outbound slot is free for a peer that was found: neither another peer nor a dial of another one that was
-    /// found holds it. Cancel-safe.
+    /// Waits until an outbound slot is free for a peer that was found, and it could be dialed at once: neither another peer nor a
+    /// dial of another one that was found holds the slot; a dial that nobody has answered for 150 ms holds none. Calls return in
+    /// the order in which they were made. Cancel-safe.
     pub async fn outbound_slot_free(&self) {
-        let free = || self.shared.may_dial(DialKind::Found).then_some(());
+        let place = self.shared.seekers.enter(&self.shared.changed);
+        let free = || (place.is_first() && self.shared.may_dial(DialKind::Found)).then_some(());
         self.shared.until(free).await;
     }
 

@@ -11,7 +11,7 @@ use p2p_identity::{
     ProtocolId, Purpose, Result, TlsIdentity,
 };
 use p2p_net::{Endpoint, Transports};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::admission::Fate;
 use super::buses::Buses;
@@ -22,13 +22,20 @@ use super::kept_ids::KeptIds;
 use super::network::Network;
 use crate::attached::Attached;
 use crate::broadcast::Group;
+use crate::lane::{Lane, Line};
 use crate::lines::Lines;
 use crate::listener::Lookups;
 use crate::peer::{Leave, Peer};
 use crate::registry::{DialKind, Registry};
+use crate::turns::{FRESH, TurnLimits};
 use crate::{ConnectionId, Offence, PeerEvent, PoolConfig};
 
-/// Dials of peers that never answered may be so many times as many as others.
+/// Fresh dials in the background at the same time: one of so many of those that the application may have.
+const FRESH_SHARE: usize = 2;
+
+/// Dials in the background at the same time, silent ones included, as multiples of those that the application may have: of peers
+/// that were found, and of those that are kept connected.
+const FOUND_DIALS: usize = 2;
 const KEPT_DIALS: usize = 4;
 
 /// Everything that a pool's tasks share.
@@ -49,8 +56,10 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// The network has changed.
     pub(crate) network: Network,
-    /// Dials at the same time, for each kind.
-    pub(crate) dials: [Semaphore; DialKind::COUNT],
+    /// Dials of each kind.
+    lanes: [Lane; DialKind::COUNT],
+    /// Those who look for peers to fill outbound slots with.
+    pub(crate) seekers: Line,
     /// The task of each connected peer.
     pub(crate) sessions: TaskGroup,
     pub(crate) handshakes: InboundHandshakes,
@@ -125,7 +134,8 @@ impl Shared {
             tasks: TaskGroup::new(runtime.clone()),
             changed: Notify::new(),
             network: Network::default(),
-            dials: [1, 1, KEPT_DIALS, 1].map(|times| Semaphore::new(limits.dials * times)),
+            lanes: DialKind::ALL.map(|kind| Lane::new(runtime.clone(), turn_limits(kind, limits.dials))),
+            seekers: Line::default(),
             sessions: TaskGroup::new(runtime.clone()),
             handshakes: InboundHandshakes::new(config.handshake_limits()),
             kept: KeptIds::default(),
@@ -277,8 +287,13 @@ impl Shared {
         self.lock().peers.len()
     }
 
+    /// Whether a dial could begin at once: it has its turn, and a slot.
     pub(super) fn may_dial(&self, kind: DialKind) -> bool {
-        self.lock().registry.may_dial(kind)
+        self.lane(kind).has_room() && self.lock().registry.may_dial(kind)
+    }
+
+    pub(crate) fn lane(&self, kind: DialKind) -> &Lane {
+        &self.lanes[kind as usize]
     }
 
     /// The peers and a listener for what changes after that.
@@ -294,5 +309,19 @@ impl Shared {
     /// Fails once the pool shuts down, or its runtime has.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.is_closing() { Err(Error::ShutDown) } else { Ok(self.runtime.check()?) }
+    }
+}
+
+/// What the dials of one kind may be. The application's wait for each other, and nobody cuts them short.
+fn turn_limits(kind: DialKind, dials: usize) -> TurnLimits {
+    let background = |times| TurnLimits {
+        fresh: (dials / FRESH_SHARE).max(1),
+        all: dials.saturating_mul(times),
+        fresh_for: Some(FRESH),
+    };
+    match kind {
+        DialKind::Asked => TurnLimits { fresh: dials, all: dials, fresh_for: None },
+        DialKind::Found => background(FOUND_DIALS),
+        DialKind::Kept | DialKind::Again => background(KEPT_DIALS),
     }
 }

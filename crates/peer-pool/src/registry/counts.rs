@@ -25,7 +25,10 @@ pub enum DialKind {
 
 impl DialKind {
     /// How many kinds there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Asked, Self::Found, Self::Kept, Self::Again];
 
     /// Whether the dial holds a slot while it is under way. Of peers that are to be kept connected there may be
     /// thousands that never answer: those take a slot when they do.

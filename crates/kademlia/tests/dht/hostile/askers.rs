@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use p2p_core::TaskGroup;
 use p2p_identity::{Error, HandshakeError, Purpose, RejectReason};
 use p2p_kademlia::{Key, Refused, Request, Response};
+use tokio::io::AsyncWriteExt;
 
 use super::attacker::Attacker;
 use crate::common::{config, key_pair, node, tcp, until, within};
@@ -86,4 +88,49 @@ async fn connections_that_say_nothing_make_room() {
         assert_eq!(dht.tasks(), 0);
     }
     attacker.transports.shutdown().await;
+}
+
+/// Each connection has a request under way that never becomes whole, and the next one before the time of that is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_ask_by_halves_make_room_and_end() {
+    for transport in ["tcp", "tls", "quic"] {
+        let endpoints = [format!("{transport}://127.0.0.1:0"), "udp://127.0.0.1:0".into()];
+        let mut config = tcp(None);
+        config.discovery_endpoints = endpoints.iter().map(|text| text.parse().unwrap()).collect();
+        config.request_timeout = Duration::from_secs(1);
+        config.limits.inbound_connections = 8;
+        config.limits.idle_timeout = Duration::from_secs(2);
+        let dht = node(5, config).await;
+        let attacker = Attacker::new(key_pair(69));
+        let askers = TaskGroup::new(attacker.runtime().clone());
+        let mut closed = Vec::new();
+        for _ in 0..8 {
+            let opened =
+                within("a connection", attacker.dial(&dht.endpoints()[0], Purpose::Lookup, &[])).await.unwrap();
+            let connection = opened.connection.clone();
+            closed.push(connection.clone());
+            let runtime = attacker.runtime().clone();
+            askers.spawn("asks by halves", async move {
+                let mut halves = Vec::new();
+                while let Ok(mut stream) = opened.connection.open_stream().await {
+                    if stream.write_all(b"\x20half").await.is_err() {
+                        break;
+                    }
+                    halves.push(stream);
+                    runtime.sleep(Duration::from_millis(250)).await;
+                }
+            });
+        }
+        let friend = node(6, tcp(Some(&dht))).await;
+        until("a friend gets in", || friend.contacts().len() == 1).await;
+        let ended = |connection: &&p2p_net::Connection| connection.close_reason().is_some();
+        assert!(closed.iter().filter(ended).count() > 0, "{transport}: nobody made room");
+        // And without anybody who needs the room each has its time.
+        until("all have ended", || closed.iter().all(|connection| ended(&connection))).await;
+        for dht in [friend, dht] {
+            dht.shutdown().await;
+            assert_eq!(dht.tasks(), 0);
+        }
+        attacker.transports.shutdown().await;
+    }
 }
