@@ -126,7 +126,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "dead-peers",
         about: "lists of 100 and of 10,000 peers of which one lives",
-        every: 5,
+        every: 20,
         play: dead::dead,
     },
     Scenario {
