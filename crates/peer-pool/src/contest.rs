@@ -17,6 +17,9 @@ use crate::{ConnectionEventKind, Direction, PeerPoolEventKind};
 /// How long to wait for the connection that a remote says there is.
 const OTHER_CONNECTION: Duration = Duration::from_secs(1);
 
+/// How long a connection waits for a slot where its own is lent: several times as long as a dial that nobody answers holds one.
+const FOR_A_SLOT: Duration = Duration::from_secs(1);
+
 /// A dial's slot, given back when dropped.
 pub(crate) struct Slot<'a> {
     shared: &'a Arc<Shared>,
@@ -142,7 +145,9 @@ impl Contest<'_> {
     async fn establish(&self, expected: Option<PeerId>, connection: Connection) -> Result<PeerId, Failure> {
         let shared = self.slot.shared;
         let full = || self.failure(Error::SlotsFull);
-        self.slot.hold().ok_or_else(full)?;
+        // Those that are silent give their slots back soon.
+        let held = shared.runtime.timeout(FOR_A_SLOT, shared.until(|| self.slot.hold())).await;
+        held.map_err(|_| full())?;
         shared.buses.connection(ConnectionEventKind::Connected, connection.remote_endpoint(), expected);
         let deadline = shared.runtime.now() + shared.config.handshake_timeout;
         let direction = Direction::Outbound;

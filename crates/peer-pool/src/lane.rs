@@ -125,8 +125,9 @@ impl Turn<'_> {
                 Some(until) if until > lane.runtime.now() => lane.runtime.sleep_until(until).await,
                 until => {
                     if until.is_some() {
-                        lane.act(&mut lane.lock());
+                        // What is given back goes to those who have been answered, before the next one begins.
                         stale();
+                        lane.act(&mut lane.lock());
                     }
                     self.progressed.notified().await;
                 }
