@@ -240,7 +240,6 @@ pub(crate) static CASES: &[Case] = &[
             config.kademlia.limits.inbound_connections = 64;
         },
         attack: |field| Box::pin(lookups::half_send(field)),
-        open: Some("a place ends only when the request is late, and makes no room before"),
         ..CASE
     },
     Case {

@@ -107,7 +107,7 @@ pub(crate) async fn stray(field: Field) -> Figures {
     }
     vec![
         Figure::new("streams of one peer at most", most, Must::BeAtMost(200)),
-        Figure::new("banned", field.node.count("banned").await, Must::Be(rounds.into())),
+        Figure::new("banned", field.node.sum(&["banned"], rounds.into()).await, Must::Be(rounds.into())),
     ]
 }
 
