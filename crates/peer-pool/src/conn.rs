@@ -59,9 +59,8 @@ impl PeerConn {
     /// [`Error::MessageTooLarge`], after which all goes on; the [end](Self#how-it-ends).
     #[inline]
     pub async fn send(&self, message: impl Into<Bytes>) -> Result<()> {
-        self.link.send(message.into()).await?;
         self.link.core.set_used();
-        Ok(())
+        self.link.send(message.into()).await
     }
 
     /// Queues a message if there is room now.
@@ -70,9 +69,8 @@ impl PeerConn {
     /// [`Error::Busy`] when there is none; else as [`send`](Self::send).
     #[inline]
     pub fn try_send(&self, message: impl Into<Bytes>) -> Result<()> {
-        self.link.try_send(message.into())?;
         self.link.core.set_used();
-        Ok(())
+        self.link.try_send(message.into())
     }
 
     /// Waits until everything queued has been handed to the transport. Cancel-safe.
@@ -90,9 +88,9 @@ impl PeerConn {
     /// The [end](Self#how-it-ends), after the last message.
     #[inline]
     pub async fn recv(&self) -> Result<Bytes> {
-        let message = self.link.recv().await?;
+        let message = self.link.recv().await;
         self.link.core.set_used();
-        Ok(message)
+        message
     }
 
     /// Encodes a value and sends it; cancel-safe as [`send`](Self::send).

@@ -152,7 +152,7 @@ impl Core {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// A message of an application has passed.
+    /// A message of an application is sent, or was received.
     #[inline]
     pub(crate) fn set_used(&self) {
         // Nearly always it is set: looking costs less than writing.
