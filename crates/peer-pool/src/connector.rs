@@ -183,10 +183,7 @@ impl Shared {
         };
         // Given back before the slot, of whose end the others are told.
         let turn = turn;
-        let late = wanted
-            .first()
-            .cloned()
-            .map(|endpoint| p2p_net::Error::Dial { endpoint, reason: DialError::TimedOut }.into());
+        let first = wanted.first().cloned();
         let contest = Contest { slot: &slot, turn: &turn, expected, until };
         let race = Race { transports: &self.transports, limits: RaceLimits::default(), until };
         let source = wanted.source.as_mut().map(|source| source.as_mut() as Source<'_>);
@@ -205,7 +202,8 @@ impl Shared {
             Some(result) => result,
             None => {
                 call.gave_way = true;
-                Err(failure(late.unwrap_or_else(|| nowhere(expected))))
+                let late = |endpoint| p2p_net::Error::Dial { endpoint, reason: DialError::TimedOut }.into();
+                Err(failure(first.map_or_else(|| nowhere(expected), late)))
             }
         }
     }
