@@ -43,9 +43,9 @@ pub(super) struct Inner {
 }
 
 #[derive(Debug, Clone)]
-struct Warm {
-    connection: Connection,
-    record: Option<PeerRecord>,
+pub(super) struct Warm {
+    pub(super) connection: Connection,
+    pub(super) record: Option<PeerRecord>,
 }
 
 /// What a node answered.
@@ -216,10 +216,10 @@ impl Inner {
     }
 
     /// Keeps a connection for further questions, unless there is one.
-    pub(super) fn keep(&self, peer_id: PeerId, connection: Connection, record: Option<PeerRecord>) {
+    pub(super) fn keep(&self, peer_id: PeerId, warm: Warm) {
         let now = self.runtime.now();
         let mut pool = self.lock();
-        let Some((lease, evicted)) = pool.insert(now, peer_id, Warm { connection, record }) else { return };
+        let Some((lease, evicted)) = pool.insert(now, peer_id, warm) else { return };
         pool.release(now, lease);
         drop(pool);
         close(evicted);
@@ -333,7 +333,7 @@ impl Judge for Contest<'_> {
 }
 
 impl Warm {
-    fn answer(self, peer_id: PeerId, response: Bytes) -> Answer {
+    pub(super) fn answer(self, peer_id: PeerId, response: Bytes) -> Answer {
         let endpoint = self.connection.remote_endpoint().clone();
         Answer { response, peer_id, record: self.record, endpoint }
     }

@@ -5,7 +5,7 @@ use p2p_core::PeerId;
 use p2p_identity::{Error, Judge, Race, RaceLimits, Result};
 use p2p_net::{Connection, Endpoint, Transports};
 
-use super::client::{Answer, Inner, nobody};
+use super::client::{Answer, Inner, Warm, nobody};
 use super::{LookupClient, Target};
 
 /// The part of the time for an answer that dialing back may take: who asked for it waits no longer.
@@ -60,9 +60,9 @@ impl Judge for DialBack<'_> {
         let opened = inner.authenticator.dial(connection, self.expected, self.request, deadline).await?;
         opened.sender.finish();
         let response = opened.receiver.recv().await?.ok_or(p2p_net::Error::Truncated)?;
-        let endpoint = opened.connection.remote_endpoint().clone();
-        inner.keep(opened.remote.peer_id, opened.connection, opened.remote.record.clone());
-        Ok(Answer { response, peer_id: opened.remote.peer_id, record: opened.remote.record, endpoint })
+        let warm = Warm { connection: opened.connection, record: opened.remote.record };
+        inner.keep(opened.remote.peer_id, warm.clone());
+        Ok(warm.answer(opened.remote.peer_id, response))
     }
 
     fn failed(&self, endpoint: &Endpoint, error: &Error) {
