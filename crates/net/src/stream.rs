@@ -41,7 +41,7 @@ impl Stream {
 
     /// From now on sets `mark` whenever bytes are read or written, also by its halves.
     pub fn mark_use(&mut self, mark: &Arc<AtomicBool>) {
-        self.recv.mark = Some(mark.clone());
+        self.recv.mark_use(mark.clone());
         self.send.mark = Some(mark.clone());
     }
 
@@ -288,6 +288,7 @@ impl RecvStream {
             self.rest = reading.into_bytes();
         }
         if self.rest.has_remaining() {
+            set(self.mark.as_ref());
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.rest))));
         }
         let Self { inner, download, .. } = self;
@@ -304,6 +305,11 @@ impl RecvStream {
             set(self.mark.as_ref());
         }
         read
+    }
+
+    /// From now on sets `mark` whenever bytes are read.
+    pub(crate) fn mark_use(&mut self, mark: Arc<AtomicBool>) {
+        self.mark = Some(mark);
     }
 
     /// What is taken out from now on counts as read with the end only.

@@ -88,9 +88,7 @@ impl PeerConn {
     /// The [end](Self#how-it-ends), after the last message.
     #[inline]
     pub async fn recv(&self) -> Result<Bytes> {
-        let message = self.link.recv().await;
-        self.link.core.set_used();
-        message
+        self.link.recv().await
     }
 
     /// Encodes a value and sends it; cancel-safe as [`send`](Self::send).

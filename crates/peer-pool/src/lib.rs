@@ -15,7 +15,6 @@ pub mod control;
 mod early;
 mod establish;
 pub mod events;
-mod gate;
 mod handle;
 pub mod header;
 mod ids;

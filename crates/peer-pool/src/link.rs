@@ -17,7 +17,6 @@ use p2p_net::{MessageReceiver, MessageSender, SharedMessage, Stream, TrySendErro
 use tokio::sync::Notify;
 
 use crate::broadcast::Group;
-use crate::gate::Gate;
 use crate::peer::{Core, Leave, Peer};
 
 /// How long a reader at the end of the message stream waits to learn why it ended.
@@ -37,7 +36,6 @@ pub(crate) struct Link {
     pub(crate) remote_version: Version,
     sender: MessageSender,
     receiver: MessageReceiver,
-    gate: Gate,
     /// The protocol has ended on this side, or on the other.
     ended_here: AtomicBool,
     ended_there: AtomicBool,
@@ -78,8 +76,9 @@ pub(crate) struct LinkParts {
 
 impl Link {
     pub(crate) fn new(parts: LinkParts) -> Self {
-        let LinkParts { core, peer, group, protocol, remote_version, sender, receiver, .. } = parts;
+        let LinkParts { core, peer, group, protocol, remote_version, sender, mut receiver, .. } = parts;
         let LinkParts { max_waiting, max_stash, max_message, budget, .. } = parts;
+        receiver.mark_use(core.used_mark());
         Self {
             core,
             peer,
@@ -88,7 +87,6 @@ impl Link {
             remote_version,
             sender,
             receiver,
-            gate: Gate::default(),
             ended_here: AtomicBool::new(false),
             ended_there: AtomicBool::new(false),
             rest: Mutex::default(),
@@ -165,11 +163,11 @@ impl Link {
     /// The next message. Cancel-safe.
     #[inline]
     pub(crate) async fn recv(&self) -> Result<Bytes> {
-        if let Some(_inside) = self.gate.enter() {
-            match self.receiver.recv().await {
-                Ok(Some(message)) => return Ok(message),
-                end => self.receive_ended(end.err()),
-            }
+        match self.receiver.recv().await {
+            Ok(Some(message)) => return Ok(message),
+            // Somebody reads in the protocol's place.
+            Err(p2p_net::Error::Finished) if self.receiver.is_taken_over() => {}
+            end => self.receive_ended(end.err()),
         }
         Box::pin(self.recv_rest()).await
     }
@@ -268,7 +266,7 @@ impl Link {
     /// Reads to the end in the protocol's place, and puts aside what it has not read yet; drops it if the protocol has
     /// ended here. Waits while too much is put aside.
     pub(crate) async fn drain(&self) {
-        self.gate.close().await;
+        self.receiver.take_over();
         let mut turn = 0usize;
         loop {
             turn += 1;
@@ -289,7 +287,7 @@ impl Link {
                 changed.await;
                 continue;
             }
-            match self.receiver.recv().await {
+            match self.receiver.recv_rest().await {
                 Ok(Some(message)) if !self.has_ended_here() => {
                     let size = message.len() + PER_MESSAGE;
                     let paid = self.budget.try_reserve(size);

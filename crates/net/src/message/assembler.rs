@@ -94,8 +94,9 @@ impl Assembler {
                 Some((len, prefix))
                     if (len as usize) <= self.chunk.len() - prefix && len <= self.max_message as u64 =>
                 {
-                    let mut message = self.chunk.split_to(prefix + len as usize);
-                    bytes::Buf::advance(&mut message, prefix);
+                    let end = prefix + len as usize;
+                    let message = self.chunk.slice(prefix..end);
+                    bytes::Buf::advance(&mut self.chunk, end);
                     return Poll::Ready(Ok(Some(message)));
                 }
                 Some((len, prefix)) => {

@@ -43,6 +43,8 @@ struct State {
     passes: bool,
     /// The stream had nothing when it was last asked.
     waited: bool,
+    /// What is left is for [`MessageReceiver::recv_rest`].
+    taken_over: bool,
     /// Set once nothing more can come.
     end: Option<Result<()>>,
 }
@@ -65,6 +67,7 @@ impl MessageReceiver {
                 turn: Turn::default(),
                 passes: false,
                 waited: false,
+                taken_over: false,
                 end: None,
             }),
             callers,
@@ -89,21 +92,55 @@ impl MessageReceiver {
         self
     }
 
+    /// From now on sets `mark` whenever bytes are taken out of the stream.
+    pub fn mark_use(&mut self, mark: Arc<AtomicBool>) {
+        self.state_mut().stream.mark_use(mark);
+    }
+
     /// The next message; `None` when the remote has finished the stream. Cancel-safe: a message is returned whole or
     /// stays.
     ///
     /// # Errors
     /// [`Error::MessageTooLarge`], [`Error::LengthEncoding`], [`Error::Truncated`], or why the stream has ended; the same
-    /// again at later calls.
+    /// again at later calls. [`Error::Finished`] after [`take_over`](Self::take_over).
     #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// As [`recv`](Self::recv). Any number of tasks may call it: all that wait are woken when there is something.
+    #[inline]
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        self.poll_recv_as(cx, false)
+    }
+
+    /// Keeps what is left for [`recv_rest`](Self::recv_rest): from now on no call of [`recv`](Self::recv) gets a message, not
+    /// even one that waits. Idempotent.
+    pub fn take_over(&self) {
+        lock(&self.state).taken_over = true;
+        self.callers.wake_by_ref();
+    }
+
+    /// Whether [`take_over`](Self::take_over) was called.
+    pub fn is_taken_over(&self) -> bool {
+        lock(&self.state).taken_over
+    }
+
+    /// As [`recv`](Self::recv), for whoever has [taken over](Self::take_over).
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), without that one.
+    pub async fn recv_rest(&self) -> Result<Option<Bytes>> {
+        poll_fn(|cx| self.poll_recv_as(cx, true)).await
+    }
+
+    #[inline]
+    fn poll_recv_as(&self, cx: &mut Context<'_>, rest: bool) -> Poll<Result<Option<Bytes>>> {
         let mut state = lock(&self.state);
         loop {
+            if state.taken_over && !rest {
+                return Poll::Ready(Err(Error::Finished));
+            }
             self.callers.look();
             let message = state.poll_recv(&mut Context::from_waker(&self.waker));
             if message.is_ready() {

@@ -240,6 +240,7 @@ impl fmt::Debug for MessageSender {
 }
 
 impl Shared {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is valid after each statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -101,3 +101,40 @@ async fn who_reads_in_place_of_a_protocol_lets_others_go_first() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_protocol_that_waits_gets_what_is_read_in_its_place_in_order() {
+    let Pair { link, remote, _kept } = pair(MAX_STASH).await;
+    remote.send(Bytes::from_static(b"0")).await.expect("the connection lives");
+    assert_eq!(link.recv().await.expect("it was sent"), "0");
+    let mut reading = pin!(async {
+        for n in 1..=200u8 {
+            assert_eq!(link.recv().await.expect("there is more"), [n].as_slice());
+        }
+    });
+    let mut draining = pin!(link.drain());
+    poll_fn(|cx| {
+        assert!(reading.as_mut().poll(cx).is_pending() && draining.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    assert!(link.receiver.is_taken_over());
+    let sending = async {
+        for n in 1..=200u8 {
+            remote.send(Bytes::copy_from_slice(&[n])).await.expect("the connection lives");
+        }
+        remote.finish();
+    };
+    tokio::join!(sending, reading, draining);
+    assert!(!link.has_unread());
+}
+
+#[tokio::test]
+async fn messages_that_are_received_count_as_use() {
+    let Pair { link, remote, _kept } = pair(MAX_STASH).await;
+    let now = link.core.runtime.now();
+    assert_eq!(link.core.last_used(now), None);
+    remote.send(Bytes::from_static(b"1")).await.expect("the connection lives");
+    assert_eq!(link.recv().await.expect("it was sent"), "1");
+    assert!(link.core.last_used(link.core.runtime.now()).is_some());
+}

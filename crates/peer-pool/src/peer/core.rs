@@ -152,7 +152,7 @@ impl Core {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// A message of an application is sent, or was received.
+    /// A message of an application is sent.
     #[inline]
     pub(crate) fn set_used(&self) {
         // Nearly always it is set: looking costs less than writing.
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    /// To be set when bytes of a stream pass.
+    /// To be set when bytes of a stream pass, or messages are received.
     pub(crate) fn used_mark(&self) -> Arc<AtomicBool> {
         self.used.clone()
     }
