@@ -57,7 +57,7 @@ impl Shared {
     /// Connects to whoever is at one of the addresses, or to the expected peer wherever it answers first. Cancel-safe: a
     /// dropped call gives up.
     pub(crate) async fn connect(self: &Arc<Self>, wanted: Wanted<'_>) -> Result<PeerId> {
-        let closing = pin!(self.until(|| self.is_closing().then_some(())));
+        let closing = pin!(self.closed());
         let connecting = pin!(self.connect_open(wanted));
         match futures_util::future::select(connecting, closing).await {
             futures_util::future::Either::Left((result, _)) => result,

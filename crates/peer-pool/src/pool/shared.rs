@@ -1,6 +1,7 @@
 //! The state of a pool, and what happens to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     /// Where a listening socket has failed and is not yet bound anew.
     unbound: Mutex<BTreeSet<Endpoint>>,
     closing: AtomicBool,
+    /// Notified when `closing` is set: thousands of dials may wait for it, and for nothing else that changes.
+    closed: Notify,
     next_connection: AtomicU64,
     key_pair: KeyPair,
     tls: TlsIdentity,
@@ -143,6 +146,7 @@ impl Shared {
             lookups: Mutex::default(),
             unbound: Mutex::default(),
             closing: AtomicBool::new(false),
+            closed: Notify::new(),
             next_connection: AtomicU64::new(1),
             boot_nonce: runtime.random_u64(),
             key_pair,
@@ -178,8 +182,18 @@ impl Shared {
     pub(super) fn close(&self) -> bool {
         let first = !self.closing.swap(true, Ordering::AcqRel);
         self.lock().groups.values().for_each(|group| group.close());
+        self.closed.notify_waiters();
         self.changed.notify_waiters();
         first
+    }
+
+    /// Waits until there are no new peers. Cancel-safe.
+    pub(crate) async fn closed(&self) {
+        let mut closed = pin!(self.closed.notified());
+        closed.as_mut().enable();
+        if !self.is_closing() {
+            closed.await;
+        }
     }
 
     /// What this node says in handshakes now.
