@@ -13,8 +13,8 @@ const COPY_MAX: usize = 4 << 10;
 const FEW: usize = 4;
 const FEW_MIN: usize = 512;
 
-/// What a batch of small messages begins with, once messages come faster than they are taken; each further one is twice as
-/// large, up to the second.
+/// What a batch of small messages begins with, once messages come faster than they are taken, or did the last time; each further
+/// one is twice as large, up to the second.
 const BATCH_MIN: usize = 8 << 10;
 const BATCH_MAX: usize = 32 << 10;
 
@@ -64,6 +64,8 @@ pub(super) struct SendQueue {
     bytes: usize,
     /// Bytes at the front that do not count as waiting.
     aside: usize,
+    /// What waited when the transport last took something, [`BATCH_MIN`] at most: the next batch begins with as much.
+    likely: usize,
 }
 
 impl SendQueue {
@@ -106,15 +108,15 @@ impl SendQueue {
     #[cold]
     fn make_room(&mut self, len: usize, size: usize) {
         let least = if self.sizes.len() < FEW { FEW_MIN } else { BATCH_MIN };
-        let batch = (2 * self.tail.capacity()).clamp(least, BATCH_MAX);
+        let batch = (2 * self.tail.capacity()).clamp(least.max(self.likely), BATCH_MAX);
         if self.tail.len() > MOVE_MAX {
             self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
         }
         self.tail.reserve(match (len > COPY_MAX, self.sizes.is_empty()) {
             (true, _) => length::MAX_LEN,
-            // One message alone gets what it needs; a second one shows that a batch is forming.
-            (false, true) => size,
-            (false, false) => batch.max(size),
+            // One message alone gets what it needs; a second one, or many the last time, show that a batch is forming.
+            (false, true) if self.likely < FEW_MIN => size,
+            (false, _) => batch.max(size),
         });
     }
 
@@ -150,6 +152,7 @@ impl SendQueue {
 
     /// What waits, in order.
     pub(super) fn chunks(&mut self) -> &mut [Bytes] {
+        self.likely = self.bytes.min(BATCH_MIN);
         if !self.tail.is_empty() {
             self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
         }
@@ -173,7 +176,7 @@ impl SendQueue {
             self.sizes.pop_front();
         }
         if self.is_empty() {
-            *self = Self::default();
+            *self = Self { likely: self.likely, ..Self::default() };
         }
     }
 
@@ -184,4 +187,30 @@ impl SendQueue {
 
 fn encoded_size(message: &Bytes) -> usize {
     length::encoded_len(message.len() as u64) + message.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `messages` messages of 64 bytes take, once the transport has taken those that waited.
+    fn room_for(queue: &mut SendQueue, messages: usize) -> usize {
+        (0..messages).for_each(|_| queue.push(&Bytes::from_static(&[7; 64])));
+        let room = queue.tail.capacity();
+        let bytes = queue.bytes();
+        queue.chunks().iter_mut().for_each(|chunk| chunk.advance(chunk.len()));
+        queue.taken(bytes);
+        assert!(queue.is_empty() && queue.tail.capacity() == 0 && queue.sizes.capacity() == 0, "it holds no memory");
+        room
+    }
+
+    #[test]
+    fn a_batch_begins_with_what_the_one_before_took() {
+        let mut queue = SendQueue::default();
+        assert!(room_for(&mut queue, 1) < FEW_MIN);
+        assert!((FEW_MIN..BATCH_MIN).contains(&room_for(&mut queue, 2)));
+        assert!(room_for(&mut queue, 1000) >= BATCH_MIN);
+        assert!((BATCH_MIN..BATCH_MAX).contains(&room_for(&mut queue, 1)));
+        assert!(room_for(&mut queue, 1) < FEW_MIN, "it was one the last time");
+    }
 }
