@@ -86,10 +86,11 @@ impl Namespace {
         command
     }
 
-    /// Every packet is one of 1,500 bytes at most, and TCP is cubic, whatever the machine prefers.
+    /// Every packet is one of 1,500 bytes at most, and TCP is cubic, whatever the machine prefers. What a socket hands over in
+    /// one piece is cut when it is queued, as an interface would cut it: pieces that were small from the beginning take more of
+    /// the memory that a socket may have, and a long line would be filled by half.
     pub(crate) fn make_line(&self) -> Result {
-        // What would be cut later, or put together again, is never put together.
-        self.ip(&["link", "set", "lo", "mtu", "1500", "gso_max_size", "1500", "gso_max_segs", "1"])?;
+        self.ip(&["link", "set", "lo", "mtu", "1500"])?;
         for net in ["127.0.0.0/8", "127.0.0.1", "127.0.0.2"] {
             let route = ["route", "replace", "local", net, "dev", "lo", "proto", "kernel", "scope", "host"];
             self.ip(&[&route[..], &["src", "127.0.0.1", "table", "local", "congctl", "cubic"]].concat())?;
