@@ -7,6 +7,7 @@ use std::process::Command;
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 
+use crate::busy::Busy;
 use crate::run::{self, Runner};
 use crate::tools::{self, CARGO_DENY, MDBOOK};
 use crate::{Result, tidy};
@@ -15,7 +16,7 @@ pub(crate) fn ci(run: &Runner) -> Result {
     run::all(&[
         ("fmt", &|| fmt(run, true)),
         ("lint", &|| lint(run)),
-        ("test", &|| test(run, &[])),
+        ("test", &|| test(run, 0, &[])),
         ("features", &|| features(run)),
         ("sim", &|| sim(run, &[])),
         ("hostile", &|| hostile(run, &["--short".into()])),
@@ -25,7 +26,12 @@ pub(crate) fn ci(run: &Runner) -> Result {
     ])
 }
 
-pub(crate) fn test(run: &Runner, more: &[String]) -> Result {
+/// All tests. With `busy` busy loops beside them, they show what depends on the speed of the machine.
+pub(crate) fn test(run: &Runner, busy: usize, more: &[String]) -> Result {
+    let loops = Busy::start(busy)?;
+    if busy > 0 {
+        println!("  {busy} busy loops beside the tests, the processes {:?}", loops.ids());
+    }
     run.cargo_step("test --workspace --all-features --no-fail-fast", more)
 }
 
