@@ -274,7 +274,9 @@ mod tests {
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
-        for wrong in [&["lint", "--busy", "1"][..], &["test", "--busy"], &["test", "--busy", "-1"], &["test", "--busy", "1025"]] {
+        for wrong in
+            [&["lint", "--busy", "1"][..], &["test", "--busy"], &["test", "--busy", "-1"], &["test", "--busy", "1025"]]
+        {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

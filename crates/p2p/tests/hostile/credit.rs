@@ -9,13 +9,14 @@ use crate::common::attacker::{Attacker, LOCALHOST, Trap, identity, ordinary_tran
 use crate::common::wire::{Hello, pong};
 use crate::common::{Companion, Honest, STREAMS, TRANSPORTS, Target, in_time, key, peer_id, together};
 
-const STALL: Duration = Duration::from_secs(2);
+/// An honest peer is never silent for so long, and takes something, however busy the machine is.
+const STALL: Duration = Duration::from_secs(4);
 
 async fn target() -> Target {
     Target::new(|config| {
-        config.handshake_timeout = Duration::from_secs(1);
+        config.handshake_timeout = Duration::from_secs(2);
         config.ping_interval = Duration::from_millis(300);
-        config.stall_timeout = STALL;
+        (config.ping_timeout, config.stall_timeout) = (STALL, STALL);
     })
     .await
 }

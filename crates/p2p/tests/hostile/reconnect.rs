@@ -7,7 +7,7 @@ use p2p::{Config, DisconnectReason, Node};
 
 use crate::common::attacker::{Attacker, Carrier, Trap, ordinary_transport, rand_nonce};
 use crate::common::wire::{Hello, REJECT, VERSION, goodbye};
-use crate::common::{Companion, NETWORK, STREAMS, TRANSPORTS, Target, in_time, key, peer_id, together};
+use crate::common::{Companion, NETWORK, STREAMS, TRANSPORTS, Target, in_time, key, patient, peer_id, together};
 
 const BANNED: u8 = 11;
 
@@ -126,7 +126,8 @@ async fn garbage_after_the_handshake_leads_to_a_ban() {
             rounds += 1;
         };
         assert_eq!(reject[..3], [VERSION, REJECT, BANNED], "{transport}");
-        assert_eq!(rounds, 4, "{transport}");
+        // A little of it is forgiven meanwhile.
+        assert!(rounds >= 4, "{transport}: {rounds}");
         companion.shutdown().await;
         target.shutdown().await;
     }
@@ -167,15 +168,14 @@ async fn the_list_of_bans_is_bounded() {
     let companion = Companion::beside(&target, Transport::Tcp).await;
     let addr = target.addr(Transport::Tcp);
     for n in 0..6 {
-        for round in 0..4 {
+        for round in 0.. {
+            assert!(round < 20, "{n} may talk nonsense for ever");
             let mut hostile = Attacker::dial(Transport::Tcp, addr, &key(n)).await;
-            let (control, _) = hostile.join(&key(n)).await.unwrap();
+            let Ok((control, _)) = hostile.join(&key(n)).await else { break };
             target.added(peer_id(key(n).id())).await;
             talk_nonsense(&mut hostile, control, round).await;
             target.removed(peer_id(key(n).id())).await;
         }
-        let mut hostile = Attacker::dial(Transport::Tcp, addr, &key(n)).await;
-        assert!(hostile.join(&key(n)).await.is_err(), "{n} is banned");
     }
     let mut first = Attacker::dial(Transport::Tcp, addr, &key(0)).await;
     first.join(&key(0)).await.unwrap();
@@ -192,22 +192,24 @@ async fn a_listener_that_always_drops_is_dialed_less_and_less() {
         let config = Config {
             network: NETWORK.into(),
             dial_peers: vec![format!("{transport}://{addr}").parse().unwrap()],
-            ..Config::loopback()
+            ..patient()
         };
         let node = Node::new(&p2p::keypair::KeyPair::from_seed([44; 32]), config).unwrap();
         node.run().await.unwrap();
-        let mut dials = 0;
-        let watch = async {
-            loop {
-                let mut caught = trap.catch().await;
-                caught.welcome(&key(1)).await;
-                dials += 1;
-                drop(caught);
-            }
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(4), watch).await;
-        println!("{transport}: {dials} dials in 4 s");
-        assert!((1..=12).contains(&dials), "{transport}: {dials}");
+        let mut pauses = Vec::new();
+        let mut last = None;
+        while pauses.len() < 2 {
+            let mut caught = trap.catch().await;
+            let now = node.runtime().now();
+            pauses.extend(last.map(|last| now - last));
+            caught.welcome(&key(1)).await;
+            drop(caught);
+            // After it: what it has to wait for on a busy machine makes no pause longer than it was.
+            last = Some(now);
+        }
+        println!("{transport}: {pauses:?} between dials");
+        // A busy machine makes them longer, and never shorter.
+        assert!(pauses[1] > Duration::from_millis(900), "{transport}: {pauses:?}");
         in_time("shutdown", node.shutdown()).await;
     }
 }
