@@ -15,6 +15,7 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < until, "never: {what}");
+        // Real time: it is only looked at again.
         std::thread::sleep(Duration::from_millis(5));
     }
 }

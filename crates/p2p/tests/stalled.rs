@@ -15,8 +15,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
 const PEERS: u8 = 50;
-const LEN: usize = 50_000;
+const LEN: usize = 5_000;
 const MBIT: u64 = 1_000_000;
+/// Between rounds.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Rounds before the one stops.
 const ROUNDS: usize = 25;
 
@@ -74,29 +76,33 @@ fn forty_nine_keep_their_rate_beside_one_that_has_stopped() {
         let latency = Latency::Fixed(Duration::from_millis(1));
         sim.network().set_default_link(Link::LAN.latency(latency).bandwidth(1000 * MBIT));
         sim.clone().block_on(async {
-            let (hub, _at_hub) = node(&sim.host("hub"), 1, transport).await;
-            let (mut hosts, mut nodes, mut readers) = (Vec::new(), Vec::new(), Vec::new());
+            let (hub, mut at_hub) = node(&sim.host("hub"), 1, transport).await;
+            let (mut hosts, mut nodes, mut readers, mut to_last) = (Vec::new(), Vec::new(), Vec::new(), None);
             for n in 0..PEERS {
                 let host = sim.host(format!("peer{n}"));
                 let (peer, mut conn) = node(&host, 10 + n, transport).await;
                 peer.connect(&hub.listen_endpoints()[0]).await.unwrap();
                 readers.push(conn().await);
+                to_last = Some(at_hub().await);
                 hosts.push(host);
                 nodes.push(peer);
             }
             assert!(sim.eventually(Duration::from_secs(1), || hub.peers() == usize::from(PEERS)).await, "{transport}");
             let mut events = hub.register_peer_events();
             let (_unread, stopped) = (readers.pop(), nodes.last().unwrap().peer_id());
-            // Everybody has it all, the one that will stop too, as nobody has read so much there yet that it would matter.
             let (mut n, mut before, mut beside) = (0, Vec::new(), Vec::new());
             while before.len() < ROUNDS {
                 before.push(round(&sim, &hub, n, &readers).await.0);
                 n += 1;
+                sim.sleep(PAUSE).await;
             }
             hosts.last().unwrap().pause();
-            let began = sim.now();
+            let (began, to_it) = (sim.now(), to_last.unwrap());
+            assert_eq!(to_it.peer_id(), stopped);
             let mut skipped = 0;
             let reason = loop {
+                // It is sent more than all that lies between takes.
+                while to_it.try_send(vec![0; 100_000]).is_ok() {}
                 let (took, busy) = round(&sim, &hub, n, &readers).await;
                 beside.push(took);
                 skipped += busy;
@@ -106,7 +112,7 @@ fn forty_nine_keep_their_rate_beside_one_that_has_stopped() {
                     None => {}
                     other => panic!("{transport}: {other:?}"),
                 }
-                sim.sleep(Duration::from_millis(200)).await;
+                sim.sleep(PAUSE).await;
             };
             let took = sim.now() - began;
             let rate = median(before.clone()).as_secs_f64() / median(beside).as_secs_f64();
@@ -127,6 +133,38 @@ fn forty_nine_keep_their_rate_beside_one_that_has_stopped() {
             for node in nodes {
                 node.shutdown().await;
             }
+        });
+    }
+}
+
+#[test]
+fn tmp_burst() {
+    for transport in TRANSPORTS {
+        let sim = Sim::new(1);
+        let latency = Latency::Fixed(Duration::from_millis(1));
+        sim.network().set_default_link(Link::LAN.latency(latency).bandwidth(1000 * MBIT));
+        sim.clone().block_on(async {
+            let (hub, _at_hub) = node(&sim.host("hub"), 1, transport).await;
+            let (mut nodes, mut readers) = (Vec::new(), Vec::new());
+            for n in 0..PEERS {
+                let host = sim.host(format!("peer{n}"));
+                let (peer, mut conn) = node(&host, 10 + n, transport).await;
+                peer.connect(&hub.listen_endpoints()[0]).await.unwrap();
+                readers.push(conn().await);
+                nodes.push(peer);
+            }
+            assert!(sim.eventually(Duration::from_secs(1), || hub.peers() == usize::from(PEERS)).await, "{transport}");
+            let mut times = Vec::new();
+            for _ in 0..40 {
+                let began = sim.now();
+                hub.broadcast(&Held::id(), vec![0; 50_000]).unwrap();
+                for reader in &readers {
+                    assert_eq!(reader.recv().await.unwrap().len(), 50_000);
+                }
+                times.push(sim.now() - began);
+                sim.sleep(PAUSE).await;
+            }
+            println!("BURST {transport}: {times:?}");
         });
     }
 }

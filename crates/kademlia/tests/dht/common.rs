@@ -13,7 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Runs a scene in the simulator, where all nodes meet on the loopback of one host. No timer of the DHT runs out there because
 /// the machine is busy.
 pub(crate) fn simulated<F: Future<Output = ()>>(scene: impl FnOnce() -> F) {
-    Sim::new(1).block_on(scene());
+    let sim = Sim::new(1);
+    // Each connection has both its ends there.
+    sim.test_host().set_max_sockets(10_000);
+    sim.block_on(scene());
 }
 
 /// As [`config`], over tcp: its handshakes are the cheapest.

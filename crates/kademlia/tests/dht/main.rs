@@ -4,6 +4,7 @@
 
 mod common;
 mod discovery;
+mod flood;
 mod hostile;
 mod network;
 mod restart;

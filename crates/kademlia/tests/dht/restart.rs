@@ -106,6 +106,7 @@ async fn dropping_the_last_handle_ends_everything() {
             if let Ok(again) = rebind().await {
                 return again;
             }
+            // Real time: it is only tried again.
             runtime.sleep(Duration::from_millis(20)).await;
         }
     })

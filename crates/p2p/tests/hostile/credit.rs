@@ -96,6 +96,7 @@ async fn no_credit_for_one_stream_stalls_that_stream_only() {
         tokio::select! {
             () = answering => unreachable!(),
             reason = target.removed(peer_id(id.id())) => panic!("{transport}: {reason}"),
+            // Real time: what must not happen has at least this long.
             () = tokio::time::sleep(STALL + Duration::from_secs(1)) => {}
         }
         companion.goes_on().await;
@@ -150,6 +151,7 @@ async fn guessed_answers_to_pings_do_not_keep_a_stalled_connection() {
                 for number in 0..20 {
                     hostile.send(control, &pong(number)).await;
                 }
+                // Real time: it guesses until the end, however often that is.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };

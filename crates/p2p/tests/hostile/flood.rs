@@ -278,6 +278,7 @@ async fn claims_without_a_proof_do_not_keep_slots() {
                 Ok(peer) => break peer,
                 Err(error) => {
                     println!("not yet: {error}");
+                    // Real time: it is only tried again.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }

@@ -209,6 +209,7 @@ async fn a_handshake_that_drips_ends_at_its_deadline() {
                     if stream.write_all(&[byte]).await.is_err() {
                         return;
                     }
+                    // Real time: all of it would take far longer than a handshake may.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 panic!("all of it was taken");

@@ -75,6 +75,7 @@ async fn a_peer_that_only_acknowledges_is_noticed_in_the_end() {
             loop {
                 // Half a frame, byte by byte, for as long as it takes.
                 hostile.mux().write(&[0]).await;
+                // Real time: it sends until the end, however often that is.
                 tokio::time::sleep(Duration::from_millis(400)).await;
             }
         };

@@ -50,6 +50,7 @@ pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub async fn until(what: &str, condition: impl Fn() -> bool) {
     in_time(what, async {
         while !condition() {
+            // Real time: it is only looked at again.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -282,7 +283,7 @@ impl Companion {
             loop {
                 theirs.exchange(1).await;
                 counter.fetch_add(1, Ordering::Relaxed);
-                // An ordinary peer, not a benchmark.
+                // Real time: an ordinary peer, not a benchmark.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });

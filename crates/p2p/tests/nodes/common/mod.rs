@@ -65,6 +65,7 @@ fn on_each_runtime<F: Future<Output = ()>>(transport: Transport, scenario: &impl
             let metrics = tokio::runtime::Handle::current().metrics();
             eventually("all tasks have ended", || metrics.num_alive_tasks() == 0).await;
         });
+        // Real time: for who looks at what is printed.
         println!("{transport} on {name}: {:?}", started.elapsed());
     }
 }
@@ -78,6 +79,7 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE / 2;
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "never: {what}");
+        // Real time: it is only looked at again.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
