@@ -1,4 +1,4 @@
-//! A hub with fifty peers, one of which has stopped altogether. Time is virtual: what is compared is what the hub's line is used
+//! A hub with fifty peers: what it broadcasts has the lines for itself, and goes on when one of them has stopped altogether. Time is virtual: what is compared is what the hub's line is used
 //! for, and no other program of the machine has a part in it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -53,9 +53,9 @@ async fn node(host: &Host, n: u8, transport: Transport) -> (Arc<Node>, impl Asyn
 }
 
 /// One message to everybody, and back when all readers have it. Gives the time, and how many were skipped.
-async fn round(sim: &Sim, hub: &Node, n: usize, readers: &[PeerConn]) -> (Duration, usize) {
+async fn round(sim: &Sim, hub: &Node, n: usize, len: usize, readers: &[PeerConn]) -> (Duration, usize) {
     let began = sim.now();
-    let mut message = vec![0xa5; LEN];
+    let mut message = vec![0xa5; len];
     message[..8].copy_from_slice(&n.to_le_bytes());
     let broadcast = hub.broadcast(&Held::id(), message.clone()).unwrap();
     for reader in readers {
@@ -92,7 +92,7 @@ fn forty_nine_keep_their_rate_beside_one_that_has_stopped() {
             let (_unread, stopped) = (readers.pop(), nodes.last().unwrap().peer_id());
             let (mut n, mut before, mut beside) = (0, Vec::new(), Vec::new());
             while before.len() < ROUNDS {
-                before.push(round(&sim, &hub, n, &readers).await.0);
+                before.push(round(&sim, &hub, n, LEN, &readers).await.0);
                 n += 1;
                 sim.sleep(PAUSE).await;
             }
@@ -103,7 +103,7 @@ fn forty_nine_keep_their_rate_beside_one_that_has_stopped() {
             let reason = loop {
                 // It is sent more than all that lies between takes.
                 while to_it.try_send(vec![0; 100_000]).is_ok() {}
-                let (took, busy) = round(&sim, &hub, n, &readers).await;
+                let (took, busy) = round(&sim, &hub, n, LEN, &readers).await;
                 beside.push(took);
                 skipped += busy;
                 n += 1;
@@ -137,8 +137,9 @@ fn forty_nine_keep_their_rate_beside_one_that_has_stopped() {
     }
 }
 
+/// Each message fills its socket for a moment. That is no full uplink, which all would have to share.
 #[test]
-fn tmp_burst() {
+fn a_broadcast_now_and_then_has_the_lines_for_itself() {
     for transport in TRANSPORTS {
         let sim = Sim::new(1);
         let latency = Latency::Fixed(Duration::from_millis(1));
@@ -147,24 +148,25 @@ fn tmp_burst() {
             let (hub, _at_hub) = node(&sim.host("hub"), 1, transport).await;
             let (mut nodes, mut readers) = (Vec::new(), Vec::new());
             for n in 0..PEERS {
-                let host = sim.host(format!("peer{n}"));
-                let (peer, mut conn) = node(&host, 10 + n, transport).await;
+                let (peer, mut conn) = node(&sim.host(format!("peer{n}")), 10 + n, transport).await;
                 peer.connect(&hub.listen_endpoints()[0]).await.unwrap();
                 readers.push(conn().await);
                 nodes.push(peer);
             }
             assert!(sim.eventually(Duration::from_secs(1), || hub.peers() == usize::from(PEERS)).await, "{transport}");
             let mut times = Vec::new();
-            for _ in 0..40 {
-                let began = sim.now();
-                hub.broadcast(&Held::id(), vec![0; 50_000]).unwrap();
-                for reader in &readers {
-                    assert_eq!(reader.recv().await.unwrap().len(), 50_000);
-                }
-                times.push(sim.now() - began);
+            for n in 0..40 {
+                times.push(round(&sim, &hub, n, 50_000, &readers).await.0);
                 sim.sleep(PAUSE).await;
             }
-            println!("BURST {transport}: {times:?}");
+            // Not more than what a lost packet costs.
+            let slowest = times.iter().max().unwrap();
+            println!("{transport}: at most {slowest:?}");
+            assert!(*slowest <= Duration::from_millis(20), "{transport}: {times:?}");
+            hub.shutdown().await;
+            for node in nodes {
+                node.shutdown().await;
+            }
         });
     }
 }
