@@ -96,7 +96,7 @@ const FILLED: Duration = Duration::from_secs(60);
 
 #[test]
 fn forty_nodes_with_one_bootstrap_are_one_network_with_full_slots() {
-    for transport in [Transport::Tcp, Transport::Tls, Transport::Quic] {
+    for transport in [Transport::Tcp, Transport::Quic] {
         let sim = Sim::new(1);
         sim.network().set_default_link(Link::LAN.latency(Latency::Fixed(RTT / 2)));
         sim.clone().block_on(async {

@@ -210,6 +210,7 @@ mod tests {
         let listener = StreamListener::new(runtime.clone(), Box::new(failing));
         let begin = runtime.now();
         listener.accept().await.unwrap();
+        // Real time: none of it: tokio's clock is paused.
         runtime.now().duration_since(begin)
     }
 
