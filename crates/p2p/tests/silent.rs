@@ -97,6 +97,34 @@ fn the_dead_and_the_silent_fail_in_time_and_delay_nobody() {
     });
 }
 
+#[test]
+fn ten_thousand_dead_peers_on_a_list_delay_no_start_no_dial_and_no_end() {
+    worlds(|sim, transport| async move {
+        let (home, right) = (sim.host("dialer"), sim.host("honest"));
+        let honest = listening(&right, 1, transport).await;
+        let nowhere = |n: u32| Endpoint::new(transport, IpAddr::from((0xc612_0000 + n).to_be_bytes()), PORT);
+        let config = Config { dial_peers: (0..10_000).map(nowhere).collect(), ..Config::default() };
+        let dialer = Node::builder(&KeyPair::from_seed([2; 32])).config(config).runtime(home.runtime());
+        let dialer = dialer.build().unwrap();
+        let began = sim.now();
+        dialer.run().await.unwrap();
+        assert_eq!(sim.now(), began, "{transport}: it runs at once");
+        for wait in [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)] {
+            sim.sleep(wait).await;
+            let began = sim.now();
+            dialer.connect(&at(&right, transport)).await.unwrap();
+            let took = sim.now() - began;
+            assert!(took <= 5 * RTT, "{transport} after {wait:?}: an honest dial takes {took:?}");
+            dialer.disconnect(&honest.peer_id(), 0, "once more").await;
+        }
+        let began = sim.now();
+        dialer.shutdown().await;
+        let took = sim.now() - began;
+        assert!(took <= dialer.config().drain_timeout, "{transport}: {took:?}");
+        honest.shutdown().await;
+    });
+}
+
 /// Finds these, in this order, and keeps what it is told of those that failed.
 struct Finds {
     sim: Sim,

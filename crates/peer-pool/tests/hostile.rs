@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use common::raw::{Raw, honest, node, reset_code};
-use common::{Node, config, everywhere, in_time, info};
+use common::{Node, config, everywhere, in_time, in_virtual_time, info};
 use p2p_core::{ByteBudget, Runtime};
 use p2p_identity::handshake::{MAX_MESSAGE_LEN, NONCE_LEN};
 use p2p_identity::{
@@ -75,9 +75,10 @@ async fn who_breaks_the_control_protocol_is_disconnected_with_a_reason() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_breaks_the_rules_again_and_again_is_banned() {
-    everywhere(|runtime, transport| async move {
+/// In virtual time: points are forgiven as time passes.
+#[test]
+fn who_breaks_the_rules_again_and_again_is_banned() {
+    in_virtual_time(|runtime, transport| async move {
         let mut node = node(&runtime, transport, config()).await;
         for _ in 0..4 {
             let (raw, _recv, _send) = Raw::join(&runtime, &mut node, 2).await;
@@ -90,8 +91,7 @@ async fn who_breaks_the_rules_again_and_again_is_banned() {
         node.refused().await;
         honest(&runtime, transport, &mut node).await;
         node.pool.shutdown().await;
-    })
-    .await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
