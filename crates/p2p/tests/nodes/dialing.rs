@@ -123,18 +123,18 @@ fn retries_are_counted_and_bounded() {
     });
 }
 
-/// That the last of them is met within a minute is shown in virtual time: `cargo xtask sim --scenario dead-peers`.
+/// Ten thousand do not either, in virtual time: `tests/silent.rs`, and `cargo xtask sim --scenario dead-peers`.
 #[test]
-fn ten_thousand_dial_peers_at_once_delay_nobody() {
+fn a_thousand_dial_peers_at_once_delay_nobody() {
     everywhere(|world| async move {
         let (kept, honest) = (world.host().await, world.host().await);
         let silent = Silent::new(world.transport);
-        let mut dial_peers: Vec<Endpoint> = (0..9_989u32)
+        let mut dial_peers: Vec<Endpoint> = (0..989u32)
             .map(|n| Endpoint::new(world.transport, std::net::IpAddr::from((0x7f01_0000 + n).to_be_bytes()), 9))
             .collect();
         dial_peers.extend((0..10).map(|_| silent.endpoint(world.transport)));
         dial_peers.insert(100, kept.endpoint());
-        // Where nobody is, UDP says nothing: each of those dials takes this long, all of them one after the other half a day.
+        // Where nobody is, UDP says nothing: each of those dials takes this long, all of them one after the other more than an hour.
         let dial_timeout = Duration::from_secs(5);
         let host = world.build(&new_key(), Config { dial_peers, dial_timeout, ..world.config() });
         in_time("run", host.run()).await.unwrap();
