@@ -263,10 +263,11 @@ fn say_nothing(sim: &Sim, transport: Transport, from: From, victim: &Host) -> Ve
                 match transport {
                     Transport::Quic => drop(transports.dial(&to).await),
                     // Open for as long as the other side likes.
-                    _ => match runtime.tcp_connect(to.socket_addr().unwrap()).await {
-                        Ok(mut stream) => drop(stream.read_to_end(&mut Vec::new()).await),
-                        Err(_) => {}
-                    },
+                    _ => {
+                        if let Ok(mut stream) = runtime.tcp_connect(to.socket_addr().unwrap()).await {
+                            let _ = stream.read_to_end(&mut Vec::new()).await;
+                        }
+                    }
                 }
             });
             join_all(each).await;
