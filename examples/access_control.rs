@@ -45,7 +45,7 @@ async fn main() -> Result<(), Error> {
             }
         }
     };
-    let reason = friend.runtime().timeout(Duration::from_secs(5), removed).await.map_err(Error::app)??;
+    let reason = friend.runtime().timeout(Duration::from_secs(60), removed).await.map_err(Error::app)??;
     println!("the friend is no longer welcome: {reason}");
 
     for node in [&friend, &stranger, &club] {

@@ -110,7 +110,7 @@ async fn main() -> Result<(), Error> {
     stream.shutdown().await?;
     let (mut answer, mut rest) = (String::new(), stream.take(1024));
     let read = rest.read_to_string(&mut answer);
-    bob.runtime().timeout(Duration::from_secs(5), read).await.map_err(Error::app)??;
+    bob.runtime().timeout(Duration::from_secs(60), read).await.map_err(Error::app)??;
     println!("ada shouts: {answer}");
     for node in [&bob, &cyd, &ada] {
         node.shutdown().await; // what was sent arrives before

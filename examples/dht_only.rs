@@ -16,7 +16,7 @@ const OTHERS: usize = 5;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let told = async { runtime::current()?.timeout(Duration::from_secs(30), story()).await.map_err(Error::app)? };
+    let told = async { runtime::current()?.timeout(Duration::from_secs(60), story()).await.map_err(Error::app)? };
     p2p_examples::exit("dht_only", told.await)
 }
 

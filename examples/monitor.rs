@@ -48,5 +48,5 @@ async fn main() -> Result<(), Error> {
         }
     };
     let both = async { tokio::join!(doings, print).0 };
-    runtime.timeout(Duration::from_secs(20), both).await.map_err(Error::app)?
+    runtime.timeout(Duration::from_secs(60), both).await.map_err(Error::app)?
 }

@@ -63,7 +63,7 @@ impl Protocol for Greet {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let told = async { runtime::current()?.timeout(Duration::from_secs(10), story()).await.map_err(Error::app)? };
+    let told = async { runtime::current()?.timeout(Duration::from_secs(60), story()).await.map_err(Error::app)? };
     p2p_examples::exit("quickstart", told.await)
 }
 

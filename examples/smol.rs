@@ -51,7 +51,7 @@ fn main() -> Result<(), Error> {
             bob.run().await?;
             bob.connect(&endpoint.with_peer_id(ada.peer_id())).await?;
             for _ in ["ada", "bob"] {
-                let heard = ada.runtime().timeout(Duration::from_secs(5), hearing.recv()).await.map_err(Error::app)?;
+                let heard = ada.runtime().timeout(Duration::from_secs(60), hearing.recv()).await.map_err(Error::app)?;
                 println!("{}", heard.unwrap_or_default());
             }
             bob.shutdown().await;

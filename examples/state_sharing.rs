@@ -108,7 +108,13 @@ async fn main() -> Result<(), Error> {
         )]
         let mut scores = player.scores.subscribe();
         let agreed = scores.wait_for(|scores| *scores == all);
-        player.node.runtime().timeout(Duration::from_secs(5), agreed).await.map_err(Error::app)?.map_err(Error::app)?;
+        player
+            .node
+            .runtime()
+            .timeout(Duration::from_secs(60), agreed)
+            .await
+            .map_err(Error::app)?
+            .map_err(Error::app)?;
         println!("{name} knows {all:?}");
     }
     for player in [&ada, &bob, &cyd] {

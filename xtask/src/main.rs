@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "a program for developers uses files, processes and the clock directly")]
 
+mod busy;
 mod fuzz;
 mod machines;
 mod micro;
@@ -14,7 +15,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt};
 
 use self::run::Runner;
 
@@ -90,7 +91,9 @@ impl Task {
     fn about(self) -> &'static str {
         match self {
             Task::Ci => "all that CI runs: fmt --check, lint, test, features, sim, hostile, docs, deny, tidy",
-            Task::Test => "all tests with all features, doc tests too; what follows `--` goes to cargo test",
+            Task::Test => {
+                "all tests with all features, doc tests too; what follows `--` goes to cargo test; --busy 16: beside busy loops"
+            }
             Task::Fmt => "format the code; with --check, only say whether it is",
             Task::Lint => "clippy on everything, warnings denied",
             Task::Features => {
@@ -121,18 +124,33 @@ impl Task {
 #[derive(Debug, PartialEq, Eq)]
 enum Invocation {
     Help,
-    Run { task: Task, check: bool, passed_on: Vec<String> },
+    /// To be a busy loop.
+    Spin,
+    /// `busy`: how many busy loops there are beside it.
+    Run {
+        task: Task,
+        check: bool,
+        busy: usize,
+        passed_on: Vec<String>,
+    },
 }
 
 impl Invocation {
     fn parse(mut args: lexopt::Parser) -> Result<Self> {
-        let (mut task, mut check, mut passed_on) = (None, false, Vec::new());
+        let (mut task, mut check, mut busy, mut passed_on) = (None, false, 0, Vec::new());
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Short('h') | Arg::Long("help") => return Ok(Self::Help),
                 Arg::Long("check") if task == Some(Task::Fmt) => check = true,
                 // What is the default may be said.
                 Arg::Long("write") if task == Some(Task::Fmt) => check = false,
+                Arg::Long("busy") if task == Some(Task::Test) => {
+                    busy = args.value()?.parse()?;
+                    if busy > busy::MOST {
+                        return Err(format!("--busy {busy}: at most {}", busy::MOST).into());
+                    }
+                }
+                Arg::Value(name) if task.is_none() && name == busy::LOOP => return Ok(Self::Spin),
                 Arg::Value(name) if task.is_none() => {
                     let known = Task::ALL.into_iter().find(|task| name == task.name());
                     task = Some(known.ok_or_else(|| format!("there is no task {name:?}: see cargo xtask --help"))?);
@@ -149,7 +167,7 @@ impl Invocation {
                 other => return Err(other.unexpected().into()),
             }
         }
-        Ok(task.map_or(Self::Help, |task| Self::Run { task, check, passed_on }))
+        Ok(task.map_or(Self::Help, |task| Self::Run { task, check, busy, passed_on }))
     }
 }
 
@@ -159,7 +177,8 @@ fn main() -> ExitCode {
             print!("{}", help());
             Ok(())
         }
-        Invocation::Run { task, check, passed_on } => perform(task, check, &passed_on),
+        Invocation::Spin => busy::spin(),
+        Invocation::Run { task, check, busy, passed_on } => perform(task, check, busy, &passed_on),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -170,11 +189,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(task: Task, check: bool, passed_on: &[String]) -> Result {
+fn perform(task: Task, check: bool, busy: usize, passed_on: &[String]) -> Result {
     let run = Runner::new(&root());
     match task {
         Task::Ci => tasks::ci(&run),
-        Task::Test => tasks::test(&run, passed_on),
+        Task::Test => tasks::test(&run, busy, passed_on),
         Task::Fmt => tasks::fmt(&run, check),
         Task::Lint => tasks::lint(&run),
         Task::Features => tasks::features(&run),
@@ -214,7 +233,7 @@ mod tests {
     }
 
     fn run(task: Task, check: bool, passed_on: &[&str]) -> Invocation {
-        Invocation::Run { task, check, passed_on: passed_on.iter().map(|&arg| arg.to_owned()).collect() }
+        Invocation::Run { task, check, busy: 0, passed_on: passed_on.iter().map(|&arg| arg.to_owned()).collect() }
     }
 
     #[test]
@@ -237,6 +256,10 @@ mod tests {
         assert_eq!(parse(&["fmt", "--check"]).unwrap(), run(Task::Fmt, true, &[]));
         assert_eq!(parse(&["fmt", "--write"]).unwrap(), run(Task::Fmt, false, &[]));
         assert_eq!(parse(&["test", "--", "-p", "p2p-core"]).unwrap(), run(Task::Test, false, &["-p", "p2p-core"]));
+        let core = vec!["-p".into(), "p2p-core".into()];
+        let busy = Invocation::Run { task: Task::Test, check: false, busy: 16, passed_on: core };
+        assert_eq!(parse(&["test", "--busy", "16", "--", "-p", "p2p-core"]).unwrap(), busy);
+        assert_eq!(parse(&["busy-loop"]).unwrap(), Invocation::Spin);
         let replay = ["--scenario", "mesh", "--seed", "7", "--help"];
         assert_eq!(parse(&[&["sim"][..], &replay].concat()).unwrap(), run(Task::Sim, false, &replay));
         let hostile = ["--case", "24", "--short"];
@@ -249,6 +272,11 @@ mod tests {
         assert_eq!(parse(&[&["bench"], &bench[..]].concat()).unwrap(), run(Task::Bench, false, &bench));
         assert_eq!(parse(&["micro", "--write"]).unwrap(), run(Task::Micro, false, &["--write"]));
         for wrong in [&["lint", "--check"][..], &["fmt", "--chekc"], &["dance"], &["ci", "test"], &["--check"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+        for wrong in
+            [&["lint", "--busy", "1"][..], &["test", "--busy"], &["test", "--busy", "-1"], &["test", "--busy", "1025"]]
+        {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 
+use crate::busy::Busy;
 use crate::run::{self, Runner};
 use crate::tools::{self, CARGO_DENY, MDBOOK};
 use crate::{Result, tidy};
@@ -15,7 +16,7 @@ pub(crate) fn ci(run: &Runner) -> Result {
     run::all(&[
         ("fmt", &|| fmt(run, true)),
         ("lint", &|| lint(run)),
-        ("test", &|| test(run, &[])),
+        ("test", &|| test(run, 0, &[])),
         ("features", &|| features(run)),
         ("sim", &|| sim(run, &[])),
         ("hostile", &|| hostile(run, &["--short".into()])),
@@ -25,8 +26,21 @@ pub(crate) fn ci(run: &Runner) -> Result {
     ])
 }
 
-pub(crate) fn test(run: &Runner, more: &[String]) -> Result {
-    run.cargo_step("test --workspace --all-features --no-fail-fast", more)
+/// All tests. With `busy` busy loops beside them, they show what depends on the speed of the machine.
+pub(crate) fn test(run: &Runner, busy: usize, more: &[String]) -> Result {
+    let loops = Busy::start(busy)?;
+    if busy > 0 {
+        println!("  {busy} busy loops beside the tests, the processes {:?}", loops.ids());
+    }
+    // Cargo looks at no package by name where it is told to take all.
+    let all = if names_a_package(more) { "" } else { "--workspace " };
+    run.cargo_step(&format!("test {all}--all-features --no-fail-fast"), more)
+}
+
+/// Whether the arguments of cargo, before those of the tests, say which package is meant.
+fn names_a_package(args: &[String]) -> bool {
+    let mut of_cargo = args.iter().take_while(|arg| *arg != "--");
+    of_cargo.any(|arg| arg.starts_with("-p") || arg.starts_with("--package") || arg == "--workspace")
 }
 
 pub(crate) fn fmt(run: &Runner, check: bool) -> Result {
@@ -139,6 +153,13 @@ pub(crate) fn layers(metadata: &Metadata) -> impl Iterator<Item = &Package> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_that_is_named_is_the_only_one() {
+        let names = |args: &[&str]| names_a_package(&args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>());
+        assert!(names(&["-p", "p2p-core"]) && names(&["-pp2p-core"]) && names(&["--package=p2p-core", "task"]));
+        assert!(!names(&[]) && !names(&["--test", "nodes"]) && !names(&["--", "-p"]));
+    }
 
     #[test]
     fn each_feature_is_tried_alone() {

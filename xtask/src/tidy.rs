@@ -4,6 +4,7 @@
 
 mod book;
 mod cases;
+mod clock;
 mod figures;
 mod layers;
 mod links;
@@ -57,6 +58,7 @@ pub(crate) fn tidy(run: &Runner) -> Result {
     links::check(&files, &|path| run.root().join(path).exists(), &mut report);
     book::check(&files, &mut report);
     cases::check(&files, &mut report);
+    clock::check(&files, &mut report);
     figures::check(&files, &mut report);
     offences::check(&files, &mut report);
     lockfile(run, &mut report);

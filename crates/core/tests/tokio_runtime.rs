@@ -1,4 +1,6 @@
 //! Tokio runtimes that have ended, or cannot do everything.
+//!
+//! Real time: the waits here would take an hour, and must not.
 #![cfg(feature = "tokio")]
 #![allow(clippy::disallowed_methods, reason = "a test of the runtimes makes its own")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -16,7 +16,7 @@ use p2p_net::{Connection, Endpoint, MessageReceiver, MessageSender, NetConfig, S
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 /// Long enough for anything that happens at all.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A pipe that counts the writes into it.
 #[derive(Debug)]

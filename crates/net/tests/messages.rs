@@ -15,7 +15,7 @@ use p2p_net::{
 use tokio::io::AsyncWriteExt;
 
 /// Long enough for anything that happens at all.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 const MAX: usize = 1 << 20;
 

@@ -1,14 +1,21 @@
-//! How long it takes to find somebody by its peer id, on lines of 50 ms each way. Time is virtual.
+//! How long it takes to find somebody by its peer id, and to find as many peers as there are slots, on lines of 50 ms each way.
+//! Time is virtual.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "shared/components.rs"]
+mod components;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
-use p2p::{Config, Node};
+use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
+use p2p::{Config, Error, Node, async_trait};
 use p2p_sim::{Latency, Link, Sim};
+
+use self::components::components;
 
 const RTT: Duration = Duration::from_millis(100);
 
@@ -59,6 +66,76 @@ fn times(transport: Transport) -> Vec<f64> {
         }
         times
     })
+}
+
+/// What makes nodes peers for each other.
+struct Idle(PeerConn);
+
+#[async_trait]
+impl Protocol for Idle {
+    async fn start(self: Arc<Self>) -> Result<(), Error> {
+        self.0.closed().await;
+        Ok(())
+    }
+
+    fn id() -> ProtocolId {
+        "/idle".parse().unwrap()
+    }
+
+    fn version() -> Result<Version, Error> {
+        "0.1.0".parse()
+    }
+}
+
+const MANY: usize = 40;
+const OUTBOUND: usize = 8;
+const INBOUND: usize = 16;
+
+/// How long they may take, once the last of them has started.
+const FILLED: Duration = Duration::from_secs(60);
+
+#[test]
+fn forty_nodes_with_one_bootstrap_are_one_network_with_full_slots() {
+    for transport in [Transport::Tcp, Transport::Quic] {
+        let sim = Sim::new(1);
+        sim.network().set_default_link(Link::LAN.latency(Latency::Fixed(RTT / 2)));
+        sim.clone().block_on(async {
+            let mut nodes: Vec<Arc<Node>> = Vec::new();
+            for number in 0..MANY {
+                let host = sim.host(format!("node{number}"));
+                let at = |transport, port| Endpoint::new(transport, host.ipv4(), port);
+                let config = Config {
+                    listen_endpoints: vec![at(transport, 4001)],
+                    discovery_endpoints: vec![at(Transport::Udp, 4002)],
+                    bootstrap_peers: nodes
+                        .first()
+                        .map(|first| first.listen_endpoints().remove(0))
+                        .into_iter()
+                        .collect(),
+                    inbound_slots: INBOUND,
+                    outbound_slots: OUTBOUND,
+                    seeding_interval: Duration::from_secs(5),
+                    ..Config::default()
+                };
+                let key = KeyPair::from_seed([number as u8 + 1; 32]);
+                let node = Node::builder(&key).config(config).runtime(host.runtime()).build().unwrap();
+                node.attach_protocol(Idle).unwrap();
+                node.run().await.unwrap();
+                nodes.push(node);
+                sim.sleep(Duration::from_millis(20)).await;
+            }
+            let began = sim.now();
+            let full = || nodes.iter().filter(|node| node.outbound_peers().len() == OUTBOUND).count();
+            let networks = || components(nodes.iter().map(|node| (node.peer_id(), node.peer_ids())));
+            let done = sim.eventually(FILLED, || full() == MANY && networks() == 1).await;
+            assert!(done, "{transport}: {} of {MANY} nodes have all their peers, {} networks", full(), networks());
+            println!("{transport}: after {:?}", sim.now() - began);
+            assert!(nodes.iter().all(|node| node.inbound_peers().len() <= INBOUND), "{transport}");
+            for node in nodes {
+                node.shutdown().await;
+            }
+        });
+    }
 }
 
 /// The bootstrap peer is asked, which takes a dial; then who is told of, at the same time, and mostly one of those knows the peer; then

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
-use p2p::{Config, Node};
+use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
+use p2p::{Config, Error, Node, async_trait};
 use p2p_sim::{Host, Latency, Link, Sim};
+use tokio::io::AsyncWriteExt;
 
 const RTT: Duration = Duration::from_millis(20);
 
@@ -36,6 +39,25 @@ async fn took(sim: &Sim, leaving: &Node) -> Duration {
     leaving.shutdown().await;
     assert_eq!(leaving.tasks(), 0);
     sim.now() - began
+}
+
+/// Reads nothing.
+struct Unread(PeerConn);
+
+#[async_trait]
+impl Protocol for Unread {
+    async fn start(self: Arc<Self>) -> Result<(), Error> {
+        self.0.closed().await;
+        Ok(())
+    }
+
+    fn id() -> ProtocolId {
+        "/unread".parse().unwrap()
+    }
+
+    fn version() -> Result<Version, Error> {
+        "0.1.0".parse()
+    }
 }
 
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
@@ -78,6 +100,42 @@ fn an_idle_node_with_a_dht_is_gone_after_a_few_round_trips() {
                 let took = took(&sim, leaving).await;
                 assert!(took <= RTT * 5 / 2, "{transport}: {took:?}");
             }
+        });
+    }
+}
+
+/// What it was sent is never read there.
+#[test]
+fn a_peer_that_never_reads_delays_the_end_by_the_drain_timeout() {
+    for transport in TRANSPORTS {
+        let sim = sim();
+        sim.clone().block_on(async {
+            let (a, b) = (sim.host("a"), sim.host("b"));
+            let (a, b) = (node(&a, 1, transport, false, None).await, node(&b, 2, transport, false, None).await);
+            for node in [&a, &b] {
+                node.attach_protocol(Unread).unwrap();
+            }
+            a.connect(&b.listen_endpoints()[0]).await.unwrap();
+            let conn = a.conn(&b.peer_id(), &Unread::id()).unwrap();
+            // Streams that are finished and not read, and messages until nothing more is taken.
+            let mut unread = Vec::new();
+            for _ in 0..5 {
+                let mut stream = conn.open_stream().await.unwrap();
+                stream.write_all(b"unread").await.unwrap();
+                stream.shutdown().await.unwrap();
+                unread.push(stream);
+            }
+            let mut refused = 0;
+            while refused < 3 {
+                refused = if conn.try_send(vec![1; 60_000]).is_ok() { 0 } else { refused + 1 };
+                sim.sleep(Duration::from_secs(1)).await;
+            }
+            let told = join_all(unread.iter_mut().map(|stream| stream.finish()));
+            let (took, told) = tokio::join!(biased; took(&sim, &a), told);
+            let most = a.config().drain_timeout + Duration::from_secs(1);
+            assert!(took <= most, "{transport}: {took:?}");
+            // And whoever waits is told.
+            assert!(told.iter().all(Result::is_err), "{transport}: {told:?}");
         });
     }
 }

@@ -90,7 +90,12 @@ impl Pair {
 
     /// Sends what is not read until nothing more is taken, however long one waits. Gives the number of messages.
     async fn fill(&self, sim: &Sim) -> u32 {
-        let (mut sent, mut refused) = (0, 0);
+        self.fill_from(sim, 0).await
+    }
+
+    /// As [`fill`](Self::fill), where so many have been sent already.
+    async fn fill_from(&self, sim: &Sim, mut sent: u32) -> u32 {
+        let mut refused = 0;
         while refused < 3 {
             match self.slow[0].try_send(message(sent, 60_000)) {
                 Ok(()) => (sent, refused) = (sent + 1, 0),
@@ -172,6 +177,34 @@ fn world(seed: u64, transport: Transport, (bandwidth, ms): (u64, u64), what: &st
         beside.shutdown().await;
         [alone, with]
     })
+}
+
+/// For far longer than a stalled connection lives, and than a silent peer is waited for.
+#[test]
+fn a_protocol_that_is_not_read_keeps_its_messages_and_its_peer() {
+    for transport in [Transport::Tcp, Transport::Tls, Transport::Quic] {
+        let sim = Sim::new(1);
+        sim.network().set_default_link(Link::LAN.latency(Latency::Fixed(Duration::from_millis(1))));
+        sim.clone().block_on(async {
+            let pair = Pair::new(&sim, 1, transport).await;
+            let mut stuck = pair.fill(&sim).await;
+            let [a, b] = &pair.nodes;
+            let until =
+                sim.now() + 10 * (a.config().stall_timeout + a.config().ping_interval + a.config().ping_timeout);
+            while sim.now() < until {
+                pair.burst(&sim).await;
+                // Over quic the window grows by a few steps, so that the others have theirs.
+                stuck = pair.fill_from(&sim, stuck).await;
+            }
+            let rtt = pair.x[0].rtt().expect("pings are answered");
+            assert!(rtt < Duration::from_millis(100), "{transport}: {rtt:?}");
+            assert_eq!((a.peers(), b.peers()), (1, 1), "{transport}");
+            for n in 0..stuck {
+                assert_eq!(number(&pair.slow[1].recv().await.unwrap()), n, "{transport}");
+            }
+            pair.shutdown().await;
+        });
+    }
 }
 
 #[test]

@@ -6,128 +6,39 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Node, config, everywhere, in_time, info};
-use p2p_core::{ByteBudget, PeerId, Runtime};
-use p2p_identity::access::AllowAll;
-use p2p_identity::handshake::{MAX_MESSAGE_LEN, NONCE_LEN, run};
+use common::raw::{Raw, honest, node, reset_code};
+use common::{Node, config, everywhere, in_time, in_virtual_time, info};
+use p2p_core::{ByteBudget, Runtime};
+use p2p_identity::handshake::{MAX_MESSAGE_LEN, NONCE_LEN};
 use p2p_identity::{
-    Channel, DisconnectReason, Error, Handshake, HandshakeError, HandshakeParams, Offer, ProtocolKind, Purpose,
-    RejectReason, TlsIdentity, close_code, peer_id_from_certificates,
+    Channel, DisconnectReason, Error, Handshake, HandshakeError, HandshakeParams, ProtocolKind, Purpose, RejectReason,
+    TlsIdentity, close_code, peer_id_from_certificates,
 };
-use p2p_net::{
-    CloseReason, Connection, Endpoint, MessageReceiver, MessageSender, NetConfig, SendLimits, SendStream, Stream,
-    Transport, Transports,
-};
+use p2p_net::{CloseReason, Endpoint, MessageReceiver, MessageSender, NetConfig, SendLimits, Transport, Transports};
 use p2p_peer_pool::control::ControlMessage;
-use p2p_peer_pool::header::{Header, StreamKind, stream_code};
+use p2p_peer_pool::header::{StreamKind, stream_code};
 use p2p_peer_pool::{PeerEvent, PoolConfig};
-use tokio::io::AsyncReadExt;
-
-/// A remote that speaks the wire format and does with it what the tests like.
-struct Raw {
-    id: PeerId,
-    transports: Transports,
-    connection: Connection,
-    control: MessageSender,
-    _inbox: MessageReceiver,
-}
-
-impl Raw {
-    async fn connect(runtime: &Arc<dyn Runtime>, to: &Endpoint, n: u8) -> Result<Self, Error> {
-        let key = common::key(n);
-        let mut net = NetConfig::default();
-        net.tls = Some(TlsIdentity::new(&key)?.configs());
-        let transports = Transports::new(runtime.clone(), net);
-        let connection = transports.dial(to).await?;
-        let (recv, send) = connection.open_stream().await?.into_split();
-        let budget = ByteBudget::new(1 << 30);
-        let control =
-            MessageSender::new(send, SendLimits { queue_messages: 100_000, ..SendLimits::default() }, &budget);
-        let inbox = MessageReceiver::new(recv, MAX_MESSAGE_LEN, &budget);
-        let mut params = HandshakeParams::new(key.clone(), u64::from(n));
-        let offer = Offer { version: "0.1.0".parse()?, kind: ProtocolKind::Optional };
-        params.protocols = BTreeMap::from([(common::id("/x"), offer)]);
-        let channel = match connection.peer_certificates() {
-            Some(certificates) => Channel::Certified(peer_id_from_certificates(certificates)?),
-            None => Channel::Plain,
-        };
-        let mut nonce = [0; NONCE_LEN];
-        runtime.fill_random(&mut nonce);
-        let handshake = Handshake::dial(Arc::new(params), channel, None, Purpose::Peer, nonce, &[])?;
-        let handshake = handshake.with_certificates(connection.peer_certificates())?;
-        let deadline = runtime.now() + Duration::from_secs(10);
-        run(handshake, &control, &inbox, &**runtime, deadline, &|| {}, |_| Ok(())).await?;
-        Ok(Self { id: key.peer_id(), transports, connection, control, _inbox: inbox })
-    }
-
-    async fn open(&self, protocol: &str, kind: StreamKind) -> (p2p_net::RecvStream, SendStream) {
-        let (recv, mut send) = self.connection.open_stream().await.unwrap().into_split();
-        let header = Header { protocol: common::id(protocol), kind }.to_framed().unwrap();
-        send.write_all_bytes(header).await.unwrap();
-        (recv, send)
-    }
-
-    /// Up to the point where the node announces it.
-    async fn join(runtime: &Arc<dyn Runtime>, node: &mut Node, n: u8) -> (Self, p2p_net::RecvStream, SendStream) {
-        let raw = Self::connect(runtime, &node.endpoint, n).await.unwrap();
-        let (recv, send) = raw.open("/x", StreamKind::Messages).await;
-        assert_eq!(node.added().await.peer_id, raw.id);
-        (raw, recv, send)
-    }
-
-    fn say(&self, message: &ControlMessage) {
-        let _ = self.control.try_send(message.to_bytes().unwrap());
-    }
-
-    async fn closed(&self) -> CloseReason {
-        in_time("close", self.connection.closed()).await
-    }
-}
-
-async fn node(runtime: &Arc<dyn Runtime>, transport: Transport, config: PoolConfig) -> Node {
-    let node = Node::with(runtime, transport, 1, config, Arc::new(AllowAll)).await;
-    drop(node.hold("/x", ProtocolKind::Optional));
-    node
-}
-
-/// An honest peer comes, says something and goes.
-async fn honest(runtime: &Arc<dyn Runtime>, transport: Transport, node: &mut Node) {
-    let peer = Node::new(runtime, transport, 200).await;
-    peer.pool.connect(&node.endpoint).await.unwrap();
-    assert_eq!(node.added().await.peer_id, peer.id());
-    peer.pool.shutdown().await;
-    assert_eq!(node.removed().await, DisconnectReason::RemoteShutdown);
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_for_nothing_are_reset_and_the_rest_goes_on() {
     everywhere(|runtime, transport| async move {
-        let short = PoolConfig { handshake_timeout: Duration::from_millis(500), ..config() };
-        let mut node = node(&runtime, transport, short).await;
+        let mut node = node(&runtime, transport, config()).await;
         let (raw, _recv, _send) = Raw::join(&runtime, &mut node, 2).await;
-        let reset = async |(recv, send): (p2p_net::RecvStream, SendStream)| {
-            let mut stream = Stream::from_split(recv, send);
-            let error = in_time("reset", stream.read(&mut [0; 1])).await.unwrap_err();
-            match error.get_ref().and_then(|error| error.downcast_ref::<p2p_net::Error>()) {
-                Some(p2p_net::Error::Reset(code)) => *code,
-                _ => panic!("{error:?}"),
-            }
-        };
-        assert_eq!(reset(raw.open("/unknown", StreamKind::Messages).await).await, stream_code::UNKNOWN_PROTOCOL);
-        assert_eq!(reset(raw.open("/unknown", StreamKind::Raw).await).await, stream_code::UNKNOWN_PROTOCOL);
-        assert_eq!(reset(raw.open("/x", StreamKind::Messages).await).await, stream_code::DUPLICATE);
+        for (protocol, kind, code) in [
+            ("/unknown", StreamKind::Messages, stream_code::UNKNOWN_PROTOCOL),
+            ("/unknown", StreamKind::Raw, stream_code::UNKNOWN_PROTOCOL),
+            ("/x", StreamKind::Messages, stream_code::DUPLICATE),
+        ] {
+            let (recv, _send) = raw.open(protocol, kind).await;
+            assert_eq!(reset_code(recv).await, code, "{protocol}");
+        }
         let (recv, mut garbage) = raw.connection.open_stream().await.unwrap().into_split();
         garbage.write_all_bytes(Bytes::from_static(&[3, 9, 9, 9])).await.unwrap();
-        assert_eq!(reset((recv, garbage)).await, stream_code::BAD_HEADER);
-        let (recv, mut half) = raw.connection.open_stream().await.unwrap().into_split();
-        half.write_all_bytes(Bytes::from_static(&[3, 1])).await.unwrap();
-        assert_eq!(reset((recv, half)).await, stream_code::BAD_HEADER);
+        assert_eq!(reset_code(recv).await, stream_code::BAD_HEADER);
         assert_eq!(node.pool.len(), 1);
         honest(&runtime, transport, &mut node).await;
         raw.transports.shutdown().await;
@@ -164,9 +75,10 @@ async fn who_breaks_the_control_protocol_is_disconnected_with_a_reason() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_breaks_the_rules_again_and_again_is_banned() {
-    everywhere(|runtime, transport| async move {
+/// In virtual time: points are forgiven as time passes.
+#[test]
+fn who_breaks_the_rules_again_and_again_is_banned() {
+    in_virtual_time(|runtime, transport| async move {
         let mut node = node(&runtime, transport, config()).await;
         for _ in 0..4 {
             let (raw, _recv, _send) = Raw::join(&runtime, &mut node, 2).await;
@@ -179,8 +91,7 @@ async fn who_breaks_the_rules_again_and_again_is_banned() {
         node.refused().await;
         honest(&runtime, transport, &mut node).await;
         node.pool.shutdown().await;
-    })
-    .await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,22 +109,6 @@ async fn a_message_beyond_the_limit_ends_the_connection() {
             assert!(matches!(node.removed().await, DisconnectReason::ProtocolViolation(_)));
             raw.transports.shutdown().await;
         }
-        node.pool.shutdown().await;
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_never_opens_its_streams_gives_its_slot_back() {
-    everywhere(|runtime, transport| async move {
-        let short = PoolConfig { handshake_timeout: Duration::from_millis(300), inbound_slots: 1, ..config() };
-        let mut node = node(&runtime, transport, short).await;
-        let raw = Raw::connect(&runtime, &node.endpoint, 2).await.unwrap();
-        let error = node.refused().await;
-        assert!(matches!(error, Error::Handshake(HandshakeError::Refused(RejectReason::Timeout))), "{error}");
-        assert!(matches!(raw.closed().await, CloseReason::Remote { code: close_code::HANDSHAKE, .. }));
-        honest(&runtime, transport, &mut node).await;
-        raw.transports.shutdown().await;
         node.pool.shutdown().await;
     })
     .await;
@@ -239,40 +134,6 @@ async fn silent_dialers_are_in_nobodys_way() {
         transports.shutdown().await;
         node.pool.shutdown().await;
         assert_eq!(node.pool.tasks(), 0);
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_answers_no_ping_is_disconnected() {
-    everywhere(|runtime, transport| async move {
-        for chatty in [false, true] {
-            let quick = PoolConfig {
-                ping_interval: Duration::from_millis(50),
-                ping_timeout: Duration::from_millis(200),
-                stall_timeout: Duration::from_millis(600),
-                ..config()
-            };
-            let mut node = node(&runtime, transport, quick).await;
-            let (raw, _recv, mut send) = Raw::join(&runtime, &mut node, 2).await;
-            let talk = async {
-                while chatty && send.write_all_bytes(Bytes::from_static(&[1, 1])).await.is_ok() {
-                    runtime.sleep(Duration::from_millis(20)).await;
-                }
-                std::future::pending::<()>().await
-            };
-            let reason = tokio::select! {
-                reason = node.removed() => reason,
-                () = talk => unreachable!(),
-            };
-            // Over quic its system goes on to acknowledge: it lives, and takes nothing.
-            let lives = chatty || transport == Transport::Quic;
-            let expected = if lives { DisconnectReason::Stalled } else { DisconnectReason::PingTimeout };
-            assert_eq!(reason, expected, "chatty: {chatty}");
-            raw.closed().await;
-            raw.transports.shutdown().await;
-            node.pool.shutdown().await;
-        }
     })
     .await;
 }

@@ -66,6 +66,7 @@ async fn a_connection_knows_both_ends() {
         assert_eq!(pair.a.pool.peer(&pair.b.id()).unwrap().connection_id, pair.a_conn.connection_id());
         // The first ping comes soon.
         while pair.a_conn.rtt().is_none() {
+            // Real time: it is only looked at again.
             runtime.sleep(std::time::Duration::from_millis(5)).await;
         }
         pair.shutdown().await;

@@ -135,6 +135,7 @@ async fn a_protocol_that_nobody_reads_delays_no_other() {
         };
         tokio::join!(sending, receiving);
         while from.rtt().is_none() {
+            // Real time: it is only looked at again.
             runtime.sleep(Duration::from_millis(5)).await;
         }
         tokio::join!(a.pool.shutdown(), b.pool.shutdown());

@@ -81,12 +81,12 @@ fn is_prose_or_code(path: &str) -> bool {
     (path.ends_with(".rs") || path.ends_with(".md")) && !path.starts_with(ABROAD)
 }
 
-fn is_test(path: &str) -> bool {
+pub(super) fn is_test(path: &str) -> bool {
     path.split('/').any(|part| part == "tests" || part == "benches") || path.ends_with("tests.rs")
 }
 
 /// Lines up to the test module at the end of a file.
-fn lines_without_tests(text: &str) -> usize {
+pub(super) fn lines_without_tests(text: &str) -> usize {
     let lines: Vec<_> = text.lines().collect();
     let begins_tests = |pair: &[&str]| {
         pair[0].starts_with("#[cfg(")
@@ -98,7 +98,7 @@ fn lines_without_tests(text: &str) -> usize {
 }
 
 /// Whether `word` is in `line` and no part of a longer word.
-fn has_word(line: &str, word: &str) -> bool {
+pub(super) fn has_word(line: &str, word: &str) -> bool {
     let is_letter = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         !line[..at].ends_with(is_letter) && (word.ends_with('(') || !line[at + word.len()..].starts_with(is_letter))

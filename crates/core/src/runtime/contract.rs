@@ -33,7 +33,7 @@ use super::{BoxFuture, ByteListener, ByteStream, Runtime};
 use crate::TaskGroup;
 
 /// How long anything that must happen may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Checks everything in this module, one after the other. Run it on `runtime` itself.
 pub async fn check(runtime: Arc<dyn Runtime>) {

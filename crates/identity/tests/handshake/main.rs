@@ -12,8 +12,8 @@ use p2p_core::{Runtime, TokioRuntime};
 use p2p_identity::handshake::NONCE_LEN;
 use p2p_identity::{HandshakeParams, KeyPair, Offer, ProtocolKind};
 
-/// Long enough for anything that happens at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for anything that happens at all, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn runtime() -> Arc<dyn Runtime> {
     Arc::new(TokioRuntime::current().unwrap())

@@ -117,7 +117,7 @@ async fn a_veto_on_either_side_is_told_to_the_other() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn silence_ends_at_the_deadline_and_is_told() {
     let (a, b) = End::pair().await;
     let timeout = Duration::from_millis(50);
@@ -134,7 +134,7 @@ async fn silence_ends_at_the_deadline_and_is_told() {
 }
 
 /// Found by forty nodes on a busy machine: the listener's "too late" was taken for a control message.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_follows_an_accept_but_the_end_of_the_connection() {
     let (a, b) = End::pair().await;
     a.sender.send(dial(&a).hello().unwrap()).await.unwrap();

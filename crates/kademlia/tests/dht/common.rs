@@ -1,18 +1,22 @@
-//! Networks of real nodes, and waiting for what they do.
+//! Networks of whole nodes, and waiting for what they do.
 
 use std::time::Duration;
 
 use p2p_core::runtime;
 use p2p_identity::KeyPair;
 use p2p_kademlia::{Dht, KademliaConfig, Key};
+use p2p_sim::Sim;
 
-/// Longer than anything takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Networks are costly to set up: one at a time, so that each has the whole machine.
-pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
-    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    ALONE.lock().await
+/// Runs a scene in the simulator, where all nodes meet on the loopback of one host. No timer of the DHT runs out there because
+/// the machine is busy.
+pub(crate) fn simulated<F: Future<Output = ()>>(scene: impl FnOnce() -> F) {
+    let sim = Sim::new(1);
+    // Each connection has both its ends there.
+    sim.test_host().set_max_sockets(10_000);
+    sim.block_on(scene());
 }
 
 /// As [`config`], over tcp: its handshakes are the cheapest.
@@ -36,6 +40,11 @@ pub(crate) async fn node(n: u16, config: KademliaConfig) -> Dht {
     let dht = Dht::new(&key_pair(n), config).unwrap();
     dht.run().await.unwrap();
     dht
+}
+
+/// Settings for few nodes on real sockets: nobody is given up because the machine is busy.
+pub(crate) fn patient(config: KademliaConfig) -> KademliaConfig {
+    KademliaConfig { dial_timeout: PATIENCE, request_timeout: PATIENCE, ..config }
 }
 
 /// Nodes that all know the first of them, once each has contacts.

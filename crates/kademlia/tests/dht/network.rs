@@ -2,32 +2,33 @@
 
 use p2p_kademlia::{Key, Mode};
 
-use crate::common::{alone, closest_of, key_pair, network, shut_down, until, within};
+use crate::common::{closest_of, key_pair, network, shut_down, simulated, until, within};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_finds_the_closest_nodes_and_each_other() {
-    let _alone = alone().await;
-    let nodes = network(30).await;
-    let mut found = 0;
-    for (n, dht) in nodes.iter().enumerate() {
-        assert_eq!(dht.mode(), Mode::Server, "the loopback counts at once");
-        let key = Key::of_value(&[n as u8]);
-        let records = within("closest", dht.closest(&key)).await.unwrap();
-        let keys: Vec<Key> = records.iter().map(|record| Key::of_peer("default", &record.peer_id())).collect();
-        found += closest_of(&nodes, dht, &key, 20).iter().filter(|one| keys.contains(one)).count();
+#[test]
+fn everybody_finds_the_closest_nodes_and_each_other() {
+    simulated(|| async {
+        let nodes = network(30).await;
+        let mut found = 0;
+        for (n, dht) in nodes.iter().enumerate() {
+            assert_eq!(dht.mode(), Mode::Server, "the loopback counts at once");
+            let key = Key::of_value(&[n as u8]);
+            let records = within("closest", dht.closest(&key)).await.unwrap();
+            let keys: Vec<Key> = records.iter().map(|record| Key::of_peer("default", &record.peer_id())).collect();
+            found += closest_of(&nodes, dht, &key, 20).iter().filter(|one| keys.contains(one)).count();
 
-        let other = &nodes[(n + 11) % nodes.len()];
-        let record = within("find", dht.find_peer(&other.peer_id())).await.unwrap().expect("it is there");
-        assert_eq!((record.peer_id(), record.discovery_addrs().len()), (other.peer_id(), 2));
-    }
-    // All that there are; one connection in a hundred may fail on a loaded machine.
-    assert!(found >= 30 * 20 * 99 / 100, "{found} of {}", 30 * 20);
-    // The lookups of a network that grew are followed by those of the whole one.
-    let is_right = || nodes[3].network_size().is_some_and(|size| size.low <= 29.0 && size.high >= 29.0);
-    until("the size is known", is_right).await;
-    let nobody = within("find", nodes[0].find_peer(&key_pair(999).peer_id())).await.unwrap();
-    assert_eq!(nobody, None);
-    shut_down(nodes).await;
+            let other = &nodes[(n + 11) % nodes.len()];
+            let record = within("find", dht.find_peer(&other.peer_id())).await.unwrap().expect("it is there");
+            assert_eq!((record.peer_id(), record.discovery_addrs().len()), (other.peer_id(), 2));
+        }
+        // All that there are.
+        assert_eq!(found, 30 * 20);
+        // The lookups of a network that grew are followed by those of the whole one.
+        let is_right = || nodes[3].network_size().is_some_and(|size| size.low <= 29.0 && size.high >= 29.0);
+        until("the size is known", is_right).await;
+        let nobody = within("find", nodes[0].find_peer(&key_pair(999).peer_id())).await.unwrap();
+        assert_eq!(nobody, None);
+        shut_down(nodes).await;
+    });
 }
 
 #[tokio::test]
@@ -57,33 +58,34 @@ async fn a_node_alone_says_so() {
     client.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_knows_nobody_stores_nothing() {
-    use crate::common::{node, tcp};
-    use p2p_kademlia::DhtError;
+#[test]
+fn a_server_that_knows_nobody_stores_nothing() {
+    simulated(|| async {
+        use crate::common::{node, tcp};
+        use p2p_kademlia::DhtError;
 
-    let _alone = alone().await;
-    let server = node(1, tcp(None)).await;
-    let key = Key::of_value(b"a song");
-    let told = within("put", server.put("x")).await.unwrap_err();
-    assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
-    // What was not stored is not in the way either.
-    for _ in 0..2 {
-        let told = within("put", server.put_mutable("status", "x", Some(0))).await.unwrap_err();
+        let server = node(1, tcp(None)).await;
+        let key = Key::of_value(b"a song");
+        let told = within("put", server.put("x")).await.unwrap_err();
         assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
-    }
-    let told = within("provide", server.provide(key)).await.map(drop).unwrap_err();
-    assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
-    assert!(within("no provider", server.providers(&key).unwrap().next()).await.is_none());
+        // What was not stored is not in the way either.
+        for _ in 0..2 {
+            let told = within("put", server.put_mutable("status", "x", Some(0))).await.unwrap_err();
+            assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
+        }
+        let told = within("provide", server.provide(key)).await.map(drop).unwrap_err();
+        assert_eq!(DhtError::of(&told), Some(DhtError::NoNodes));
+        assert!(within("no provider", server.providers(&key).unwrap().next()).await.is_none());
 
-    // Receipts count others, and it keeps what they keep.
-    let other = node(2, tcp(Some(&server))).await;
-    until("they meet", || server.contacts().len() == 1 && other.contacts().len() == 1).await;
-    let put = within("put", server.put("x")).await.unwrap();
-    assert_eq!(put.stored, 1);
-    other.shutdown().await;
-    assert!(within("get", server.get(&put.key)).await.unwrap().is_some());
-    server.shutdown().await;
+        // Receipts count others, and it keeps what they keep.
+        let other = node(2, tcp(Some(&server))).await;
+        until("they meet", || server.contacts().len() == 1 && other.contacts().len() == 1).await;
+        let put = within("put", server.put("x")).await.unwrap();
+        assert_eq!(put.stored, 1);
+        other.shutdown().await;
+        assert!(within("get", server.get(&put.key)).await.unwrap().is_some());
+        server.shutdown().await;
+    });
 }
 
 /// A node that was made on a runtime which is gone.
@@ -112,7 +114,6 @@ async fn a_node_whose_runtime_is_gone_stores_nothing() {
     use crate::common::{node, tcp};
     use p2p_identity::Error;
 
-    let _alone = alone().await;
     let server = node(1, tcp(None)).await;
     for bootstrap in [None, Some(server.clone())] {
         let dht = orphan(2, bootstrap).await;
@@ -125,51 +126,53 @@ async fn a_node_whose_runtime_is_gone_stores_nothing() {
 }
 
 #[cfg(feature = "quic")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn transports_mix() {
-    use crate::common::{config, network_of};
-    use p2p_kademlia::KademliaConfig;
+#[test]
+fn transports_mix() {
+    simulated(|| async {
+        use crate::common::{config, network_of};
+        use p2p_kademlia::KademliaConfig;
 
-    let _alone = alone().await;
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let mixed = |bootstrap: Option<&p2p_kademlia::Dht>| {
-        let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let endpoint = format!("{}://127.0.0.1:0", ["quic", "tls", "tcp"][n % 3]).parse().unwrap();
-        KademliaConfig { discovery_endpoints: vec![endpoint], ..config(bootstrap) }
-    };
-    let nodes = network_of(9, mixed).await;
-    let put = within("put", nodes[1].put("over everything")).await.unwrap();
-    assert_eq!(put.stored, 8);
-    for dht in &nodes {
-        assert!(within("get", dht.get(&put.key)).await.unwrap().is_some());
-    }
-    shut_down(nodes).await;
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let mixed = |bootstrap: Option<&p2p_kademlia::Dht>| {
+            let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let endpoint = format!("{}://127.0.0.1:0", ["quic", "tls", "tcp"][n % 3]).parse().unwrap();
+            KademliaConfig { discovery_endpoints: vec![endpoint], ..config(bootstrap) }
+        };
+        let nodes = network_of(9, mixed).await;
+        let put = within("put", nodes[1].put("over everything")).await.unwrap();
+        assert_eq!(put.stored, 8);
+        for dht in &nodes {
+            assert!(within("get", dht.get(&put.key)).await.unwrap().is_some());
+        }
+        shut_down(nodes).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn networks_and_policies_keep_apart() {
-    use crate::common::{node, tcp};
-    use p2p_identity::DenyList;
-    use p2p_kademlia::KademliaConfig;
-    use std::sync::Arc;
+#[test]
+fn networks_and_policies_keep_apart() {
+    simulated(|| async {
+        use crate::common::{node, tcp};
+        use p2p_identity::DenyList;
+        use p2p_kademlia::KademliaConfig;
+        use std::sync::Arc;
 
-    let _alone = alone().await;
-    let denied = DenyList::new();
-    let first = node(1, KademliaConfig { access_control: Arc::new(denied.clone()), ..tcp(None) }).await;
-    let other = node(2, KademliaConfig { network: "another".into(), ..tcp(Some(&first)) }).await;
-    denied.insert(key_pair(3).peer_id());
-    let unwanted = node(3, tcp(Some(&first))).await;
-    let friend = node(4, tcp(Some(&first))).await;
-    until("friends meet", || first.contacts().len() == 1 && friend.contacts().len() == 1).await;
-    assert_eq!(first.contacts()[0].peer_id(), friend.peer_id());
-    assert!(other.contacts().is_empty() && unwanted.contacts().is_empty());
-    // A friend that is one no more: it is asked no more, and does not get an answer.
-    denied.insert(friend.peer_id());
-    assert_eq!(within("get", first.get(&Key::of_value(b"x"))).await.unwrap(), None);
-    until("it is forgotten", || first.contacts().is_empty()).await;
-    let put = within("put", friend.put("for nobody else")).await;
-    assert_eq!(p2p_kademlia::DhtError::of(&put.unwrap_err()), Some(p2p_kademlia::DhtError::NoNodes));
-    shut_down(vec![first, other, unwanted, friend]).await;
+        let denied = DenyList::new();
+        let first = node(1, KademliaConfig { access_control: Arc::new(denied.clone()), ..tcp(None) }).await;
+        let other = node(2, KademliaConfig { network: "another".into(), ..tcp(Some(&first)) }).await;
+        denied.insert(key_pair(3).peer_id());
+        let unwanted = node(3, tcp(Some(&first))).await;
+        let friend = node(4, tcp(Some(&first))).await;
+        until("friends meet", || first.contacts().len() == 1 && friend.contacts().len() == 1).await;
+        assert_eq!(first.contacts()[0].peer_id(), friend.peer_id());
+        assert!(other.contacts().is_empty() && unwanted.contacts().is_empty());
+        // A friend that is one no more: it is asked no more, and does not get an answer.
+        denied.insert(friend.peer_id());
+        assert_eq!(within("get", first.get(&Key::of_value(b"x"))).await.unwrap(), None);
+        until("it is forgotten", || first.contacts().is_empty()).await;
+        let put = within("put", friend.put("for nobody else")).await;
+        assert_eq!(p2p_kademlia::DhtError::of(&put.unwrap_err()), Some(p2p_kademlia::DhtError::NoNodes));
+        shut_down(vec![first, other, unwanted, friend]).await;
+    });
 }
 
 /// A listener of somebody else's, whose handshakes end in lookups for us.

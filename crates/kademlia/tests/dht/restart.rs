@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use p2p_kademlia::{Dht, KademliaConfig};
+use p2p_kademlia::{Dht, Joined, KademliaConfig};
 
-use crate::common::{alone, config, key_pair, network, node, shut_down, tcp, until, within};
+use crate::common::{config, key_pair, network_of, node, patient, shut_down, simulated, tcp, until, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_comes_back_without_bootstrap_peers() {
-    let _alone = alone().await;
     let folder = tempfile::tempdir().unwrap();
-    let nodes = network(8).await;
-    let remembering =
-        |bootstrap: Option<&Dht>| KademliaConfig { state_dir: Some(folder.path().to_path_buf()), ..tcp(bootstrap) };
+    let nodes = network_of(8, |bootstrap| patient(tcp(bootstrap))).await;
+    let remembering = |bootstrap: Option<&Dht>| KademliaConfig {
+        state_dir: Some(folder.path().to_path_buf()),
+        ..patient(tcp(bootstrap))
+    };
     let first = node(100, remembering(Some(&nodes[0]))).await;
     until("it knows the others", || first.contacts().len() == 8).await;
     let seq = first.record().unwrap().seq();
@@ -55,31 +56,32 @@ async fn a_node_comes_back_without_bootstrap_peers() {
     forger.shutdown().await;
     damage("dht-contacts", &|bytes| bytes.iter_mut().skip(60).step_by(50).for_each(|byte| *byte ^= 1));
     let fooled = node(100, remembering(None)).await;
-    fooled.runtime().sleep(Duration::from_millis(500)).await;
-    assert!(fooled.contacts().is_empty(), "nothing of it is believed");
+    assert_eq!(within("nobody", fooled.joined()).await.unwrap(), Joined::First, "nothing of it is believed");
+    assert!(fooled.contacts().is_empty());
     fooled.shutdown().await;
     assert!(contacts.exists());
     shut_down(nodes).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_dies_leaves_the_tables() {
-    let _alone = alone().await;
-    let short = |bootstrap: Option<&Dht>| KademliaConfig {
-        refresh_interval: Duration::from_secs(3),
-        dial_timeout: Duration::from_secs(1),
-        ..tcp(bootstrap)
-    };
-    let mut nodes = crate::common::network_of(6, short).await;
-    until("everybody knows everybody", || nodes.iter().all(|dht| dht.contacts().len() == 5)).await;
-    // Without a good-bye: its sockets are gone.
-    let dead = nodes.pop().unwrap();
-    let peer_id = dead.peer_id();
-    drop(dead);
-    let gone = |dht: &Dht| dht.contacts().iter().all(|record| record.peer_id() != peer_id);
-    until("nobody has it any more", || nodes.iter().all(gone)).await;
-    assert!(nodes.iter().all(|dht| dht.contacts().len() == 4), "the others are still there");
-    shut_down(nodes).await;
+#[test]
+fn a_node_that_dies_leaves_the_tables() {
+    simulated(|| async {
+        let short = |bootstrap: Option<&Dht>| KademliaConfig {
+            refresh_interval: Duration::from_secs(3),
+            dial_timeout: Duration::from_secs(1),
+            ..tcp(bootstrap)
+        };
+        let mut nodes = network_of(6, short).await;
+        until("everybody knows everybody", || nodes.iter().all(|dht| dht.contacts().len() == 5)).await;
+        // Without a good-bye: its sockets are gone.
+        let dead = nodes.pop().unwrap();
+        let peer_id = dead.peer_id();
+        drop(dead);
+        let gone = |dht: &Dht| dht.contacts().iter().all(|record| record.peer_id() != peer_id);
+        until("nobody has it any more", || nodes.iter().all(gone)).await;
+        assert!(nodes.iter().all(|dht| dht.contacts().len() == 4), "the others are still there");
+        shut_down(nodes).await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,6 +106,7 @@ async fn dropping_the_last_handle_ends_everything() {
             if let Ok(again) = rebind().await {
                 return again;
             }
+            // Real time: it is only tried again.
             runtime.sleep(Duration::from_millis(20)).await;
         }
     })

@@ -53,6 +53,12 @@ impl Pace {
         self.ahead < MAX_AHEAD
     }
 
+    /// Whether the line was measured to be slow. What a socket takes in a moment says nothing yet: a message that fills it for a
+    /// millisecond is sent on a fast line.
+    pub(super) fn is_known_slow(&self) -> bool {
+        self.is_slow() && self.rate.is_some()
+    }
+
     /// Whether the line was measured to be so fast that bytes held back make nothing late.
     pub(super) fn is_fast(&self) -> bool {
         self.rate.is_some_and(|rate| rate >= FAST)
@@ -139,6 +145,26 @@ mod tests {
         assert_eq!(at(125_000_000, 1), MAX_AHEAD);
         assert!((24 << 10..40 << 10).contains(&at(1_250_000, 2)));
         assert!((MIN_AHEAD..4 << 10).contains(&at(10_000, 20)));
+    }
+
+    #[test]
+    fn a_socket_that_is_full_for_a_moment_is_not_known_to_be_slow() {
+        let mut now = crate::mux::clock::tests::start();
+        let mut pace = Pace::new(8 << 10);
+        for _ in 0..1000 {
+            // A message of 50,000 bytes, at a gigabit, five times a second.
+            pace.on_full(now);
+            pace.on_written(50_000);
+            now += Duration::from_micros(400);
+            pace.on_full(now);
+            pace.on_empty();
+            now += Duration::from_millis(200);
+        }
+        assert!(pace.is_slow() && !pace.is_known_slow());
+        run(&mut pace, &mut now, 1_250_000, Duration::from_secs(1));
+        assert!(pace.is_known_slow());
+        run(&mut pace, &mut now, 125_000_000, Duration::from_secs(1));
+        assert!(!pace.is_known_slow());
     }
 
     #[test]

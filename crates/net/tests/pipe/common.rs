@@ -8,7 +8,7 @@ use p2p_net::mux::{MuxIo, Side};
 use p2p_net::{Connection, Endpoint, NetConfig, Stream};
 
 /// Long enough for anything that happens at all.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("it takes no longer than the deadline")

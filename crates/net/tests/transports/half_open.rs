@@ -28,7 +28,8 @@ async fn first_datagrams(net: &Net, socket: &Arc<dyn UdpSocket>, count: usize) -
     while datagrams.len() < count {
         let mut metas = [RecvMeta::default()];
         poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buf)], &mut metas)).await.unwrap();
-        for datagram in buf[..metas[0].len].chunks(metas[0].stride) {
+        // What is shorter is of somebody else, who had the port before.
+        for datagram in buf[..metas[0].len].chunks(metas[0].stride).filter(|datagram| datagram.len() >= 1200) {
             // A dialer that hears nothing repeats itself, with another packet number but to the same connection id.
             let connection_id = |datagram: &[u8]| datagram[6..14].to_vec();
             if !datagrams.iter().any(|known: &Vec<u8>| connection_id(known) == connection_id(datagram)) {

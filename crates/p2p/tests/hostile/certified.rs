@@ -383,6 +383,8 @@ async fn a_listeners_first_flight_is_two_datagrams() {
         }
     })
     .await;
+    // It may have been told first of what came last.
+    sizes.extend(std::iter::from_fn(|| forged.try_recv(&mut datagram).ok()));
     assert!(sizes.iter().sum::<usize>() <= 3 * len, "{sizes:?} bytes for {len}");
     // The last one, which is short, says that the handshake has ended.
     let flight: Vec<_> = sizes.into_iter().filter(|size| *size >= 200).collect();

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use crate::common::attacker::{Attacker, LOCALHOST, tcp_from};
 use crate::common::wire::{self, REJECT, VERSION, varint};
 use crate::common::{
-    Companion, Honest, STREAMS, TRANSPORTS, Target, affordable, alone, assert_unharmed, in_time, key, peer_id,
-    time_to_connect, together,
+    Companion, Honest, STREAMS, TRANSPORTS, Target, affordable, alone, in_time, key, others_get_in, peer_id, together,
+    until,
 };
 
 const SLOTS_FULL: u8 = 13;
@@ -28,7 +28,6 @@ async fn ten_thousand_connections_from_one_prefix_keep_nobody_out() {
     for transport in STREAMS {
         let target = Target::new(|config| config.limits.exempt_private = false).await;
         let companion = Companion::beside(&target, transport).await;
-        let idle = time_to_connect(&target, transport, 5).await;
         let most = Arc::new(AtomicUsize::new(0));
         let opened = Arc::new(AtomicUsize::new(0));
         let mut flood = JoinSet::new();
@@ -49,18 +48,15 @@ async fn ten_thousand_connections_from_one_prefix_keep_nobody_out() {
                 }
             });
         }
-        let attacked = time_to_connect(&target, transport, 5).await;
-        let during = !flood.is_empty() && opened.load(Ordering::Relaxed) > 0;
-        assert!(during);
+        until("the flood has begun", || opened.load(Ordering::Relaxed) > 0).await;
+        others_get_in(&target, transport, 5).await;
         in_time("the flood", async { while flood.join_next().await.is_some() {} }).await;
-        let after = time_to_connect(&target, transport, 5).await;
+        others_get_in(&target, transport, 5).await;
         println!(
             "{transport}: {} opened, at most {} tasks",
             opened.load(Ordering::Relaxed),
             most.load(Ordering::Relaxed)
         );
-        assert_unharmed(&format!("a flood over {transport}"), idle, attacked);
-        assert_unharmed(&format!("after a flood over {transport}"), idle, after);
         companion.shutdown().await;
         target.shutdown().await;
     }
@@ -74,8 +70,6 @@ async fn peers_of_one_prefix_that_hold_all_slots_give_way() {
         let mut target = Target::new(|config| {
             config.limits.exempt_private = false;
             config.inbound_slots = slots;
-            // The hostile ones answer no pings.
-            config.ping_timeout = Duration::from_secs(60);
         })
         .await;
         let companion = Companion::beside(&target, transport).await;
@@ -284,6 +278,7 @@ async fn claims_without_a_proof_do_not_keep_slots() {
                 Ok(peer) => break peer,
                 Err(error) => {
                     println!("not yet: {error}");
+                    // Real time: it is only tried again.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }

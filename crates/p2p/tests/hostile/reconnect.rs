@@ -7,7 +7,7 @@ use p2p::{Config, DisconnectReason, Node};
 
 use crate::common::attacker::{Attacker, Carrier, Trap, ordinary_transport, rand_nonce};
 use crate::common::wire::{Hello, REJECT, VERSION, goodbye};
-use crate::common::{Companion, NETWORK, STREAMS, TRANSPORTS, Target, in_time, key, peer_id, together};
+use crate::common::{Companion, NETWORK, STREAMS, TRANSPORTS, Target, in_time, key, patient, peer_id, together};
 
 const BANNED: u8 = 11;
 
@@ -126,7 +126,8 @@ async fn garbage_after_the_handshake_leads_to_a_ban() {
             rounds += 1;
         };
         assert_eq!(reject[..3], [VERSION, REJECT, BANNED], "{transport}");
-        assert_eq!(rounds, 4, "{transport}");
+        // A little of it is forgiven meanwhile.
+        assert!(rounds >= 4, "{transport}: {rounds}");
         companion.shutdown().await;
         target.shutdown().await;
     }
@@ -167,15 +168,14 @@ async fn the_list_of_bans_is_bounded() {
     let companion = Companion::beside(&target, Transport::Tcp).await;
     let addr = target.addr(Transport::Tcp);
     for n in 0..6 {
-        for round in 0..4 {
+        for round in 0.. {
+            assert!(round < 20, "{n} may talk nonsense for ever");
             let mut hostile = Attacker::dial(Transport::Tcp, addr, &key(n)).await;
-            let (control, _) = hostile.join(&key(n)).await.unwrap();
+            let Ok((control, _)) = hostile.join(&key(n)).await else { break };
             target.added(peer_id(key(n).id())).await;
             talk_nonsense(&mut hostile, control, round).await;
             target.removed(peer_id(key(n).id())).await;
         }
-        let mut hostile = Attacker::dial(Transport::Tcp, addr, &key(n)).await;
-        assert!(hostile.join(&key(n)).await.is_err(), "{n} is banned");
     }
     let mut first = Attacker::dial(Transport::Tcp, addr, &key(0)).await;
     first.join(&key(0)).await.unwrap();
@@ -192,22 +192,25 @@ async fn a_listener_that_always_drops_is_dialed_less_and_less() {
         let config = Config {
             network: NETWORK.into(),
             dial_peers: vec![format!("{transport}://{addr}").parse().unwrap()],
-            ..Config::loopback()
+            ..patient()
         };
         let node = Node::new(&p2p::keypair::KeyPair::from_seed([44; 32]), config).unwrap();
         node.run().await.unwrap();
         let mut dials = 0;
-        let watch = async {
-            loop {
-                let mut caught = trap.catch().await;
-                caught.welcome(&key(1)).await;
-                dials += 1;
-                drop(caught);
-            }
+        let mut dialed = async || {
+            let mut caught = in_time("a dial", trap.catch()).await;
+            caught.welcome(&key(1)).await;
+            dials += 1;
         };
-        let _ = tokio::time::timeout(Duration::from_secs(4), watch).await;
+        dialed().await;
+        // Real time: a busy machine dials less often, and never more.
+        let over = tokio::time::sleep(Duration::from_secs(4));
+        tokio::select! {
+            () = over => {}
+            () = async { loop { dialed().await } } => {}
+        }
         println!("{transport}: {dials} dials in 4 s");
-        assert!((1..=12).contains(&dials), "{transport}: {dials}");
+        assert!(dials <= 12, "{transport}: {dials}");
         in_time("shutdown", node.shutdown()).await;
     }
 }

@@ -1,6 +1,6 @@
-//! Peers that go without a word, or only by half.
+//! Peers that go without a word, or only by half. When that is noticed is shown in virtual time: `tests/silent.rs`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use p2p::endpoint::Transport;
 use p2p::{DisconnectReason, PeerEvent};
@@ -10,19 +10,15 @@ use crate::common::attacker::{Attacker, LOCALHOST, identity, tcp_from};
 use crate::common::{Companion, STREAMS, TRANSPORTS, Target, in_time, key, peer_id, together};
 
 const INTERVAL: Duration = Duration::from_millis(500);
-const TIMEOUT: Duration = Duration::from_millis(700);
 
-async fn target() -> Target {
-    Target::new(|config| (config.ping_interval, config.ping_timeout) = (INTERVAL, TIMEOUT)).await
-}
+/// An honest peer is never silent for so long, however busy the machine is.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Exactly one `Removed` of the peer, in time. "In time" leaves room for a slow machine.
-async fn noticed(target: &mut Target, n: u32, gone: Instant) -> DisconnectReason {
+/// Exactly one `Removed` of the peer.
+async fn noticed(target: &mut Target, n: u32) -> DisconnectReason {
     let id = peer_id(key(n).id());
     let reason = target.removed(id).await;
-    let taken = gone.elapsed();
-    println!("noticed after {taken:?}: {reason}");
-    assert!(taken < INTERVAL + TIMEOUT + Duration::from_secs(2), "{taken:?}");
+    println!("noticed: {reason}");
     let more = target.events_so_far().await;
     let again = more.iter().any(|event| matches!(event, PeerEvent::Removed { peer, .. } if peer.peer_id == id));
     assert!(!again, "removed twice");
@@ -43,14 +39,14 @@ async fn joined(target: &mut Target, transport: Transport, n: u32) -> (Attacker,
 async fn a_peer_that_falls_silent_is_noticed() {
     let _turn = together().await;
     for transport in TRANSPORTS {
-        let mut target = target().await;
+        let mut target = Target::new(|config| (config.ping_interval, config.ping_timeout) = (INTERVAL, TIMEOUT)).await;
         let companion = Companion::beside(&target, transport).await;
         let (hostile, _) = joined(&mut target, transport, 1).await;
         // The socket stays open, and for tcp and tls the kernel acknowledges what comes.
         if transport == Transport::Quic {
             hostile.quic().socket.pull_the_plug();
         }
-        let reason = noticed(&mut target, 1, Instant::now()).await;
+        let reason = noticed(&mut target, 1).await;
         assert_eq!(reason, DisconnectReason::PingTimeout, "{transport}");
         companion.shutdown().await;
         drop(hostile);
@@ -64,7 +60,7 @@ async fn a_peer_that_only_acknowledges_is_noticed_in_the_end() {
     let _turn = together().await;
     let mut target = Target::new(|config| {
         (config.ping_interval, config.ping_timeout) = (INTERVAL, TIMEOUT);
-        config.stall_timeout = Duration::from_secs(2);
+        config.stall_timeout = TIMEOUT;
     })
     .await;
     let companion = Companion::beside(&target, Transport::Quic).await;
@@ -79,6 +75,7 @@ async fn a_peer_that_only_acknowledges_is_noticed_in_the_end() {
             loop {
                 // Half a frame, byte by byte, for as long as it takes.
                 hostile.mux().write(&[0]).await;
+                // Real time: it sends until the end, however often that is.
                 tokio::time::sleep(Duration::from_millis(400)).await;
             }
         };
@@ -101,11 +98,11 @@ async fn a_peer_that_only_acknowledges_is_noticed_in_the_end() {
 async fn a_half_closed_connection_is_noticed() {
     let _turn = together().await;
     for transport in STREAMS {
-        let mut target = target().await;
+        let mut target = Target::new(|_| ()).await;
         let companion = Companion::beside(&target, transport).await;
         let (mut hostile, _) = joined(&mut target, transport, 1).await;
         hostile.mux().io.shutdown().await.unwrap();
-        let reason = noticed(&mut target, 1, Instant::now()).await;
+        let reason = noticed(&mut target, 1).await;
         assert!(matches!(reason, DisconnectReason::Lost(_)), "{transport}: {reason}");
         companion.shutdown().await;
         target.shutdown().await;
@@ -116,7 +113,7 @@ async fn a_half_closed_connection_is_noticed() {
 async fn a_reset_connection_is_noticed() {
     let _turn = together().await;
     for transport in STREAMS {
-        let mut target = target().await;
+        let mut target = Target::new(|_| ()).await;
         let companion = Companion::beside(&target, transport).await;
         let stream = tcp_from(LOCALHOST, target.addr(transport)).await.unwrap();
         // Closing it says RST.
@@ -131,7 +128,7 @@ async fn a_reset_connection_is_noticed() {
         hostile.join(&key(1)).await.unwrap();
         target.added(peer_id(key(1).id())).await;
         drop(hostile);
-        let reason = noticed(&mut target, 1, Instant::now()).await;
+        let reason = noticed(&mut target, 1).await;
         assert!(matches!(reason, DisconnectReason::Lost(_)), "{transport}: {reason}");
         companion.shutdown().await;
         target.shutdown().await;
@@ -143,11 +140,11 @@ async fn a_reset_connection_is_noticed() {
 async fn a_connection_cut_off_is_noticed() {
     let _turn = together().await;
     for transport in STREAMS {
-        let mut target = target().await;
+        let mut target = Target::new(|_| ()).await;
         let companion = Companion::beside(&target, transport).await;
         let (hostile, _) = joined(&mut target, transport, 1).await;
         drop(hostile);
-        let reason = noticed(&mut target, 1, Instant::now()).await;
+        let reason = noticed(&mut target, 1).await;
         assert!(matches!(reason, DisconnectReason::Lost(_)), "{transport}: {reason}");
         companion.shutdown().await;
         target.shutdown().await;
@@ -159,7 +156,7 @@ async fn a_connection_cut_off_is_noticed() {
 async fn a_peer_that_says_good_bye_and_stays_is_closed() {
     let _turn = together().await;
     for transport in TRANSPORTS {
-        let mut target = target().await;
+        let mut target = Target::new(|_| ()).await;
         let companion = Companion::beside(&target, transport).await;
         let mut hostile = Attacker::dial(transport, target.addr(transport), &key(1)).await;
         let (control, echo) = hostile.join(&key(1)).await.unwrap();

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use p2p::endpoint::Endpoint;
+use p2p::keypair::{KeyPair, KeyPairType};
 use p2p::layers::core::RecvError;
-use p2p::{ConnectionEvent, ConnectionEventKind, DisconnectReason, Node, PeerEvent, PeerId};
+use p2p::{Config, ConnectionEvent, ConnectionEventKind, DisconnectReason, Node, PeerEvent, PeerId};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::cases::Case;
@@ -23,7 +24,8 @@ fn count(counts: &Counts, what: &'static str) {
 
 /// Runs the node of a case until it is told to end, or until whoever started it is gone.
 pub(crate) async fn serve(case: &Case, dials: Vec<Endpoint>) {
-    let target = Target::new(|config| {
+    let key = KeyPair::generate(&KeyPairType::Ed25519);
+    let target = Target::with_config(&key, Config::loopback(), |config| {
         config.dial_peers = dials;
         (case.node)(config);
     })

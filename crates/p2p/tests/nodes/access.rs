@@ -110,6 +110,7 @@ fn a_banned_peer_is_gone_until_it_is_unbanned() {
         // A short one ends by itself.
         pair.b.ban(&a_id, Duration::from_millis(50));
         while pair.a.connect(&pair.b.endpoint()).await.is_err() {
+            // Real time: it is only tried again.
             world.runtime.sleep(Duration::from_millis(10)).await;
         }
         shutdown([pair.a, pair.b]).await;

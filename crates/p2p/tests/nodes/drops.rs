@@ -141,6 +141,7 @@ fn streams_can_be_dropped_anywhere() {
             let carried = async {
                 loop {
                     let Ok(mut stream) = pair.a_conn.open_stream().await else {
+                        // Real time: it is only tried again.
                         world.runtime.sleep(Duration::from_millis(5)).await;
                         continue;
                     };
@@ -244,6 +245,7 @@ fn dropping_the_node_ends_everything() {
                 let host = world.build(&new_key(), config);
                 match host.run().await {
                     Ok(()) => return host,
+                    // Real time: it is only tried again.
                     Err(_) => world.runtime.sleep(Duration::from_millis(5)).await,
                 }
             }

@@ -55,6 +55,7 @@ async fn churn(world: &World, hub: &crate::common::Host) {
         }
         while client.connect(&hub.endpoint()).await.is_err() {
             // It was banned a moment ago.
+            // Real time: it is only tried again.
             world.runtime.sleep(Duration::from_millis(5)).await;
         }
         // The hub may be a moment behind, or about to refuse it after all.
@@ -103,6 +104,7 @@ fn added_and_removed_alternate_whatever_happens() {
             loop {
                 later.push(follow(hub.watch_peers()));
                 first.catch_up();
+                // Real time: more listeners begin, however many there are by the end.
                 world.runtime.sleep(Duration::from_millis(20)).await;
             }
         };

@@ -318,6 +318,7 @@ fn nodes_peers_and_events() {
         let spawned = here.spawn(async { 7 });
         drop(spawned);
         let runtime: &Arc<dyn Runtime> = here.runtime();
+        // Real time: nothing depends on it.
         runtime.sleep(Duration::from_millis(1)).await;
         assert!(runtime.timeout(Duration::from_millis(1), std::future::pending::<()>()).await.is_err());
         runtime.interval(Duration::from_millis(1)).tick().await;

@@ -19,7 +19,7 @@ fn constructors_have_run_when_connect_returns_and_before_added() {
             for name in ["/1", "/2", "/3"] {
                 let count = count.clone();
                 let constructor = move |conn| {
-                    // A slow constructor must not be overtaken.
+                    // Real time: a slow constructor must not be overtaken, on no machine.
                     std::thread::sleep(std::time::Duration::from_millis(5));
                     count.fetch_add(1, Ordering::SeqCst);
                     Arc::new(Run(conn, |conn: PeerConn| async move {

@@ -1,4 +1,4 @@
-//! Shutting down while everything is busy.
+//! Shutting down while everything is busy. How long that may take is shown in virtual time: `tests/leaving.rs`, `tests/floods.rs`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,6 @@ use p2p::{Config, Error, PeerConn};
 use crate::common::{Host, World, eventually, everywhere, everywhere_alone, in_time, new_key, sockets};
 
 const PEERS: usize = 4;
-const DRAIN: Duration = Duration::from_secs(8);
-
-/// What shutting down may take beyond `drain_timeout` on a busy machine.
-const A_LITTLE: Duration = Duration::from_secs(10);
 
 /// What each side of each link has sent and received.
 #[derive(Default)]
@@ -68,15 +64,14 @@ fn total(counts: &[Arc<Counts>], of: impl Fn(&Counts) -> &AtomicU64) -> u64 {
 fn under_full_load_all_that_was_accepted_arrives_and_nothing_is_left() {
     everywhere_alone(|world| async move {
         let before = sockets();
-        let config = Config { drain_timeout: DRAIN, ..world.config() };
         let key = new_key();
-        let hub = world.build(&key, config.clone());
+        let hub = world.build(&key, world.config());
         hub.run().await.unwrap();
         let at_hub = [flood(&hub)];
         let mut peers = Vec::new();
         let mut at_peers = Vec::new();
         for _ in 0..PEERS {
-            let peer = world.host_with(config.clone()).await;
+            let peer = world.host().await;
             at_peers.push(flood(&peer));
             peer.connect(&hub.endpoint()).await.unwrap();
             peers.push(peer);
@@ -86,10 +81,7 @@ fn under_full_load_all_that_was_accepted_arrives_and_nothing_is_left() {
         })
         .await;
         let endpoints = hub.listen_endpoints();
-        let started = world.runtime.now();
         hub.shutdown().await;
-        let took = world.runtime.now() - started;
-        assert!(took < DRAIN + A_LITTLE, "{took:?}");
         assert_eq!((hub.tasks(), hub.peers()), (0, 0));
         eventually("everybody is alone", || peers.iter().all(|peer| peer.peers() == 0)).await;
         // Who is alone may have messages left to read.
@@ -100,10 +92,7 @@ fn under_full_load_all_that_was_accepted_arrives_and_nothing_is_left() {
         }
         let out = (total(&at_hub, |c| &c.sent), total(&at_peers, |c| &c.received));
         let back = (total(&at_peers, |c| &c.sent), total(&at_hub, |c| &c.received));
-        println!(
-            "{}: hub sent {} of which {} arrived; peers {} and {}; {took:?}",
-            world.transport, out.0, out.1, back.0, back.1
-        );
+        println!("{}: hub sent {} of which {} arrived; peers {} and {}", world.transport, out.0, out.1, back.0, back.1);
         assert_eq!((out.0, back.0), (out.1, back.1));
         crate::common::shutdown(peers).await;
         drop(hub);
@@ -129,20 +118,10 @@ async fn again(world: &World, key: &p2p::keypair::KeyPair, endpoints: Vec<p2p::e
 #[test]
 fn a_peer_that_never_reads_cannot_hold_up_a_shutdown() {
     everywhere(|world| async move {
-        let drain = Duration::from_millis(500);
-        let mut pair = world.pair_with(Config { drain_timeout: drain, ..world.config() }, world.config()).await;
-        let busy = || matches!(pair.a_conn.try_send(vec![1; 60_000]), Err(Error::Busy));
-        in_time("nothing goes any more", async {
-            while !busy() || {
-                world.runtime.sleep(Duration::from_millis(200)).await;
-                !busy()
-            } {}
-        })
-        .await;
-        let started = world.runtime.now();
+        let drain_timeout = Duration::from_millis(500);
+        let mut pair = world.pair_with(Config { drain_timeout, ..world.config() }, world.config()).await;
+        eventually("nothing goes any more", || matches!(pair.a_conn.try_send(vec![1; 60_000]), Err(Error::Busy))).await;
         in_time("shutdown", pair.a.shutdown()).await;
-        let took = world.runtime.now() - started;
-        assert!(took < drain + A_LITTLE, "{took:?}");
         assert_eq!(pair.a.tasks(), 0);
         pair.b.removed().await;
         pair.shutdown().await;
@@ -158,9 +137,7 @@ fn both_sides_at_once_and_twice() {
                 pair.a_conn.send_msg(&n).await.unwrap();
                 pair.b_conn.send_msg(&n).await.unwrap();
             }
-            let started = world.runtime.now();
             tokio::join!(pair.a.shutdown(), pair.b.shutdown(), pair.a.shutdown());
-            assert!(world.runtime.now() - started < pair.a.config().drain_timeout + A_LITTLE);
             for conn in [&pair.a_conn, &pair.b_conn] {
                 for n in 0..50 {
                     assert_eq!(conn.recv_msg::<i32>().await.unwrap(), n);

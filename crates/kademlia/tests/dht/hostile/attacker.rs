@@ -146,6 +146,7 @@ pub(super) async fn responder_of(network: &str, key_pair: KeyPair, delay: Durati
                         if count.fetch_add(1, Ordering::Relaxed) < HONEST || request == Request::GetRecord {
                             return honest(&request, own);
                         }
+                        // Real time: none of it, where it is used: time is virtual there.
                         runtime.sleep(delay).await;
                         lie(&request, own)
                     }

@@ -10,7 +10,7 @@ use p2p_kademlia::message::{Closer, Datagram, NONCE_LEN, Ping};
 use p2p_kademlia::{Dht, KademliaConfig, Key, Request, Response, StoredValue};
 
 use super::attacker::{Lie, Responder, responder};
-use crate::common::{alone, closest_of, key_pair, network_of, node, shut_down, tcp, until, within};
+use crate::common::{closest_of, key_pair, network_of, node, shut_down, simulated, tcp, until, within};
 
 fn lie(lie: impl Fn(&Request, &PeerRecord) -> Option<Bytes> + Send + Sync + 'static) -> Lie {
     Arc::new(lie)
@@ -80,61 +80,63 @@ async fn responders(victim: &KeyPair) -> Vec<Responder> {
     responders
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lookups_go_on_without_those_who_answer_badly() {
-    let _alone = alone().await;
-    let nodes = network_of(12, tcp).await;
-    let victim_keys = key_pair(90);
-    let responders = responders(&victim_keys).await;
-    let mut bootstrap_peers: Vec<_> = responders.iter().map(|one| one.endpoint.clone()).collect();
-    bootstrap_peers.push(nodes[0].endpoints()[0].clone());
-    // It takes those it is given in turn, and so gets to know all of them.
-    let config = KademliaConfig { bootstrap_peers, seeding_interval: Duration::from_millis(500), ..tcp(None) };
-    let victim: Dht = node(90, config).await;
-    let honest = |dht: &Dht| {
-        let ids: Vec<_> = nodes.iter().map(Dht::peer_id).collect();
-        dht.contacts().iter().filter(|record| ids.contains(&record.peer_id())).count()
-    };
-    until("it knows the honest", || honest(&victim) >= 12).await;
-    // And the others: they have answered well so far.
-    until("it has met some", || responders.iter().filter(|one| one.asked.load(Ordering::Relaxed) > 0).count() >= 5)
-        .await;
+#[test]
+fn lookups_go_on_without_those_who_answer_badly() {
+    simulated(|| async {
+        let nodes = network_of(12, tcp).await;
+        let victim_keys = key_pair(90);
+        let responders = responders(&victim_keys).await;
+        let mut bootstrap_peers: Vec<_> = responders.iter().map(|one| one.endpoint.clone()).collect();
+        bootstrap_peers.push(nodes[0].endpoints()[0].clone());
+        // It takes those it is given in turn, and so gets to know all of them.
+        let config = KademliaConfig { bootstrap_peers, seeding_interval: Duration::from_millis(500), ..tcp(None) };
+        let victim: Dht = node(90, config).await;
+        let honest = |dht: &Dht| {
+            let ids: Vec<_> = nodes.iter().map(Dht::peer_id).collect();
+            dht.contacts().iter().filter(|record| ids.contains(&record.peer_id())).count()
+        };
+        until("it knows the honest", || honest(&victim) >= 12).await;
+        // And the others: they have answered well so far.
+        until("it has met some", || responders.iter().filter(|one| one.asked.load(Ordering::Relaxed) > 0).count() >= 5)
+            .await;
 
-    for n in 0..6u8 {
-        let key = Key::of_value(&[n]);
-        let found = within("closest", victim.closest(&key)).await.unwrap();
-        let keys: Vec<Key> = found.iter().map(|record| Key::of_peer("default", &record.peer_id())).collect();
-        let missing = closest_of(&nodes, &victim, &key, 12).iter().filter(|key| !keys.contains(key)).count();
-        assert!(missing <= 1, "{missing} honest nodes are missing");
-        assert!(found.iter().all(|record| record.peer_id() != victim.peer_id()));
-    }
-    let put = within("put", victim.put("through them")).await.unwrap();
-    assert!(put.stored >= 12, "{put:?}");
-    for dht in [&victim, &nodes[7]] {
-        assert_eq!(within("get", dht.get(&put.key)).await.unwrap().as_deref(), Some(&b"through them"[..]));
-    }
-    assert_eq!(within("get", victim.get(&Key::of_value(b"nobody has it"))).await.unwrap(), None);
-    // Nobody who never answered is in the table, and nothing of what was said about the victim counts.
-    let nowhere = |record: &PeerRecord| record.discovery_addrs().iter().any(|addr| addr.endpoint.port() <= 9);
-    assert!(!victim.contacts().iter().any(nowhere));
-    let ours = victim.record().unwrap();
-    assert!(!nowhere(&ours) && ours.seq() > 1 << 40, "{ours:?}");
-    drop(responders);
-    victim.shutdown().await;
-    shut_down(nodes).await;
+        for n in 0..6u8 {
+            let key = Key::of_value(&[n]);
+            let found = within("closest", victim.closest(&key)).await.unwrap();
+            let keys: Vec<Key> = found.iter().map(|record| Key::of_peer("default", &record.peer_id())).collect();
+            let missing = closest_of(&nodes, &victim, &key, 12).iter().filter(|key| !keys.contains(key)).count();
+            assert!(missing <= 1, "{missing} honest nodes are missing");
+            assert!(found.iter().all(|record| record.peer_id() != victim.peer_id()));
+        }
+        let put = within("put", victim.put("through them")).await.unwrap();
+        assert!(put.stored >= 12, "{put:?}");
+        for dht in [&victim, &nodes[7]] {
+            assert_eq!(within("get", dht.get(&put.key)).await.unwrap().as_deref(), Some(&b"through them"[..]));
+        }
+        assert_eq!(within("get", victim.get(&Key::of_value(b"nobody has it"))).await.unwrap(), None);
+        // Nobody who never answered is in the table, and nothing of what was said about the victim counts.
+        let nowhere = |record: &PeerRecord| record.discovery_addrs().iter().any(|addr| addr.endpoint.port() <= 9);
+        assert!(!victim.contacts().iter().any(nowhere));
+        let ours = victim.record().unwrap();
+        assert!(!nowhere(&ours) && ours.seq() > 1 << 40, "{ours:?}");
+        drop(responders);
+        victim.shutdown().await;
+        shut_down(nodes).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn alone_with_those_who_answer_badly_a_node_gives_up_in_bounded_time() {
-    let _alone = alone().await;
-    let victim_keys = key_pair(91);
-    let responders = responders(&victim_keys).await;
-    let bootstrap_peers = responders.iter().map(|one| one.endpoint.clone()).collect();
-    let victim = node(91, KademliaConfig { bootstrap_peers, ..tcp(None) }).await;
-    until("it has met somebody", || !victim.contacts().is_empty()).await;
-    assert_eq!(within("get", victim.get(&Key::of_value(b"x"))).await.unwrap(), None);
-    assert!(responders.iter().all(|one| one.asked.load(Ordering::Relaxed) < 500));
-    assert!(responders.iter().all(|one| one.record.peer_id() != victim.peer_id()));
-    victim.shutdown().await;
-    assert_eq!(victim.tasks(), 0);
+#[test]
+fn alone_with_those_who_answer_badly_a_node_gives_up_in_bounded_time() {
+    simulated(|| async {
+        let victim_keys = key_pair(91);
+        let responders = responders(&victim_keys).await;
+        let bootstrap_peers = responders.iter().map(|one| one.endpoint.clone()).collect();
+        let victim = node(91, KademliaConfig { bootstrap_peers, ..tcp(None) }).await;
+        until("it has met somebody", || !victim.contacts().is_empty()).await;
+        assert_eq!(within("get", victim.get(&Key::of_value(b"x"))).await.unwrap(), None);
+        assert!(responders.iter().all(|one| one.asked.load(Ordering::Relaxed) < 500));
+        assert!(responders.iter().all(|one| one.record.peer_id() != victim.peer_id()));
+        victim.shutdown().await;
+        assert_eq!(victim.tasks(), 0);
+    });
 }

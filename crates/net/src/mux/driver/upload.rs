@@ -51,7 +51,7 @@ impl Shared {
         let rtt = self.with_core(|core| core.measure_rtt());
         let near = rtt.is_some_and(|rtt| rtt < NEAR);
         upload.set_near(near);
-        if io.blocked.is_some() && io.pace.is_slow() && !near {
+        if io.blocked.is_some() && io.pace.is_known_slow() && !near {
             upload.took(std::mem::take(&mut io.taken), rtt);
         }
     }

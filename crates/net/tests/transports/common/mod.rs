@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub(crate) use identity::tls_configs;
 
 /// The longest a scenario may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Where a scenario takes place.
 #[derive(Clone)]
@@ -39,6 +39,8 @@ pub(crate) fn for_each<F: Future<Output = ()>>(transports: &[Transport], scenari
             let tasks = Arc::new(TaskGroup::new(runtime.clone()));
             let mut config = NetConfig::default();
             config.tls = Some(tls_configs());
+            // Nobody is given up because the machine is busy.
+            (config.dial_timeout, config.accept_timeout) = (PATIENCE, PATIENCE);
             let net = Net { runtime: runtime.clone(), transport, config, tasks };
             let done = runtime.timeout(PATIENCE, scenario(net)).await;
             assert!(done.is_ok(), "the scenario hangs over {transport} on {runtime:?}");

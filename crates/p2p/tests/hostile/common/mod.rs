@@ -11,7 +11,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::{KeyPair, KeyPairType};
@@ -28,7 +28,7 @@ pub const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transpor
 pub const STREAMS: [Transport; 2] = [Transport::Tcp, Transport::Tls];
 
 /// What nothing here takes, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 static TURN: RwLock<()> = RwLock::const_new(());
 
@@ -37,7 +37,7 @@ pub async fn together() -> RwLockReadGuard<'static, ()> {
     TURN.read().await
 }
 
-/// For tests that measure.
+/// For tests that need most of the process's descriptors, or look at its memory.
 pub async fn alone() -> RwLockWriteGuard<'static, ()> {
     TURN.write().await
 }
@@ -50,6 +50,7 @@ pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub async fn until(what: &str, condition: impl Fn() -> bool) {
     in_time(what, async {
         while !condition() {
+            // Real time: it is only looked at again.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -111,6 +112,17 @@ impl Protocol for Held {
     }
 }
 
+/// Settings of a node that gives nobody up while both live, however busy the machine is.
+pub fn patient() -> Config {
+    Config {
+        dial_timeout: PATIENCE,
+        handshake_timeout: PATIENCE,
+        ping_timeout: PATIENCE,
+        stall_timeout: PATIENCE,
+        ..Config::loopback()
+    }
+}
+
 /// The node under attack.
 pub struct Target {
     pub node: Arc<Node>,
@@ -122,8 +134,14 @@ impl Target {
         Self::with_key(&KeyPair::generate(&KeyPairType::Ed25519), change).await
     }
 
+    /// No timer runs out for who is honest, however busy the machine is. What a timer does to a hostile peer is shown with one
+    /// that is short, and long enough for an honest one.
     pub async fn with_key(key: &KeyPair, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { network: NETWORK.into(), max_connect_retries: 0, ..Config::loopback() };
+        Self::with_config(key, patient(), change).await
+    }
+
+    pub async fn with_config(key: &KeyPair, config: Config, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { network: NETWORK.into(), max_connect_retries: 0, ..config };
         // Hostile peers have nothing to deliver.
         config.drain_timeout = Duration::from_millis(500);
         change(&mut config);
@@ -204,12 +222,8 @@ impl Honest {
     }
 
     pub async fn node_of(key: &KeyPair) -> Arc<Node> {
-        let config = Config {
-            network: NETWORK.into(),
-            listen_endpoints: Vec::new(),
-            max_connect_retries: 0,
-            ..Config::loopback()
-        };
+        let config =
+            Config { network: NETWORK.into(), listen_endpoints: Vec::new(), max_connect_retries: 0, ..patient() };
         let node = Node::new(key, config).unwrap();
         node.attach_protocol(Held).unwrap();
         node.run().await.unwrap();
@@ -220,8 +234,19 @@ impl Honest {
         Self::connect_as(Self::node().await, target, transport).await
     }
 
+    /// A target that gives little time may have to be dialed more than once, on a busy machine.
     pub async fn connect_as(node: Arc<Node>, target: &Target, transport: Transport) -> Self {
-        let peer = in_time("an honest connect", node.connect(&target.endpoint(transport))).await.unwrap();
+        let endpoint = target.endpoint(transport);
+        let peer = in_time("an honest connect", async {
+            loop {
+                match node.connect(&endpoint).await {
+                    Ok(peer) => return peer,
+                    Err(error) if target.node.config().handshake_timeout < PATIENCE => println!("once more: {error}"),
+                    Err(error) => panic!("{transport}: {error}"),
+                }
+            }
+        });
+        let peer = peer.await;
         let conn = node.conn(&peer, &ECHO.parse().unwrap()).unwrap();
         Self { node, conn }
     }
@@ -258,7 +283,7 @@ impl Companion {
             loop {
                 theirs.exchange(1).await;
                 counter.fetch_add(1, Ordering::Relaxed);
-                // An ordinary peer, not a benchmark.
+                // Real time: an ordinary peer, not a benchmark.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
@@ -284,28 +309,18 @@ impl Companion {
     }
 }
 
-/// How long a new honest peer takes to connect: the median of several.
-pub async fn time_to_connect(target: &Target, transport: Transport, times: usize) -> Duration {
-    let (mut taken, mut connected) = (Vec::new(), Vec::new());
-    for _ in 0..times {
-        let node = Honest::node().await;
-        let begin = Instant::now();
-        let honest = Honest::connect_as(node, target, transport).await;
-        taken.push(begin.elapsed());
+/// New honest peers connect one after the other and are heard. How long that takes is shown in virtual time: `tests/silent.rs`,
+/// `tests/crowds.rs`.
+pub async fn others_get_in(target: &Target, transport: Transport, count: usize) {
+    let mut connected = Vec::new();
+    for _ in 0..count {
+        let honest = Honest::connect(target, transport).await;
         honest.exchange(2).await;
         connected.push(honest);
     }
     let ids: Vec<_> = connected.iter().map(|honest| honest.node.peer_id()).collect();
     futures_util::future::join_all(connected.into_iter().map(Honest::shutdown)).await;
     until("their end", || ids.iter().all(|id| target.node.peer(id).is_none())).await;
-    taken.sort();
-    taken[times / 2]
-}
-
-/// Fails when honest peers took more than twice as long as when nobody disturbed them, and half a second.
-pub fn assert_unharmed(what: &str, idle: Duration, attacked: Duration) {
-    println!("{what}: honest connect {idle:?} idle, {attacked:?} under attack");
-    assert!(attacked < 2 * idle + Duration::from_millis(500), "{what}: {idle:?} idle, {attacked:?} under attack");
 }
 
 /// Bytes of memory in use, where the system tells.

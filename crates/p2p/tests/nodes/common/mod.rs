@@ -13,8 +13,8 @@ use p2p::protocol::{PeerConn, Protocol, ProtocolId, ProtocolInfo, ProtocolKind, 
 use p2p::{Config, DisconnectReason, Error, EventListener, Node, PeerEvent, PeerId, PeerInfo, Runtime, async_trait};
 use tokio::sync::mpsc;
 
-/// What nothing on loopback takes, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+/// What no scenario on loopback takes, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
 
@@ -65,6 +65,7 @@ fn on_each_runtime<F: Future<Output = ()>>(transport: Transport, scenario: &impl
             let metrics = tokio::runtime::Handle::current().metrics();
             eventually("all tasks have ended", || metrics.num_alive_tasks() == 0).await;
         });
+        // Real time: for who looks at what is printed.
         println!("{transport} on {name}: {:?}", started.elapsed());
     }
 }
@@ -78,6 +79,7 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE / 2;
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "never: {what}");
+        // Real time: it is only looked at again.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -106,10 +108,19 @@ pub(crate) fn number(message: &[u8]) -> u32 {
 }
 
 impl World {
-    /// Listens on a free port of this world's transport.
+    /// Listens on a free port of this world's transport. No timer runs out while both sides live, however busy the machine
+    /// is: what timers do is shown in virtual time.
     pub(crate) fn config(&self) -> Config {
         let listen = Endpoint::new(self.transport, std::net::IpAddr::from([127, 0, 0, 1]), 0);
-        Config { listen_endpoints: vec![listen], ..Config::loopback() }
+        Config {
+            listen_endpoints: vec![listen],
+            dial_timeout: PATIENCE,
+            handshake_timeout: PATIENCE,
+            ping_timeout: PATIENCE,
+            stall_timeout: PATIENCE,
+            drain_timeout: PATIENCE,
+            ..Config::loopback()
+        }
     }
 
     pub(crate) fn build(&self, key: &KeyPair, config: Config) -> Host {
@@ -269,11 +280,6 @@ pub(crate) async fn conn(from: &Node, to: &PeerId) -> PeerConn {
     let x = id("/x");
     eventually("connected", || from.conn(to, &x).is_some()).await;
     from.conn(to, &x).unwrap()
-}
-
-pub(crate) fn median(mut values: Vec<Duration>) -> Duration {
-    values.sort();
-    values[values.len() / 2]
 }
 
 /// Open sockets of this process.
