@@ -80,6 +80,11 @@ pub struct KademliaLimits {
     pub requests: usize,
     /// Connections to others that are kept for the next question.
     pub connections: usize,
+    /// Dials of one IPv4 /24 or IPv6 /48 that do not end at the node for which they were, before it is left alone: then there is
+    /// one more after a minute, and while others answer the wait doubles, up to 64 minutes. In loopback and private ranges the
+    /// same holds for each socket address, unless [`limit_local`](KademliaConfig::limit_local) is set. Not counted are dials of
+    /// bootstrap peers and of contacts where these have answered.
+    pub vain_dials: u32,
     /// How long such a connection is kept without one.
     pub idle_timeout: Duration,
     /// Connections of others at the same time.
@@ -105,6 +110,7 @@ impl Default for KademliaLimits {
             operations: 64,
             requests: 128,
             connections: 256,
+            vain_dials: 4,
             idle_timeout: Duration::from_secs(30),
             inbound_connections: 512,
             inbound_per_prefix: 32,
@@ -197,6 +203,7 @@ impl KademliaConfig {
             ("limits.operations", self.limits.operations),
             ("limits.requests", self.limits.requests),
             ("limits.connections", self.limits.connections),
+            ("limits.vain_dials", self.limits.vain_dials as usize),
             ("limits.inbound_connections", self.limits.inbound_connections),
             ("limits.inbound_per_prefix", self.limits.inbound_per_prefix),
             ("limits.handshakes.total", self.limits.handshakes.total),
@@ -366,6 +373,7 @@ mod tests {
             ("limits.operations", Box::new(|c| c.limits.operations = 0)),
             ("limits.requests", Box::new(|c| c.limits.requests = 0)),
             ("limits.connections", Box::new(|c| c.limits.connections = usize::MAX)),
+            ("limits.vain_dials", Box::new(|c| c.limits.vain_dials = 0)),
             ("limits.inbound_connections", Box::new(|c| c.limits.inbound_connections = 0)),
             ("limits.inbound_per_prefix", Box::new(|c| c.limits.inbound_per_prefix = 0)),
             ("limits.handshakes.total", Box::new(|c| c.limits.handshakes.total = 0)),

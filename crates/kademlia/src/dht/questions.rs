@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use p2p_core::PeerId;
 use p2p_identity::{Error, RejectReason, Result};
+use p2p_net::Endpoint;
 
 use super::shared::Shared;
 use crate::engine::{Answered, Failure, QuestionId};
-use crate::lookup_service::{Answer, Target};
+use crate::lookup_service::{Answer, Asking, Target};
 use crate::{Request, Response};
 
 /// What is done without the lock.
@@ -38,9 +39,8 @@ impl Shared {
 
     async fn ask(self: Arc<Self>, id: QuestionId, target: Target, request: Request) {
         let mut waiting = Waiting { shared: &self, id, over: false };
-        let connected = || self.engine(|engine, now| engine.on_connected(now, id));
         let answer = match request.encode() {
-            Ok(bytes) => self.client.ask(&target, &bytes, connected).await,
+            Ok(bytes) => self.client.ask(&target, &bytes, &Errand { shared: &self, id }).await,
             Err(error) => Err(error),
         };
         waiting.over = true;
@@ -50,7 +50,7 @@ impl Shared {
     async fn dial_back(self: Arc<Self>, id: QuestionId, target: Target, once: bool) {
         let mut waiting = Waiting { shared: &self, id, over: false };
         let answer = match Request::GetRecord.encode() {
-            Ok(bytes) => self.client.ask_anew(&target, &bytes, once).await,
+            Ok(bytes) => self.client.ask_anew(&target, &bytes, once, &Errand { shared: &self, id }).await,
             Err(error) => Err(error),
         };
         waiting.over = true;
@@ -83,6 +83,26 @@ impl Shared {
             Ok(alive) => engine.on_pong(now, id, alive.seq),
             Err(error) => engine.on_failure(now, id, failure(&error)),
         });
+    }
+}
+
+/// Asks on behalf of the engine.
+struct Errand<'a> {
+    shared: &'a Arc<Shared>,
+    id: QuestionId,
+}
+
+impl Asking for Errand<'_> {
+    fn may_dial(&self, endpoint: &Endpoint) -> bool {
+        self.shared.engine(|engine, now| engine.may_dial(now, self.id, endpoint))
+    }
+
+    fn met(&self, endpoint: &Endpoint) {
+        self.shared.engine(|engine, now| engine.on_met(now, self.id, endpoint));
+    }
+
+    fn connected(&self) {
+        self.shared.engine(|engine, now| engine.on_connected(now, self.id));
     }
 }
 

@@ -27,7 +27,9 @@ pub struct ReplyId(pub u64);
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Action {
-    /// Ask a node; then [`on_connected`](super::Engine::on_connected), and
+    /// Ask a node. Before each dial for it ask whether it [may be made](super::Engine::may_dial), and tell when whoever was
+    /// dialed [has proven](super::Engine::on_met) to be the one that is asked. Then
+    /// [`on_connected`](super::Engine::on_connected), and
     /// [`on_answer`](super::Engine::on_answer) or [`on_failure`](super::Engine::on_failure), once and in any case.
     Ask {
         /// To be given back.

@@ -13,7 +13,6 @@ use super::recent::Recent;
 use super::{Action, Asker, Engine, Peer, ReplyId};
 use crate::address::Scope;
 use crate::lookup_service::Target;
-use crate::message::DialBackOutcome;
 use crate::{Contact, Refused, Response};
 
 /// Dial-backs at the same time.
@@ -177,11 +176,10 @@ impl Engine {
     }
 
     /// A dial-back is over.
-    pub(super) fn dialed_back(&mut self, reply: Option<ReplyId>, reached: bool) {
+    pub(super) fn dialed_back(&mut self, reply: Option<ReplyId>, response: Response) {
         self.dial_backs.running = self.dial_backs.running.saturating_sub(1);
         if let Some(id) = reply {
-            let outcome = if reached { DialBackOutcome::Reached } else { DialBackOutcome::Unreachable };
-            self.act(Action::Reply { id, response: Response::DialBack(outcome) });
+            self.act(Action::Reply { id, response });
         }
         self.next_dial_back();
     }

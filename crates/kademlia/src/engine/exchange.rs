@@ -1,13 +1,16 @@
 //! Questions to others, and what their answers say beside what was asked.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
+use p2p_core::PeerId;
 use p2p_identity::PeerRecord;
 
+use super::dials::Dialing;
 use super::{Action, Answered, Asker, Engine, Failure, KademliaEvent, OperationId, Peer, QuestionId, ReplyId};
 use crate::lookup_service::Target;
-use crate::message::Closer;
+use crate::message::{Closer, DialBackOutcome};
 use crate::{Contact, Insert, Key, Refused, Request, Response};
 
 /// A question that waits for its answer.
@@ -19,6 +22,14 @@ pub(super) struct Question {
     pub(super) request: Request,
     /// Only a ping so far.
     ping: bool,
+    pub(super) dialing: Dialing,
+}
+
+impl Question {
+    /// By whose word alone whoever is asked is known.
+    pub(super) fn namer(&self) -> Option<PeerId> {
+        self.peer.as_ref().and_then(Peer::namer)
+    }
 }
 
 /// Why it was asked.
@@ -49,17 +60,19 @@ pub(super) enum About {
 impl Engine {
     pub(super) fn ask(&mut self, about: About, peer: Option<Peer>, target: Target, request: Request) -> QuestionId {
         let id = QuestionId(self.id());
+        let dialing = self.dialing(about, peer.as_ref(), false);
         self.act(Action::Ask { id, target: target.clone(), request: request.clone() });
-        self.questions.insert(id, Question { about, peer, target, request, ping: false });
+        self.questions.insert(id, Question { about, peer, target, request, ping: false, dialing });
         id
     }
 
     /// Asks for a record over a new connection: to see whether somebody can be reached.
     pub(super) fn ask_over_new_connection(&mut self, about: About, peer: Peer, target: Target, once: bool) {
         let id = QuestionId(self.id());
+        let dialing = self.dialing(about, Some(&peer), once);
         self.act(Action::DialBack { id, target: target.clone(), once });
-        self.questions
-            .insert(id, Question { about, peer: Some(peer), target, request: Request::GetRecord, ping: false });
+        let (peer, request) = (Some(peer), Request::GetRecord);
+        self.questions.insert(id, Question { about, peer, target, request, ping: false, dialing });
     }
 
     /// Whether somebody is being asked to reach this node.
@@ -68,15 +81,18 @@ impl Engine {
     }
 
     /// Checks a contact for liveness: with a ping where that is possible, else by asking for its record.
-    pub(super) fn check(&mut self, peer: Peer) {
+    pub(super) fn check(&mut self, now: Instant, peer: Peer) {
         let (target, request) = (peer.target(), Request::GetRecord);
-        let Some(address) = peer.ping_address().filter(|_| self.upkeep.pings) else {
+        let mut dialing = self.dialing(About::Check, Some(&peer), false);
+        let address = peer.ping_address().filter(|_| self.upkeep.pings);
+        let Some(address) = address.filter(|at| self.may_ping(now, &mut dialing, *at)) else {
             self.ask(About::Check, Some(peer), target, request);
             return;
         };
         let id = QuestionId(self.id());
         self.act(Action::Ping { id, peer_id: peer.peer_id(), address });
-        self.questions.insert(id, Question { about: About::Check, peer: Some(peer), target, request, ping: true });
+        let (about, peer) = (About::Check, Some(peer));
+        self.questions.insert(id, Question { about, peer, target, request, ping: true, dialing });
     }
 
     /// There is a connection to whom is asked: the answer is due from now on.
@@ -98,8 +114,11 @@ impl Engine {
     }
 
     fn answered(&mut self, now: Instant, id: QuestionId, answered: Answered) {
-        let Some(question) = self.questions.remove(&id) else { return };
+        let Some(mut question) = self.questions.remove(&id) else { return };
         let expected = question.target.peer_id.is_none_or(|expected| expected == answered.peer_id);
+        if expected {
+            self.dialed_well(now, &mut question, answered.endpoint.socket_addr());
+        }
         let ip = answered.ip().filter(|_| expected && answered.response.answers(&question.request));
         let Some(ip) = ip else { return self.failed(now, id, question, Failure::Malformed) };
         self.met = true;
@@ -107,7 +126,7 @@ impl Engine {
         let contacts = match answered.response.closer() {
             Some(closer) => {
                 self.listen(now, closer, met.as_ref(), &answered, ip);
-                self.usable(now, &closer.contacts, ip)
+                self.usable(now, &closer.contacts, ip, answered.peer_id)
             }
             None => Vec::new(),
         };
@@ -133,7 +152,7 @@ impl Engine {
                 self.bootstrapped(now, Some((target, contacts)));
             }
             About::DialBack(reply) => {
-                self.dialed_back(reply, true);
+                self.dialed_back(reply, Response::DialBack(DialBackOutcome::Reached));
                 self.ask_where(now, met);
             }
             About::Reachable { .. } => self.tried_to_reach(now, question, &answered),
@@ -149,8 +168,9 @@ impl Engine {
     }
 
     fn has_failed(&mut self, now: Instant, id: QuestionId, failure: Failure) {
-        let Some(question) = self.questions.remove(&id) else { return };
+        let Some(mut question) = self.questions.remove(&id) else { return };
         if question.ping && failure != Failure::Denied {
+            self.dialed_in_vain(now, &mut question, failure);
             // Perhaps udp does not get through: it is asked over a connection before it counts as failed.
             self.ask(question.about, question.peer, question.target, question.request);
             return;
@@ -160,7 +180,9 @@ impl Engine {
 
     /// A contact answered a ping; `seq` is the sequence number of its record.
     pub fn on_pong(&mut self, now: Instant, id: QuestionId, seq: u64) {
-        let Some(Question { peer: Some(peer), target, .. }) = self.questions.remove(&id) else { return };
+        let Some(mut question) = self.questions.remove(&id) else { return };
+        self.dialed_well(now, &mut question, None);
+        let Question { peer: Some(peer), target, .. } = question else { return };
         let ip = peer.reached();
         if seq > peer.seq() {
             self.fetch_record(now, Some(peer.clone()), target);
@@ -169,11 +191,15 @@ impl Engine {
         self.checked(true);
     }
 
-    fn failed(&mut self, now: Instant, id: QuestionId, question: Question, failure: Failure) {
+    fn failed(&mut self, now: Instant, id: QuestionId, mut question: Question, failure: Failure) {
+        self.dialed_in_vain(now, &mut question, failure);
+        // Nobody was asked: that says nothing of the contact.
+        let withheld = question.dialing.is_withheld();
         let from = question.peer.as_ref().map(Contact::key);
         if let Some(key) = &from {
             match failure {
                 Failure::Denied => self.forget(key),
+                Failure::Unreachable | Failure::Malformed if withheld => {}
                 Failure::Unreachable | Failure::Malformed => {
                     if let Some(left) = self.table.on_failed(now, key) {
                         self.emit(KademliaEvent::ContactRemoved(left.peer_id()));
@@ -192,7 +218,8 @@ impl Engine {
             About::Write(operation) => self.wrote(now, operation, id, None),
             About::Check => self.checked(false),
             About::Bootstrap => self.bootstrapped(now, None),
-            About::DialBack(reply) => self.dialed_back(reply, false),
+            About::DialBack(reply) if withheld => self.dialed_back(reply, Refused::Busy.into()),
+            About::DialBack(reply) => self.dialed_back(reply, Response::DialBack(DialBackOutcome::Unreachable)),
             About::Reachable { .. } | About::Near | About::Where | About::Record => {}
         }
     }
@@ -299,8 +326,12 @@ impl Engine {
         }
     }
 
-    /// Those of the told contacts that can be asked.
-    fn usable(&mut self, now: Instant, told: &[PeerRecord], reached: IpAddr) -> Vec<Peer> {
+    /// Those of the contacts told by this node that can be asked, if its word counts.
+    fn usable(&mut self, now: Instant, told: &[PeerRecord], reached: IpAddr, namer: PeerId) -> Vec<Peer> {
+        if !self.is_heard(now, &namer) {
+            return Vec::new();
+        }
+        let namer = Arc::new(namer);
         let mut usable = Vec::with_capacity(told.len());
         for record in told {
             if record.peer_id() == self.peer_id() {
@@ -310,7 +341,7 @@ impl Engine {
             // An older record than one that is known for valid is replayed, or late.
             let newer = self.verified.newest(&record.peer_id()).filter(|known| known.seq() >= record.seq());
             let record = newer.unwrap_or(record).clone();
-            usable.extend(Peer::new(&self.network, record, reached));
+            usable.extend(Peer::new(&self.network, record, reached).map(|peer| peer.named_by(&namer)));
         }
         usable
     }

@@ -286,6 +286,7 @@ impl Engine {
             self.near.set_interfaces(present);
         }
         self.forget_nearby(now);
+        self.dials.forget();
         self.renew_record(now);
         // While the machine slept, others may have forgotten.
         self.provide_again(now);

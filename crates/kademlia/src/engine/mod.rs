@@ -7,6 +7,7 @@
 
 mod action;
 mod dial_back;
+mod dials;
 mod exchange;
 mod get;
 mod local;
@@ -34,6 +35,7 @@ pub use self::action::{
     Action, Answered, Asker, Command, Failure, KademliaEvent, Mode, OperationId, Outcome, QuestionId, ReplyId,
 };
 pub use self::dial_back::{MAX_DIAL_BACKS, MAX_WAITING};
+pub use self::dials::{MAX_NAMERS, MAX_RANGES};
 pub use self::get::MAX_FOUND;
 pub use self::near::{MAX_DEPOSITS, MAX_NEARBY};
 pub use self::peer::Peer;
@@ -41,6 +43,7 @@ pub use self::standing::{ClientReason, Joined, Standing};
 pub use self::upkeep::MAX_REMEMBERED;
 
 use self::dial_back::DialBacks;
+use self::dials::Dials;
 use self::exchange::Question;
 use self::local::Local;
 use self::near::Near;
@@ -67,6 +70,7 @@ pub struct Engine {
     verified: Verified,
     operations: BTreeMap<OperationId, Operation>,
     questions: BTreeMap<QuestionId, Question>,
+    dials: Dials,
     dial_backs: DialBacks,
     reach: Reach,
     near: Near,
@@ -101,6 +105,7 @@ impl Engine {
             verified: Verified::new(),
             operations: BTreeMap::new(),
             questions: BTreeMap::new(),
+            dials: Dials::new(config),
             dial_backs: DialBacks::new(now),
             reach: Reach::new(now),
             near: Near::new(now),

@@ -240,7 +240,7 @@ impl Engine {
             return;
         };
         while let Some((peer, target)) = search.next(now) {
-            if self.verified.check(peer.record()).is_none() {
+            if self.is_named_by_a_liar(now, &peer) || self.verified.check(peer.record()).is_none() {
                 search.on_invalid(&peer.key());
                 continue;
             }

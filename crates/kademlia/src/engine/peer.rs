@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use p2p_core::PeerId;
 use p2p_identity::PeerRecord;
@@ -18,6 +19,7 @@ pub struct Peer {
     reached: IpAddr,
     /// Of the endpoint that is tried first.
     ip: Option<IpAddr>,
+    named_by: Option<Arc<PeerId>>,
 }
 
 impl Peer {
@@ -25,7 +27,18 @@ impl Peer {
     /// believed and asked.
     pub fn new(network: &str, record: PeerRecord, reached: IpAddr) -> Option<Self> {
         let ip = Target::of(&record, reached).endpoints.first()?.addr().ip();
-        Some(Self { contact: SignedContact::new(network, record), reached, ip })
+        Some(Self { contact: SignedContact::new(network, record), reached, ip, named_by: None })
+    }
+
+    /// The same, if it is not known otherwise than by the word of this node.
+    pub(super) fn named_by(mut self, namer: &Arc<PeerId>) -> Self {
+        self.named_by = Some(namer.clone());
+        self
+    }
+
+    /// By whose word alone it is known.
+    pub(super) fn namer(&self) -> Option<PeerId> {
+        self.named_by.as_deref().copied()
     }
 
     /// Who it is.

@@ -290,7 +290,7 @@ impl Engine {
                 self.emit(KademliaEvent::RefreshStarted);
             }
             self.upkeep.checks.running += 1;
-            self.check(peer);
+            self.check(now, peer);
         }
     }
 

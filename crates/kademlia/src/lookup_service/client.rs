@@ -61,6 +61,18 @@ pub(crate) struct Answer {
     pub(crate) endpoint: Endpoint,
 }
 
+/// Who wants to know something of a node.
+pub(crate) trait Asking: Sync {
+    /// An endpoint is about to be dialed for it, once: whether it may.
+    fn may_dial(&self, endpoint: &Endpoint) -> bool;
+
+    /// The node has been dialed there, and has proven who it is.
+    fn met(&self, endpoint: &Endpoint);
+
+    /// There is a connection to the node: the answer is due from now on.
+    fn connected(&self);
+}
+
 impl LookupClient {
     pub(crate) fn new(transports: Transports, authenticator: Arc<Authenticator>, config: &KademliaConfig) -> Self {
         let limits = &config.limits;
@@ -78,18 +90,17 @@ impl LookupClient {
         }))
     }
 
-    /// Asks a node, over a connection that is there or a new one. `connected` is called when there is one, and the
-    /// answer is due from then on. Cancel-safe: a dropped call gives up.
+    /// Asks a node, over a connection that is there or a new one. Cancel-safe: a dropped call gives up.
     ///
     /// # Errors
     /// Those of dialing and of the handshake; [`Error::Timeout`] when there was a connection and no answer.
-    pub(crate) async fn ask(&self, target: &Target, request: &Bytes, connected: impl Fn()) -> Result<Answer> {
+    pub(crate) async fn ask(&self, target: &Target, request: &Bytes, asking: &dyn Asking) -> Result<Answer> {
         let inner = &*self.0;
         // The semaphore is never closed.
         let _permit = inner.permits.acquire().await.map_err(|_| Error::ShutDown)?;
         inner.check_allowed(target)?;
         let Some(peer_id) = target.peer_id else {
-            return inner.dial_and_ask(target, request, None, &connected).await;
+            return inner.dial_and_ask(target, request, None, asking).await;
         };
         let (mut waited, mut stale) = (false, false);
         loop {
@@ -104,7 +115,7 @@ impl LookupClient {
                 }
                 Take::Ready(warm, lease) => {
                     let mut used = Use { inner, lease, keep: false };
-                    connected();
+                    asking.connected();
                     match inner.ask_over(&warm, request).await {
                         Ok(response) => {
                             used.keep = true;
@@ -120,7 +131,7 @@ impl LookupClient {
                 }
                 // Nor does anybody wait for a dial there.
                 Take::Dialing(at) if !at.iter().any(|at| target.may_be_at(at)) => {
-                    return inner.dial_and_ask(target, request, None, &connected).await;
+                    return inner.dial_and_ask(target, request, None, asking).await;
                 }
                 Take::Dialing(_) => {
                     dialed.await;
@@ -132,7 +143,7 @@ impl LookupClient {
                         // Somebody has just tried in vain.
                         return Err(Error::Timeout("dialing the node"));
                     }
-                    return inner.dial_and_ask(target, request, Some(used), &connected).await;
+                    return inner.dial_and_ask(target, request, Some(used), asking).await;
                 }
             }
         }
@@ -249,9 +260,9 @@ impl Inner {
     }
 
     /// Connects to the target at whichever of its endpoints it answers first, within the time for a dial.
-    async fn race(&self, target: &Target, payload: &[u8]) -> Result<Authenticated> {
+    async fn race(&self, target: &Target, payload: &[u8], asking: &dyn Asking) -> Result<Authenticated> {
         let deadline = self.runtime.now() + self.dial_timeout;
-        let contest = Contest { inner: self, expected: target.peer_id, payload, deadline };
+        let contest = Contest { inner: self, expected: target.peer_id, payload, deadline, asking };
         let race = Race { transports: &self.transports, limits: RaceLimits::default(), until: deadline };
         race.run(&contest, &mut Self::candidates(target), None).await.map_err(|error| error.unwrap_or_else(nobody))
     }
@@ -261,11 +272,11 @@ impl Inner {
         target: &Target,
         request: &Bytes,
         used: Option<Use<'_>>,
-        connected: &impl Fn(),
+        asking: &dyn Asking,
     ) -> Result<Answer> {
         let payload = if Request::fits_hello(request) { request.clone() } else { Bytes::new() };
-        let Authenticated { connection, remote, sender, receiver } = self.race(target, &payload).await?;
-        connected();
+        let Authenticated { connection, remote, sender, receiver } = self.race(target, &payload, asking).await?;
+        asking.connected();
         // Nothing else goes this way; dropped unfinished, the end of the handshake might not get there.
         sender.finish();
         let warm = Warm { connection, record: remote.record };
@@ -301,6 +312,15 @@ pub(super) fn nobody() -> Error {
     Error::config("endpoints", "there is no endpoint to dial")
 }
 
+/// Whether an endpoint may be dialed now.
+pub(super) fn check_dial(asking: &dyn Asking, endpoint: &Endpoint) -> p2p_net::Result<()> {
+    if asking.may_dial(endpoint) {
+        return Ok(());
+    }
+    let why = "what is there was dialed in vain too often of late";
+    Err(p2p_net::Error::Unsupported { endpoint: endpoint.clone(), why })
+}
+
 /// Asks whoever is the target, wherever that answers first.
 struct Contest<'a> {
     inner: &'a Inner,
@@ -308,6 +328,7 @@ struct Contest<'a> {
     payload: &'a [u8],
     /// When it must be clear who answers.
     deadline: Instant,
+    asking: &'a dyn Asking,
 }
 
 impl Judge for Contest<'_> {
@@ -318,11 +339,19 @@ impl Judge for Contest<'_> {
         self.inner.may_dial(endpoint)
     }
 
+    async fn connect(&self, transports: &Transports, endpoint: &Endpoint) -> p2p_net::Result<Connection> {
+        check_dial(self.asking, endpoint)?;
+        transports.connect(endpoint).await
+    }
+
     async fn ask(&self, connection: Connection) -> Result<Authenticated> {
         let endpoint = connection.remote_endpoint().clone();
         let asked = self.inner.authenticator.dial(connection, self.expected, self.payload, self.deadline).await;
         if asked.as_ref().is_err_and(|error| error.is_self_dial()) && self.inner.own_addresses.insert(&endpoint) {
             tracing::warn!(%endpoint, "this node itself answers there, or another one with its key: it is not asked again until the network changes");
+        }
+        if asked.is_ok() {
+            self.asking.met(&endpoint);
         }
         asked
     }

@@ -5,7 +5,7 @@ use p2p_core::PeerId;
 use p2p_identity::{Error, Judge, Race, RaceLimits, Result};
 use p2p_net::{Connection, Endpoint, Transports};
 
-use super::client::{Answer, Inner, Warm, nobody};
+use super::client::{Answer, Asking, Inner, Warm, check_dial, nobody};
 use super::{LookupClient, Target};
 
 /// The part of the time for an answer that dialing back may take: who asked for it waits no longer.
@@ -17,7 +17,13 @@ impl LookupClient {
     ///
     /// # Errors
     /// As for [`ask`](Self::ask).
-    pub(crate) async fn ask_anew(&self, target: &Target, request: &Bytes, once: bool) -> Result<Answer> {
+    pub(crate) async fn ask_anew(
+        &self,
+        target: &Target,
+        request: &Bytes,
+        once: bool,
+        asking: &dyn Asking,
+    ) -> Result<Answer> {
         let inner = &*self.0;
         // The semaphore is never closed.
         let _permit = inner.permits.acquire().await.map_err(|_| Error::ShutDown)?;
@@ -26,7 +32,7 @@ impl LookupClient {
         // No second attempt: it would be sent to somebody who may not be the one that asked.
         let limits = RaceLimits { again_after: patience, ..RaceLimits::default() };
         let race = Race { transports: &inner.transports, limits, until: inner.runtime.now() + patience };
-        let back = DialBack { inner, expected: target.peer_id, request, once };
+        let back = DialBack { inner, expected: target.peer_id, request, once, asking };
         let mut candidates = Inner::candidates(target);
         let asked = inner.runtime.timeout(patience, race.run(&back, &mut candidates, None)).await;
         let asked = asked.map_err(|_| Error::Timeout("dialing a node back"))?;
@@ -40,6 +46,7 @@ struct DialBack<'a> {
     expected: Option<PeerId>,
     request: &'a Bytes,
     once: bool,
+    asking: &'a dyn Asking,
 }
 
 impl Judge for DialBack<'_> {
@@ -51,6 +58,7 @@ impl Judge for DialBack<'_> {
     }
 
     async fn connect(&self, transports: &Transports, endpoint: &Endpoint) -> p2p_net::Result<Connection> {
+        check_dial(self.asking, endpoint)?;
         transports.dial_back(endpoint, self.once).await
     }
 
@@ -58,6 +66,7 @@ impl Judge for DialBack<'_> {
         let inner = self.inner;
         let deadline = inner.runtime.now() + inner.dial_timeout;
         let opened = inner.authenticator.dial(connection, self.expected, self.request, deadline).await?;
+        self.asking.met(opened.connection.remote_endpoint());
         opened.sender.finish();
         let response = opened.receiver.recv().await?.ok_or(p2p_net::Error::Truncated)?;
         let warm = Warm { connection: opened.connection, record: opened.remote.record };

@@ -26,7 +26,7 @@ use crate::engine::Asker;
 use crate::message::{MAX_RESPONSE_LEN, Request, Response};
 
 pub(crate) use authenticate::Authenticator;
-pub(crate) use client::{Answer, LookupClient};
+pub(crate) use client::{Answer, Asking, LookupClient};
 pub(crate) use serve::{LookupServer, ServerParts};
 pub use target::Target;
 

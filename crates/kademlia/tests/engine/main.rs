@@ -4,6 +4,7 @@
 
 mod addresses;
 mod churn;
+mod dials;
 mod events;
 mod join;
 mod near;

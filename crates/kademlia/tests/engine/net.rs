@@ -49,6 +49,12 @@ pub(crate) struct Net {
     pub(crate) reticent: BTreeSet<usize>,
     /// Nodes that tell others that they see them there, and that they reach them.
     pub(crate) liars: BTreeMap<usize, IpAddr>,
+    /// Nodes that name others which do not exist, at these addresses in turn.
+    pub(crate) inventors: BTreeMap<usize, Vec<SocketAddr>>,
+    /// How many they have named.
+    pub(crate) invented: u64,
+    /// Every dial.
+    pub(crate) dials: Vec<Dial>,
     /// Who asked to be dialed back, and what it told of itself.
     pub(crate) tried: Vec<(usize, PeerRecord)>,
     /// Messages delivered.
@@ -67,6 +73,15 @@ pub(crate) struct Node {
     pub(crate) outcomes: BTreeMap<OperationId, Outcome>,
     pub(crate) providers: BTreeMap<OperationId, BTreeMap<PeerId, PeerRecord>>,
     pub(crate) seen: Vec<KademliaEvent>,
+}
+
+/// A dial of an address, for somebody who was there or not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dial {
+    pub(crate) at: Instant,
+    pub(crate) by: usize,
+    pub(crate) to: SocketAddr,
+    pub(crate) met: bool,
 }
 
 struct Pending {
@@ -138,6 +153,9 @@ impl Net {
             translated: BTreeSet::new(),
             reticent: BTreeSet::new(),
             liars: BTreeMap::new(),
+            inventors: BTreeMap::new(),
+            invented: 0,
+            dials: Vec::new(),
             tried: Vec::new(),
             messages: 0,
             replies: BTreeMap::new(),
@@ -287,17 +305,18 @@ impl Net {
     }
 
     fn ask(&mut self, n: usize, question: QuestionId, target: &Target, request: Request) {
-        let to = target.endpoints.iter().filter_map(Endpoint::socket_addr).find_map(|to| self.reach(n, to));
-        let to = to.filter(|to| target.peer_id.is_none_or(|peer_id| key_pair(*to).peer_id() == peer_id));
+        let (dials, to) = self.dial(n, question, target);
         let (Some(to), Some(asker)) = (to, self.nodes.get(&n)) else {
-            return self.after(NO_ANSWER, n, Event::Failed(question));
+            let wait = if dials == 0 { Duration::ZERO } else { NO_ANSWER };
+            return self.after(wait, n, Event::Failed(question));
         };
         let (peer_id, record) = (asker.engine.peer_id(), asker.engine.record().cloned());
         let unsolicited = true;
         let asker = Asker { peer_id, address: asker.address, arrived: Some(self.arrival(to)), unsolicited, record };
         self.messages += 1;
         self.with(n, |engine, now| engine.on_connected(now, question));
-        if let Some(lie) = self.sybils.contains(&to).then(|| self.lie(&request)).flatten() {
+        let lie = self.sybils.contains(&to).then(|| self.lie(&request)).flatten();
+        if let Some(lie) = lie.or_else(|| self.invent(to, &request)) {
             let delay = self.delay();
             return self.after(delay, n, Event::Reply(question, to, Box::new(lie)));
         }
@@ -313,6 +332,26 @@ impl Net {
         // What is written can be read.
         let request = Request::decode(&request.encode().expect("within bounds")).expect("what is written can be read");
         self.with(to, |engine, now| engine.on_request(now, ReplyId(reply), &asker, request));
+    }
+
+    /// Dials the endpoints of a node one after the other until it is there: how many, and who that is.
+    fn dial(&mut self, n: usize, question: QuestionId, target: &Target) -> (usize, Option<usize>) {
+        let mut dials = 0;
+        for at in &target.endpoints {
+            let Some(to) = at.socket_addr() else { continue };
+            if self.with(n, |engine, now| engine.may_dial(now, question, at)) != Some(true) {
+                continue;
+            }
+            dials += 1;
+            let there = self.reach(n, to);
+            let there = there.filter(|to| target.peer_id.is_none_or(|peer_id| key_pair(*to).peer_id() == peer_id));
+            self.dials.push(Dial { at: self.now, by: n, to, met: there.is_some() });
+            if there.is_some() {
+                self.with(n, |engine, now| engine.on_met(now, question, at));
+                return (dials, there);
+            }
+        }
+        (dials, None)
     }
 
     /// Who is at an address, if `from` gets there.

@@ -2,11 +2,16 @@
 
 use std::net::IpAddr;
 
+use p2p_identity::PeerRecord;
 use p2p_kademlia::engine::{Asker, QuestionId, ReplyId};
 use p2p_kademlia::message::{Closer, DialBackOutcome, MAX_CONTACTS};
 use p2p_kademlia::{Request, Response};
+use p2p_net::{Endpoint, Transport};
 
 use super::{Event, Net, address, key_pair};
+
+/// Nodes in an answer that do not exist.
+const INVENTED: usize = 10;
 
 impl Net {
     /// A liar that was asked to dial `n` back says that it did.
@@ -19,6 +24,25 @@ impl Net {
         let reached = Box::new(Response::DialBack(DialBackOutcome::Reached));
         let delay = self.delay();
         self.after(delay, n, Event::Reply(question, liar, reached));
+    }
+
+    /// What a node says that names others which do not exist; each is new.
+    pub(super) fn invent(&mut self, n: usize, request: &Request) -> Option<Response> {
+        let places = self.inventors.get(&n)?.clone();
+        request.target()?;
+        let contacts = (0..INVENTED).map(|_| {
+            let at = Endpoint::from_socket_addr(Transport::Tcp, places[self.invented as usize % places.len()]);
+            self.invented += 1;
+            let nobody = key_pair(usize::MAX - self.invented as usize);
+            PeerRecord::builder().discovery_addr(at).sign(&nobody, 1).expect("it is a record like any other")
+        });
+        let closer = Closer { contacts: contacts.collect(), seq: 0, observed: None };
+        match request {
+            Request::FindNode { .. } => Some(Response::Contacts(closer)),
+            Request::GetValue { .. } => Some(Response::Value { value: None, closer }),
+            Request::GetProviders { .. } => Some(Response::Providers { providers: Vec::new(), closer }),
+            _ => None,
+        }
     }
 
     /// Where a connection to a node arrives.

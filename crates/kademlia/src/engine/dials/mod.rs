@@ -1,0 +1,219 @@
+//! Every dial of the DHT passes here, whatever it is for: whether it may be made, and who pays when nobody is there.
+//!
+//! Most of whom a node dials are those that strangers have named. So a stranger could make it dial a third party, again and
+//! again, in the name of nodes that do not exist. Two things bound that:
+//!
+//! - Each address range has a [budget](budget) of dials that do not end at whoever was meant. It is charged before a dial and
+//!   given back if the node is there. What has proven to be there is dialed without: the contacts of the table, at the
+//!   address where they answered, as long as they do, and to check whether they do.
+//! - A node whose names lead [to nobody](namers) is not heard for a while.
+
+mod budget;
+mod namers;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use p2p_core::PeerId;
+use p2p_net::Endpoint;
+
+pub use self::budget::MAX_RANGES;
+pub use self::namers::MAX_NAMERS;
+
+pub(super) use self::budget::Why;
+
+use self::budget::{Account, Budgets, Range};
+use self::namers::Namers;
+use super::exchange::{About, Question};
+use super::{Engine, Failure, Peer, QuestionId};
+use crate::{Contact, KademliaConfig};
+
+/// If nobody at all has answered for so long, it may be this node that is cut off, and nobody pays for what is not reached:
+/// longer than a dial and an answer take.
+const CUT_OFF: Duration = Duration::from_secs(15);
+
+/// What is known of all that was dialed.
+pub(super) struct Dials {
+    limit_local: bool,
+    budgets: Budgets,
+    namers: Namers,
+    /// When somebody answered last.
+    heard: Option<Instant>,
+}
+
+impl Dials {
+    pub(super) fn new(config: &KademliaConfig) -> Self {
+        Self {
+            limit_local: config.limit_local,
+            budgets: Budgets::new(config.limits.vain_dials),
+            namers: Namers::default(),
+            heard: None,
+        }
+    }
+
+    /// The node is in another network now.
+    pub(super) fn forget(&mut self) {
+        self.budgets.clear();
+    }
+
+    fn account(&self, why: Why, at: SocketAddr) -> Account {
+        (why, Range::of(at, self.limit_local))
+    }
+
+    /// Whether others answer, so that it is not this node that is cut off.
+    fn others_answer(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|heard| now.saturating_duration_since(heard) < CUT_OFF)
+    }
+}
+
+/// Where a question may go without a charge.
+#[derive(Debug, Clone, Copy)]
+enum Free {
+    Nowhere,
+    /// Where its peer has proven to be.
+    At(IpAddr),
+    /// The operator has named it.
+    Everywhere,
+}
+
+/// The dials of one question.
+#[derive(Debug)]
+pub(super) struct Dialing {
+    why: Why,
+    free: Free,
+    /// What is charged, and neither given back nor in vain yet.
+    charged: Vec<(SocketAddr, Account)>,
+    /// Where it was dialed last.
+    dialed: Option<SocketAddr>,
+    refused: bool,
+    /// Whoever was meant is there.
+    met: bool,
+}
+
+impl Dialing {
+    /// Whether nobody was dialed because nobody may be.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.refused && self.dialed.is_none()
+    }
+
+    fn is_free(&self, at: SocketAddr) -> bool {
+        match self.free {
+            Free::Nowhere => false,
+            Free::At(ip) => ip.to_canonical() == at.ip().to_canonical(),
+            Free::Everywhere => true,
+        }
+    }
+
+    fn may(&mut self, now: Instant, at: SocketAddr, dials: &mut Dials) -> bool {
+        if !self.is_free(at) {
+            let account = dials.account(self.why, at);
+            if !dials.budgets.take(now, account) {
+                self.refused = true;
+                return false;
+            }
+            self.charged.push((at, account));
+        }
+        self.dialed = Some(at);
+        true
+    }
+
+    fn met(&mut self, now: Instant, at: SocketAddr, dials: &mut Dials) {
+        self.met = true;
+        self.charged.retain(|(charged, account)| {
+            let here = *charged == at;
+            if here {
+                dials.budgets.give_back(now, *account);
+            }
+            !here
+        });
+    }
+
+    /// It is over: what has led to nobody was in vain.
+    fn end(&mut self, now: Instant, dials: &mut Dials) {
+        let others_answer = dials.others_answer(now);
+        for (_, account) in self.charged.drain(..).filter(|_| others_answer) {
+            dials.budgets.in_vain(now, account);
+        }
+    }
+}
+
+impl Engine {
+    /// What is allowed to a question about this, to this peer.
+    pub(super) fn dialing(&self, about: About, peer: Option<&Peer>, once: bool) -> Dialing {
+        let why = match about {
+            About::DialBack(_) if once => Why::Elsewhere,
+            About::DialBack(_) => Why::Back,
+            _ => Why::Told,
+        };
+        let known = peer.and_then(|peer| self.table.get(&peer.key()));
+        let answers = |peer: &Peer| self.table.standing(&peer.key()).is_some_and(|standing| standing.failures == 0);
+        let free = match about {
+            About::Bootstrap => Free::Everywhere,
+            About::DialBack(_) => Free::Nowhere,
+            About::Check => peer.map_or(Free::Nowhere, |peer| Free::At(peer.reached())),
+            _ => known.filter(|known| answers(known)).map_or(Free::Nowhere, |known| Free::At(known.reached())),
+        };
+        Dialing { why, free, charged: Vec::new(), dialed: None, refused: false, met: false }
+    }
+
+    /// Whoever carries a question out is about to dial this address for it, once: whether it may.
+    pub fn may_dial(&mut self, now: Instant, id: QuestionId, at: &Endpoint) -> bool {
+        let Some(question) = self.questions.get_mut(&id) else { return false };
+        // What is not known by its address is what the operator has named.
+        at.socket_addr().is_none_or(|at| question.dialing.may(now, at, &mut self.dials))
+    }
+
+    /// Whom a question is for has been dialed at this address and has proven to be there.
+    pub fn on_met(&mut self, now: Instant, id: QuestionId, at: &Endpoint) {
+        if let Some(question) = self.questions.get_mut(&id)
+            && let Some(at) = at.socket_addr()
+        {
+            self.dials.heard = Some(now);
+            question.dialing.met(now, at, &mut self.dials);
+        }
+    }
+
+    /// Whether a contact may be pinged at an address, which counts as dialing it.
+    pub(super) fn may_ping(&mut self, now: Instant, dialing: &mut Dialing, at: SocketAddr) -> bool {
+        dialing.may(now, at, &mut self.dials)
+    }
+
+    /// Whom a question is for has answered, from this address or from where it was dialed last: whoever named it was right.
+    pub(super) fn dialed_well(&mut self, now: Instant, question: &mut Question, at: Option<SocketAddr>) {
+        self.dials.heard = Some(now);
+        if let Some(at) = at.or(question.dialing.dialed) {
+            question.dialing.met(now, at, &mut self.dials);
+        }
+        question.dialing.end(now, &mut self.dials);
+        if let (About::Search(..), Some(namer)) = (question.about, question.namer()) {
+            self.dials.namers.true_name(now, &namer);
+        }
+    }
+
+    /// A question has no answer: whoever named the one that was asked pays, if nobody is there.
+    pub(super) fn dialed_in_vain(&mut self, now: Instant, question: &mut Question, failure: Failure) {
+        question.dialing.end(now, &mut self.dials);
+        let Dialing { dialed: Some(at), met: false, .. } = question.dialing else { return };
+        if failure == Failure::Denied || !self.dials.others_answer(now) {
+            return;
+        }
+        if let (About::Search(..), Some(namer), Some(named)) =
+            (question.about, question.namer(), question.target.peer_id)
+        {
+            let range = Range::of(at, self.dials.limit_local);
+            if self.dials.namers.false_name(now, namer, named, range) {
+                tracing::debug!(peer = %namer, "a node names others that are not there, and is not heard for a while");
+            }
+        }
+    }
+
+    /// Whether whoever named this peer is not heard now.
+    pub(super) fn is_named_by_a_liar(&self, now: Instant, peer: &Peer) -> bool {
+        peer.namer().is_some_and(|namer| !self.is_heard(now, &namer))
+    }
+
+    /// Whether what a node says of others counts.
+    pub(super) fn is_heard(&self, now: Instant, who: &PeerId) -> bool {
+        !self.dials.namers.is_aside(now, who)
+    }
+}
