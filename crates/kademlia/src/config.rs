@@ -80,13 +80,13 @@ pub struct KademliaLimits {
     pub requests: usize,
     /// Connections to others that are kept for the next question.
     pub connections: usize,
+    /// How long such a connection is kept without one.
+    pub idle_timeout: Duration,
     /// Dials of one IPv4 /24 or IPv6 /48 that do not end at the node for which they were, before it is left alone: then there is
     /// one more after a minute, and while others answer the wait doubles, up to 64 minutes. In loopback and private ranges the
     /// same holds for each socket address, unless [`limit_local`](KademliaConfig::limit_local) is set. Not counted are dials of
     /// bootstrap peers and of contacts where these have answered.
     pub vain_dials: u32,
-    /// How long such a connection is kept without one.
-    pub idle_timeout: Duration,
     /// Connections of others at the same time.
     pub inbound_connections: usize,
     /// The same for one IPv4 /24 or IPv6 /48. Loopback and private ranges are exempt unless
@@ -110,8 +110,8 @@ impl Default for KademliaLimits {
             operations: 64,
             requests: 128,
             connections: 256,
-            vain_dials: 4,
             idle_timeout: Duration::from_secs(30),
+            vain_dials: 4,
             inbound_connections: 512,
             inbound_per_prefix: 32,
             handshakes: HandshakeLimits::default(),

@@ -237,6 +237,12 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         every: 10,
         play: dht::hostile,
     },
+    Scenario {
+        name: "dht-named",
+        about: "a third party in whose name others lie: nobody dials it again and again",
+        every: 5,
+        play: dht::named,
+    },
 ];
 
 impl Scenario {

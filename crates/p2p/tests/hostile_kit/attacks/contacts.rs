@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
@@ -53,7 +53,7 @@ pub(crate) async fn invent(field: Field) -> Figures {
     });
     let liar = responder_of(NETWORK, pair(&key(0)), Duration::ZERO, lie).await;
     let node = NodeProcess::start(field.case, std::slice::from_ref(&liar.endpoint)).await;
-    let mut rounds = 0;
+    let (mut rounds, begun) = (0, Instant::now());
     until("it has been told lies", || named.load(Ordering::Relaxed) >= NAMED).await;
     while field.goes_on(rounds, 50) {
         // So long as it takes to ask for something else.
@@ -63,8 +63,10 @@ pub(crate) async fn invent(field: Field) -> Figures {
     }
     node.end().await;
     counting.abort();
+    // What the defaults allow.
+    let most = 4 + begun.elapsed().as_secs() / 60;
     vec![
         Figure::new("nodes named", named.load(Ordering::Relaxed), Must::Show),
-        Figure::new("dials of the third party", dials.load(Ordering::Relaxed), Must::BeAtMost(8)),
+        Figure::new("dials of the third party", dials.load(Ordering::Relaxed), Must::BeAtMost(most)),
     ]
 }

@@ -6,6 +6,7 @@ mod churn;
 mod crash;
 mod hostile;
 mod moved;
+mod named;
 mod nat;
 mod partition;
 
@@ -22,6 +23,7 @@ pub(super) use self::churn::churn;
 pub(super) use self::crash::crash;
 pub(super) use self::hostile::hostile;
 pub(super) use self::moved::moved;
+pub(super) use self::named::named;
 pub(super) use self::nat::nat;
 pub(super) use self::partition::partition;
 

@@ -1,6 +1,7 @@
 //! A node that lies, written by hand: it makes itself known to everybody, and answers as it likes.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use p2p::endpoint::{Endpoint, PeerRecord, Transport};
@@ -29,6 +30,9 @@ const LATE: Duration = Duration::from_secs(7);
 const LOOKUPS: u16 = 4001;
 const SILENCE: u16 = 4002;
 
+/// Nodes that do not exist in one answer.
+const NAMED: usize = 10;
+
 /// What is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -42,6 +46,10 @@ pub(super) enum Kind {
     Flooding,
     /// It is like others, with its accomplices for contacts, until it goes without a word.
     Vanishing,
+    /// It knows nodes without end that do not exist, all where a third party is.
+    Naming,
+    /// It says that it is where a third party is, and at an address of its own.
+    Claiming,
 }
 
 impl Kind {
@@ -54,9 +62,23 @@ pub(super) struct Adversary {
     pub(super) kind: Kind,
     key: KeyPair,
     pub(super) record: PeerRecord,
+    /// Where the third party is.
+    third: Vec<Endpoint>,
 }
 
 impl Adversary {
+    /// One that lies about where a third party is, and is of use to nobody.
+    pub(super) fn against(third: &[Endpoint], sim: &Sim, kind: Kind) -> Self {
+        let Self { host, key, .. } = Self::new(sim, kind);
+        let claimed = if kind == Kind::Claiming { third } else { &[] };
+        let own = Endpoint::new(Transport::Tcp, host.ipv4(), LOOKUPS);
+        let all = claimed.iter().cloned().chain([own]);
+        let record =
+            all.fold(PeerRecord::builder(), |record, at| record.discovery_addr(at.with_peer_id(key.peer_id())));
+        let record = record.sign(&key, 1).expect("it is a record like any other");
+        Self { host, kind, key, record, third: third.to_vec() }
+    }
+
     pub(super) fn new(sim: &Sim, kind: Kind) -> Self {
         let host = sim.host(format!("{kind:?}"));
         let key = invented(sim.seed(), 1000 + kind as u64);
@@ -65,7 +87,7 @@ impl Adversary {
         let items = [protocol_id(0).as_str().as_bytes()].into_iter().collect();
         let record = PeerRecord::builder().addr(at(SILENCE)).discovery_addr(at(LOOKUPS)).items(items);
         let record = record.sign(&key, 1).expect("it is a record like any other");
-        Self { host, kind, key, record }
+        Self { host, kind, key, record, third: Vec::new() }
     }
 
     /// Starts it. It knows its accomplices and all the others.
@@ -111,6 +133,8 @@ struct Liar {
     nobody: Vec<PeerRecord>,
     flood: Bytes,
     victims: Vec<Endpoint>,
+    third: Vec<Endpoint>,
+    named: AtomicU64,
 }
 
 impl Liar {
@@ -135,6 +159,8 @@ impl Liar {
             nobody: nobody(u64::from_le_bytes(seed), &victims),
             flood: [&[1], &many[..]].concat().into(),
             victims,
+            third: of.third.clone(),
+            named: AtomicU64::new(0),
         }
     }
 
@@ -202,7 +228,8 @@ impl Liar {
         let contacts = match self.kind {
             Kind::Flooding => return Some(self.flood.clone()),
             Kind::Inventing => self.nobody.iter().chain(&asker.record).cloned().collect(),
-            Kind::Late | Kind::Colluding | Kind::Vanishing => self.accomplices.clone(),
+            Kind::Late | Kind::Colluding | Kind::Vanishing | Kind::Claiming => self.accomplices.clone(),
+            Kind::Naming => (0..NAMED).map(|_| self.name_another()).collect(),
         };
         if self.kind == Kind::Late {
             self.runtime.sleep(LATE).await;
@@ -215,6 +242,13 @@ impl Liar {
             _ => Response::Contacts(closer),
         };
         response.encode().ok()
+    }
+
+    /// A node that nobody has heard of, where the third party is.
+    fn name_another(&self) -> PeerRecord {
+        let n = self.named.fetch_add(1, Ordering::Relaxed);
+        let record = PeerRecord::builder().discovery_addr(self.third[n as usize % self.third.len()].clone());
+        record.sign(&invented(u64::MAX, n), 1).expect("it is a record like any other")
     }
 
     async fn shake(

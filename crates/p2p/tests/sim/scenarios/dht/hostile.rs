@@ -62,8 +62,8 @@ fn contacts(resident: &Resident, such: impl Fn(&PeerId) -> bool) -> usize {
 
 /// Every lookup reaches the closest honest node. Of the honest ones among the closest of all, the lookups together miss at most
 /// one in a hundred.
-async fn found(town: &Town, gang: &[Adversary]) {
-    let (mut all, mut missed) = (0, 0);
+pub(super) async fn found(town: &Town, gang: &[Adversary]) {
+    let (mut all, mut missed, nodes) = (0, 0, town.residents.len());
     for resident in &town.residents {
         let (dht, n) = (dht(resident), resident.index);
         for at in 0..LOOKUPS {
@@ -81,7 +81,7 @@ async fn found(town: &Town, gang: &[Adversary]) {
                 missed += usize::from(!found.contains(id));
             }
         }
-        let other = &town.residents[(n + 1) % HONEST];
+        let other = &town.residents[(n + 1) % nodes];
         let record = dht.find_peer(&other.peer_id()).await.expect("the DHT runs");
         assert!(record.is_some(), "node {n} does not find node {}", other.index);
     }
