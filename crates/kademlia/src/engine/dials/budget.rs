@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hashlink::LinkedHashMap;
+use p2p_core::PeerId;
 use p2p_identity::Prefix;
 use p2p_identity::prefix::is_local;
 
@@ -15,14 +16,19 @@ const MAX_FACTOR: u32 = 64;
 const BACK: u32 = 16;
 const BACK_AGAIN: Duration = Duration::from_secs(4);
 
+/// The dials of a range that are kept from what one node says: else it could have nobody dialed there that others name.
+const KEPT: u32 = 1;
+
 /// Ranges that are remembered; the one dialed longest ago is forgotten.
 pub const MAX_RANGES: usize = 8192;
 
 /// Why somebody is dialed: each has a budget of its own, so that nobody who spends one spends another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::engine) enum Why {
+pub(super) enum Why {
     /// Somebody said that a node is there.
     Told,
+    /// This node did: of what all may spend, one may not spend the last.
+    ToldBy(PeerId),
     /// Somebody comes from there, and wants to be dialed back.
     Back,
     /// Somebody who comes from elsewhere wants to be dialed there.
@@ -100,6 +106,15 @@ impl Budgets {
         }
     }
 
+    /// A dial that was charged is not made.
+    pub(super) fn undo(&mut self, now: Instant, account: Account) {
+        let most = self.most(account.0);
+        if let Some(budget) = self.spent.get_mut(&account) {
+            budget.refill(now, account.0, most);
+            budget.left = most.min(budget.left + 1);
+        }
+    }
+
     /// A dial that was charged has not, though others answer.
     pub(super) fn in_vain(&mut self, now: Instant, account: Account) {
         let most = self.most(account.0);
@@ -115,7 +130,11 @@ impl Budgets {
     }
 
     fn most(&self, why: Why) -> u32 {
-        if why == Why::Back { BACK } else { self.vain }
+        match why {
+            Why::Back => BACK,
+            Why::ToldBy(_) => self.vain.saturating_sub(KEPT).max(1),
+            Why::Told | Why::Elsewhere => self.vain,
+        }
     }
 }
 
@@ -123,7 +142,7 @@ impl Budget {
     fn refill(&mut self, now: Instant, why: Why, most: u32) {
         let again = match why {
             Why::Back => BACK_AGAIN,
-            Why::Told | Why::Elsewhere => {
+            Why::Told | Why::ToldBy(_) | Why::Elsewhere => {
                 let doubled = (self.failures + 1).saturating_sub(most).min(MAX_FACTOR.ilog2());
                 AGAIN * (1 << doubled)
             }
@@ -142,6 +161,7 @@ impl Budget {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests need some instant to begin with")]
 mod tests {
+    use p2p_identity::KeyPair;
     use proptest::prelude::*;
 
     use super::*;
@@ -200,7 +220,8 @@ mod tests {
         let start = Instant::now();
         let mut budgets = Budgets::new(VAIN);
         let at = Range::of("9.8.7.6:1".parse().unwrap(), false);
-        for (why, most) in [(Why::Told, VAIN), (Why::Back, BACK), (Why::Elsewhere, VAIN)] {
+        let liar = Why::ToldBy(KeyPair::from_seed([1; 32]).peer_id());
+        for (why, most) in [(Why::Told, VAIN), (liar, VAIN - KEPT), (Why::Back, BACK), (Why::Elsewhere, VAIN)] {
             assert_eq!((0..100).filter(|_| budgets.take(start, (why, at))).count() as u32, most, "{why:?}");
         }
         assert!(budgets.take(start + BACK_AGAIN, (Why::Back, at)));

@@ -14,15 +14,14 @@ mod namers;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use hashlink::LruCache;
 use p2p_core::PeerId;
 use p2p_net::Endpoint;
 
 pub use self::budget::MAX_RANGES;
 pub use self::namers::MAX_NAMERS;
 
-pub(super) use self::budget::Why;
-
-use self::budget::{Account, Budgets, Range};
+use self::budget::{Account, Budgets, Range, Why};
 use self::namers::Namers;
 use super::exchange::{About, Question};
 use super::{Engine, Failure, Peer, QuestionId};
@@ -32,11 +31,16 @@ use crate::{Contact, KademliaConfig};
 /// longer than a dial and an answer take.
 const CUT_OFF: Duration = Duration::from_secs(15);
 
+/// Peers of which is remembered where they were.
+const MAX_MET: usize = 4096;
+
 /// What is known of all that was dialed.
 pub(super) struct Dials {
     limit_local: bool,
     budgets: Budgets,
     namers: Namers,
+    /// Where peers have proven to be, and not failed since; the one met longest ago is forgotten.
+    met: LruCache<PeerId, IpAddr>,
     /// When somebody answered last.
     heard: Option<Instant>,
 }
@@ -47,6 +51,7 @@ impl Dials {
             limit_local: config.limit_local,
             budgets: Budgets::new(config.limits.vain_dials),
             namers: Namers::default(),
+            met: LruCache::new(MAX_MET),
             heard: None,
         }
     }
@@ -54,6 +59,7 @@ impl Dials {
     /// The node is in another network now.
     pub(super) fn forget(&mut self) {
         self.budgets.clear();
+        self.met.clear();
     }
 
     fn account(&self, why: Why, at: SocketAddr) -> Account {
@@ -81,11 +87,15 @@ enum Free {
 pub(super) struct Dialing {
     why: Why,
     free: Free,
+    /// By whose word alone the peer is known.
+    namer: Option<PeerId>,
     /// What is charged, and neither given back nor in vain yet.
     charged: Vec<(SocketAddr, Account)>,
     /// Where it was dialed last.
     dialed: Option<SocketAddr>,
     refused: bool,
+    /// What the namer may spend in this range is spent.
+    overdrawn: Option<Range>,
     /// Whoever was meant is there.
     met: bool,
 }
@@ -107,11 +117,17 @@ impl Dialing {
     fn may(&mut self, now: Instant, at: SocketAddr, dials: &mut Dials) -> bool {
         if !self.is_free(at) {
             let account = dials.account(self.why, at);
-            if !dials.budgets.take(now, account) {
-                self.refused = true;
+            let named = self.namer.map(|namer| dials.account(Why::ToldBy(namer), at));
+            if let Some((_, range)) = named.filter(|named| !dials.budgets.take(now, *named)) {
+                (self.refused, self.overdrawn) = (true, Some(range));
                 return false;
             }
-            self.charged.push((at, account));
+            if !dials.budgets.take(now, account) {
+                self.refused = true;
+                named.into_iter().for_each(|named| dials.budgets.undo(now, named));
+                return false;
+            }
+            self.charged.extend(named.into_iter().chain([account]).map(|account| (at, account)));
         }
         self.dialed = Some(at);
         true
@@ -151,16 +167,27 @@ impl Engine {
             About::Bootstrap => Free::Everywhere,
             About::DialBack(_) => Free::Nowhere,
             About::Check => peer.map_or(Free::Nowhere, |peer| Free::At(peer.reached())),
-            _ => known.filter(|known| answers(known)).map_or(Free::Nowhere, |known| Free::At(known.reached())),
+            _ => {
+                let contact = known.filter(|known| answers(known)).map(Peer::reached);
+                let met = peer.and_then(|peer| self.dials.met.peek(&peer.peer_id()).copied());
+                contact.or(met).map_or(Free::Nowhere, Free::At)
+            }
         };
-        Dialing { why, free, charged: Vec::new(), dialed: None, refused: false, met: false }
+        let namer = peer.and_then(Peer::namer).filter(|_| why == Why::Told);
+        Dialing { why, free, namer, charged: Vec::new(), dialed: None, refused: false, overdrawn: None, met: false }
     }
 
     /// Whoever carries a question out is about to dial this address for it, once: whether it may.
     pub fn may_dial(&mut self, now: Instant, id: QuestionId, at: &Endpoint) -> bool {
-        let Some(question) = self.questions.get_mut(&id) else { return false };
+        let Some(peer_id) = self.questions.get(&id).map(|question| question.target.peer_id) else { return false };
         // What is not known by its address is what the operator has named.
-        at.socket_addr().is_none_or(|at| question.dialing.may(now, at, &mut self.dials))
+        let Some(at) = at.socket_addr() else { return true };
+        let charged = |other: &Question| other.dialing.charged.iter().any(|(charged, _)| *charged == at);
+        let is_dialed = self.questions.values().any(|other| other.target.peer_id == peer_id && charged(other));
+        let Some(question) = self.questions.get_mut(&id) else { return false };
+        // One name is charged to whoever gave it once at a time.
+        question.dialing.namer = question.dialing.namer.filter(|_| !is_dialed);
+        question.dialing.may(now, at, &mut self.dials)
     }
 
     /// Whom a question is for has been dialed at this address and has proven to be there.
@@ -183,6 +210,9 @@ impl Engine {
         self.dials.heard = Some(now);
         if let Some(at) = at.or(question.dialing.dialed) {
             question.dialing.met(now, at, &mut self.dials);
+            if let Some(peer_id) = question.target.peer_id {
+                self.dials.met.insert(peer_id, at.ip());
+            }
         }
         question.dialing.end(now, &mut self.dials);
         if let (About::Search(..), Some(namer)) = (question.about, question.namer()) {
@@ -193,15 +223,25 @@ impl Engine {
     /// A question has no answer: whoever named the one that was asked pays, if nobody is there.
     pub(super) fn dialed_in_vain(&mut self, now: Instant, question: &mut Question, failure: Failure) {
         question.dialing.end(now, &mut self.dials);
-        let Dialing { dialed: Some(at), met: false, .. } = question.dialing else { return };
+        let dialing = &question.dialing;
+        if let Some(peer_id) = question.target.peer_id.filter(|_| dialing.dialed.is_some()) {
+            self.dials.met.remove(&peer_id);
+        }
+        let dialed = dialing.dialed.map(|at| Range::of(at, self.dials.limit_local));
+        // That it has named too many in one range needs no further dial to be seen.
+        let Some(range) = dialed.or(dialing.overdrawn).filter(|_| !dialing.met) else { return };
         if failure == Failure::Denied || !self.dials.others_answer(now) {
             return;
         }
         if let (About::Search(..), Some(namer), Some(named)) =
             (question.about, question.namer(), question.target.peer_id)
         {
-            let range = Range::of(at, self.dials.limit_local);
-            if self.dials.namers.false_name(now, namer, named, range) {
+            let namers = &mut self.dials.namers;
+            let put_aside = match dialed {
+                Some(_) => namers.false_name(now, namer, named, range),
+                None => namers.one_more(now, namer, named, range),
+            };
+            if put_aside {
                 tracing::debug!(peer = %namer, "a node names others that are not there, and is not heard for a while");
             }
         }

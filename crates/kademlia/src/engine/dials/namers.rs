@@ -59,6 +59,12 @@ impl Namers {
         }
     }
 
+    /// One more is named in a range in which this node has named too many. Whether its word counts no more for that.
+    pub(super) fn one_more(&mut self, now: Instant, who: PeerId, named: PeerId, range: Range) -> bool {
+        let in_vain = |namer: &Namer| namer.vain.iter().any(|(_, known)| *known == range);
+        self.0.get(&who).is_some_and(in_vain) && self.false_name(now, who, named, range)
+    }
+
     /// Whom this node named is not there. Whether its word counts no more for that.
     pub(super) fn false_name(&mut self, now: Instant, who: PeerId, named: PeerId, range: Range) -> bool {
         let new = || Namer { blame: 0, since: now, vain: VecDeque::new(), aside: None, factor: 0 };
