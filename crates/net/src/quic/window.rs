@@ -25,8 +25,8 @@ use crate::mux::EARLY_BYTES;
 use crate::shortest::Shortest;
 
 /// Streams that may each hold their whole window unread without stopping the others. With the default limits a stream has
-/// a window of 3.3 MiB: 137 Mbit/s at a round-trip time of 200 ms.
-const STALLED_STREAMS: u32 = 7;
+/// a window of 2.9 MiB: 110 Mbit/s at a round-trip time of 200 ms.
+const STALLED_STREAMS: u32 = 8;
 
 /// The guaranteed part of a connection's window, in guaranteed stream windows. It is not reserved: its sum is bounded by
 /// the number of connections.
