@@ -5,17 +5,19 @@
 
 #[path = "shared/components.rs"]
 mod components;
+#[path = "shared/idle.rs"]
+mod idle;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
-use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, Error, Node, async_trait};
+use p2p::{Config, Node};
 use p2p_sim::{Latency, Link, Sim};
 
 use self::components::components;
+use self::idle::Idle;
 
 const RTT: Duration = Duration::from_millis(100);
 
@@ -66,25 +68,6 @@ fn times(transport: Transport) -> Vec<f64> {
         }
         times
     })
-}
-
-/// What makes nodes peers for each other.
-struct Idle(PeerConn);
-
-#[async_trait]
-impl Protocol for Idle {
-    async fn start(self: Arc<Self>) -> Result<(), Error> {
-        self.0.closed().await;
-        Ok(())
-    }
-
-    fn id() -> ProtocolId {
-        "/idle".parse().unwrap()
-    }
-
-    fn version() -> Result<Version, Error> {
-        "0.1.0".parse()
-    }
 }
 
 const MANY: usize = 40;

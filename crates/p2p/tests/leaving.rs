@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "shared/idle.rs"]
+mod idle;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
-use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, Error, Node, async_trait};
+use p2p::protocol::Protocol;
+use p2p::{Config, Node};
 use p2p_sim::{Host, Latency, Link, Sim};
 use tokio::io::AsyncWriteExt;
+
+use self::idle::Idle;
 
 const RTT: Duration = Duration::from_millis(20);
 
@@ -39,25 +44,6 @@ async fn took(sim: &Sim, leaving: &Node) -> Duration {
     leaving.shutdown().await;
     assert_eq!(leaving.tasks(), 0);
     sim.now() - began
-}
-
-/// Reads nothing.
-struct Unread(PeerConn);
-
-#[async_trait]
-impl Protocol for Unread {
-    async fn start(self: Arc<Self>) -> Result<(), Error> {
-        self.0.closed().await;
-        Ok(())
-    }
-
-    fn id() -> ProtocolId {
-        "/unread".parse().unwrap()
-    }
-
-    fn version() -> Result<Version, Error> {
-        "0.1.0".parse()
-    }
 }
 
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
@@ -113,10 +99,10 @@ fn a_peer_that_never_reads_delays_the_end_by_the_drain_timeout() {
             let (a, b) = (sim.host("a"), sim.host("b"));
             let (a, b) = (node(&a, 1, transport, false, None).await, node(&b, 2, transport, false, None).await);
             for node in [&a, &b] {
-                node.attach_protocol(Unread).unwrap();
+                node.attach_protocol(Idle).unwrap();
             }
             a.connect(&b.listen_endpoints()[0]).await.unwrap();
-            let conn = a.conn(&b.peer_id(), &Unread::id()).unwrap();
+            let conn = a.conn(&b.peer_id(), &Idle::id()).unwrap();
             // Streams that are finished and not read, and messages until nothing more is taken.
             let mut unread = Vec::new();
             for _ in 0..5 {

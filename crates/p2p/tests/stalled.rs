@@ -1,17 +1,22 @@
-//! A hub with fifty peers: what it broadcasts has the lines for itself, and goes on when one of them has stopped altogether. Time is virtual: what is compared is what the hub's line is used
-//! for, and no other program of the machine has a part in it.
+//! A hub with fifty peers: what it broadcasts has the lines for itself, and goes on when one of them has stopped altogether.
+//! Time is virtual: what is compared is what the hub's line is used for, and no other program of the machine has a part in it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "shared/held.rs"]
+mod held;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
-use p2p::protocol::{PeerConn, Protocol, ProtocolId, Version};
-use p2p::{Config, DisconnectReason, Error, Node, PeerEvent, async_trait};
+use p2p::protocol::{PeerConn, Protocol};
+use p2p::{Config, DisconnectReason, Node, PeerEvent};
 use p2p_sim::{Host, Latency, Link, Sim};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
+
+use self::held::Held;
 
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Quic];
 const PEERS: u8 = 50;
@@ -21,26 +26,6 @@ const MBIT: u64 = 1_000_000;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Rounds before the one stops.
 const ROUNDS: usize = 25;
-
-/// Leaves its messages to the test.
-struct Held(PeerConn, UnboundedSender<PeerConn>);
-
-#[async_trait]
-impl Protocol for Held {
-    async fn start(self: Arc<Self>) -> Result<(), Error> {
-        let _ = self.1.send(self.0.clone());
-        self.0.closed().await;
-        Ok(())
-    }
-
-    fn id() -> ProtocolId {
-        "/x".parse().unwrap()
-    }
-
-    fn version() -> Result<Version, Error> {
-        "0.1.0".parse()
-    }
-}
 
 async fn node(host: &Host, n: u8, transport: Transport) -> (Arc<Node>, impl AsyncFnMut() -> PeerConn + use<>) {
     let listen_endpoints = vec![Endpoint::new(transport, host.ipv4(), 4001)];

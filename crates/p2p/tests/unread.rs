@@ -3,15 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "shared/held.rs"]
+mod held;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use p2p::endpoint::{Endpoint, Transport};
 use p2p::keypair::KeyPair;
-use p2p::protocol::{PeerConn, Protocol, ProtocolId, ProtocolInfo, ProtocolKind, Version};
-use p2p::{Config, Error, Node, async_trait};
+use p2p::protocol::{PeerConn, Protocol, ProtocolInfo, ProtocolKind};
+use p2p::{Config, Error, Node};
 use p2p_sim::{Host, Latency, Link, Sim};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use self::held::Held;
 
 const MBIT: u64 = 1_000_000;
 /// The line drops packets where a queue is full: a single round may have to send again what was lost.
@@ -19,26 +24,6 @@ const ROUNDS: usize = 9;
 const WORLDS: u64 = 3;
 const MESSAGES: u32 = 400;
 const LEN: usize = 4096;
-
-/// Leaves its messages to the test.
-struct Held(PeerConn, UnboundedSender<PeerConn>);
-
-#[async_trait]
-impl Protocol for Held {
-    async fn start(self: Arc<Self>) -> Result<(), Error> {
-        let _ = self.1.send(self.0.clone());
-        self.0.closed().await;
-        Ok(())
-    }
-
-    fn id() -> ProtocolId {
-        "/held".parse().unwrap()
-    }
-
-    fn version() -> Result<Version, Error> {
-        "0.1.0".parse()
-    }
-}
 
 /// A node that speaks `/slow` beside `/x`, and where its connections come.
 struct Speaker {
