@@ -145,11 +145,9 @@ impl Contest<'_> {
     async fn establish(&self, expected: Option<PeerId>, connection: Connection) -> Result<PeerId, Failure> {
         let shared = self.slot.shared;
         let full = || self.failure(Error::SlotsFull);
-        if self.slot.hold().is_none() {
-            // It is lent, and those that are silent give their slots back soon.
-            let held = shared.runtime.timeout(FOR_A_SLOT, shared.until(|| self.slot.hold())).await;
-            held.map_err(|_| full())?;
-        }
+        // Those that are silent give their slots back soon.
+        let held = shared.runtime.timeout(FOR_A_SLOT, shared.until(|| self.slot.hold())).await;
+        held.map_err(|_| full())?;
         shared.buses.connection(ConnectionEventKind::Connected, connection.remote_endpoint(), expected);
         let deadline = shared.runtime.now() + shared.config.handshake_timeout;
         let direction = Direction::Outbound;

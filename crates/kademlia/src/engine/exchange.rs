@@ -83,9 +83,12 @@ impl Engine {
     /// Checks a contact for liveness: with a ping where that is possible, else by asking for its record.
     pub(super) fn check(&mut self, now: Instant, peer: Peer) {
         let (target, request) = (peer.target(), Request::GetRecord);
-        let mut dialing = self.dialing(About::Check, Some(&peer), false);
         let address = peer.ping_address().filter(|_| self.upkeep.pings);
-        let Some(address) = address.filter(|at| self.may_ping(now, &mut dialing, *at)) else {
+        let pinged = address.and_then(|at| {
+            let mut dialing = self.dialing(About::Check, Some(&peer), false);
+            self.may_ping(now, &mut dialing, at).then_some((at, dialing))
+        });
+        let Some((address, dialing)) = pinged else {
             self.ask(About::Check, Some(peer), target, request);
             return;
         };
@@ -326,7 +329,7 @@ impl Engine {
         }
     }
 
-    /// Those of the contacts told by this node that can be asked, if its word counts.
+    /// Those of the contacts named by this node that can be asked, if its word counts.
     fn usable(&mut self, now: Instant, told: &[PeerRecord], reached: IpAddr, namer: PeerId) -> Vec<Peer> {
         if !self.is_heard(now, &namer) {
             return Vec::new();

@@ -129,7 +129,7 @@ impl MessageReceiver {
     /// As [`recv`](Self::recv), for whoever has [taken over](Self::take_over).
     ///
     /// # Errors
-    /// As [`recv`](Self::recv), without that one.
+    /// Those of [`recv`](Self::recv) but [`Error::Finished`].
     pub async fn recv_rest(&self) -> Result<Option<Bytes>> {
         poll_fn(|cx| self.poll_recv_as(cx, true)).await
     }
