@@ -107,14 +107,14 @@ async fn a_protocol_that_nobody_reads_delays_no_other() {
             (b.hold("/silent", ProtocolKind::Optional), b.hold("/live", ProtocolKind::Optional));
         a.pool.connect(&b.endpoint).await.unwrap();
         a.added().await;
-        let (silent, _unread) = (a_silent.recv().await.unwrap(), b_silent.recv().await.unwrap());
+        let (silent, unread) = (a_silent.recv().await.unwrap(), b_silent.recv().await.unwrap());
         let (from, to) = (a_live.recv().await.unwrap(), b_live.recv().await.unwrap());
         let message = Bytes::from(vec![0; 8 << 10]);
         // Full is what stays full while the connection is idle: nobody takes anything out.
-        let mut full = 0;
+        let (mut full, mut accepted) = (0, 0);
         while full < 3 {
             match silent.try_send(message.clone()) {
-                Ok(()) => full = 0,
+                Ok(()) => (full, accepted) = (0, accepted + 1),
                 Err(Error::Busy) => {
                     full += 1;
                     from.send(&b"flushes"[..]).await.unwrap();
@@ -138,7 +138,13 @@ async fn a_protocol_that_nobody_reads_delays_no_other() {
             // Real time: it is only looked at again.
             runtime.sleep(Duration::from_millis(5)).await;
         }
-        tokio::join!(a.pool.shutdown(), b.pool.shutdown());
+        // Two pools that shut down wait until what was accepted is read.
+        let reading = async {
+            for _ in 0..accepted {
+                assert_eq!(unread.recv().await.unwrap(), message);
+            }
+        };
+        tokio::join!(a.pool.shutdown(), b.pool.shutdown(), reading);
     })
     .await;
 }
