@@ -64,7 +64,7 @@ const FIGURES: &[Figure] = &[
         "core/runtime/recovery.rs", "REBIND: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30))"),
     (LIMITS, "twice the congestion window, 512 KiB to", "net/quic/send_window.rs", "LEAST: u64 = 512 << 10"),
     (LIMITS, "512 KiB to 8 MiB per connection |", "net/quic/send_window.rs", "MOST: u64 = 8 << 20"),
-    (LIMITS, "| QUIC windows | 2.9 MiB per stream;", "net/quic/window.rs", "a window of 2.9 MiB"),
+    (LIMITS, "| QUIC windows | 3.3 MiB per stream;", "net/quic/window.rs", "a window of 3.3 MiB"),
     (LIMITS, "handles are gone | 1,024 per connection;", "net/receipt.rs", "MAX_ORPHANS: usize = 1024"),
     (LIMITS, "| receipts over quic that the remote does not read | 64 KiB;",
         "net/quic/receipts.rs", "MAX_WAITING: usize = 64 << 10"),
