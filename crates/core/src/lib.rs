@@ -31,6 +31,6 @@ pub use rate::TokenBucket;
 pub use runtime::SmolRuntime;
 #[cfg(feature = "tokio")]
 pub use runtime::TokioRuntime;
-pub use runtime::{Elapsed, Interval, Runtime, Sleep};
+pub use runtime::{Elapsed, Interval, Runtime, Sleep, Timeout};
 pub use state_file::StateFile;
 pub use task::{TaskGroup, TaskHandle};

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable};
+use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 
 use crate::Runtime;
@@ -25,6 +26,35 @@ pub async fn pass() {
         Poll::Pending
     })
     .await;
+}
+
+/// Runs `future` until `end` is ready, which wins: then the result is `None`.
+pub fn until<F: Future, E: Future>(future: F, end: E) -> Until<F, E> {
+    Until { future, end }
+}
+
+pin_project! {
+    /// A future that runs until another one is ready; made by [`until`].
+    #[derive(Debug)]
+    #[must_use = "nothing happens until it is awaited"]
+    pub struct Until<F, E> {
+        #[pin]
+        future: F,
+        #[pin]
+        end: E,
+    }
+}
+
+impl<F: Future, E: Future> Future for Until<F, E> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.end.poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        this.future.poll(cx).map(Some)
+    }
 }
 
 /// Owns the tasks it spawns: dropping the group, or [`shutdown`](Self::shutdown), ends them. A panic in a task is

@@ -24,7 +24,7 @@ pub use connection::Connection;
 pub use endpoint::{Addr, Endpoint, PeerAddr, Transport};
 pub use error::{CloseReason, DialError, Error, Result};
 pub use listening::Listening;
-pub use message::{Cork, MessageReceiver, MessageSender, SendLimits, SharedMessage, TrySendError};
+pub use message::{Cork, MessageReceiver, MessageSender, SendLimits, SharedMessage, TrySendError, Waiting};
 pub use stream::{RecvStream, SendStream, Stream};
 pub use transport::{Incoming, Listener, Transports};
 

@@ -42,7 +42,7 @@ pub use self::route::{choose_local, is_unknown_family, is_unroutable, lacks_fami
 #[cfg(feature = "smol")]
 pub use self::smol::SmolRuntime;
 pub use self::steady_udp::SteadyUdp;
-pub use self::time::{Elapsed, Interval, Sleep};
+pub use self::time::{Elapsed, Interval, Sleep, Timeout};
 #[cfg(feature = "tokio")]
 pub use self::tokio::TokioRuntime;
 pub use self::udp::{ConnectedUdp, Datagrams, RecvMeta, UdpSocket};

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
 
 use super::{Runtime, Timer};
 
@@ -28,29 +30,16 @@ impl dyn Runtime {
     ///
     /// # Errors
     /// [`Elapsed`] when the time was over first.
-    pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
-        self.limit(future, || self.sleep(duration)).await
+    pub fn timeout<F: Future>(&self, duration: Duration, future: F) -> Timeout<'_, F> {
+        Timeout { runtime: self, limit: Limit::Duration(duration), sleep: None, future }
     }
 
     /// As `timeout`, until `deadline`.
     ///
     /// # Errors
     /// [`Elapsed`] when the time was over first.
-    pub async fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Result<F::Output, Elapsed> {
-        self.limit(future, || self.sleep_until(deadline)).await
-    }
-
-    /// A future that is ready at once costs no timer and no look at the clock.
-    async fn limit<F: Future>(&self, future: F, limit: impl Fn() -> Sleep) -> Result<F::Output, Elapsed> {
-        let mut future = pin!(future);
-        let mut sleep = None;
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            Pin::new(sleep.get_or_insert_with(&limit)).poll(cx).map(|()| Err(Elapsed))
-        })
-        .await
+    pub fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<'_, F> {
+        Timeout { runtime: self, limit: Limit::Deadline(deadline), sleep: None, future }
     }
 
     /// Fires every `period`, first after one period. A tick that was missed is not made up for: after a pause the next
@@ -91,6 +80,48 @@ impl Future for Sleep {
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sleep").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A future and the time that it may take; made by `Runtime::timeout` and `Runtime::timeout_at`. A future that is ready at
+    /// once costs no timer and no look at the clock.
+    // No async function: that would hold the future twice, as its argument and as what it waits for.
+    #[must_use = "nothing happens until it is awaited"]
+    pub struct Timeout<'a, F> {
+        runtime: &'a dyn Runtime,
+        limit: Limit,
+        sleep: Option<Sleep>,
+        #[pin]
+        future: F,
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    Duration(Duration),
+    Deadline(Instant),
+}
+
+impl<F: Future> Future for Timeout<'_, F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let sleep = this.sleep.get_or_insert_with(|| match *this.limit {
+            Limit::Duration(duration) => this.runtime.sleep(duration),
+            Limit::Deadline(deadline) => this.runtime.sleep_until(deadline),
+        });
+        Pin::new(sleep).poll(cx).map(|()| Err(Elapsed))
+    }
+}
+
+impl<F> fmt::Debug for Timeout<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 

@@ -48,9 +48,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PeerRecord, InvalidRecord> {
     let body: Body<'_> = decode_borrowed(body).map_err(|error| malformed(&error.to_string()))?;
     let read = |addrs: Vec<(u8, Value<'_>)>| {
         check_count(addrs.len())?;
-        let addrs =
-            addrs.into_iter().filter_map(|(kind, value)| address::decode(kind, value.0, body.peer_id).transpose());
-        addrs.collect::<Result<Vec<_>, _>>()
+        // Exactly so many: records are kept for long.
+        let mut known = Vec::with_capacity(addrs.len());
+        for (kind, value) in addrs {
+            known.extend(address::decode(kind, value.0, body.peer_id)?);
+        }
+        Ok(known)
     };
     let addrs = read(body.addrs)?;
     let discovery_addrs = read(body.discovery_addrs)?;

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use super::sender::Shared;
 
@@ -20,16 +23,32 @@ impl Cork {
     }
 
     /// Runs a future; each time that it has to wait, what has gathered is written before.
-    pub async fn wait<F: Future>(&self, future: F) -> F::Output {
-        let mut future = pin!(future);
-        std::future::poll_fn(|cx| {
-            let polled = future.as_mut().poll(cx);
-            if polled.is_pending() {
-                self.shared.flush_held();
-            }
-            polled
-        })
-        .await
+    pub fn wait<F: Future>(&self, future: F) -> Waiting<'_, F> {
+        Waiting { cork: self, future }
+    }
+}
+
+pin_project! {
+    /// A future that has what a [`Cork`] holds back written whenever it has to wait; made by [`Cork::wait`].
+    #[derive(Debug)]
+    #[must_use = "nothing happens until it is awaited"]
+    pub struct Waiting<'a, F> {
+        cork: &'a Cork,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Waiting<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let polled = this.future.poll(cx);
+        if polled.is_pending() {
+            this.cork.shared.flush_held();
+        }
+        polled
     }
 }
 

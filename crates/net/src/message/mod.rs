@@ -18,7 +18,7 @@ mod sender;
 mod turn;
 
 pub(crate) use assembler::Assembler;
-pub use cork::Cork;
+pub use cork::{Cork, Waiting};
 #[cfg(feature = "quic")]
 pub(crate) use flusher::{Driving, drive};
 pub(crate) use flusher::{Flush, Flushed, Flusher};

@@ -74,7 +74,8 @@ impl QuicConnection {
                     })
                     .await;
                 };
-                crate::message::drive(flusher, closed).await;
+                // Within this statement: it is large, and over by the end of it.
+                crate::message::drive(flusher, pin!(closed)).await;
                 credit.end();
                 drop(credit);
                 end.told().await;

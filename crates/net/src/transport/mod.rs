@@ -11,6 +11,8 @@ mod tls;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use futures_util::FutureExt;
+use p2p_core::task::until;
 use p2p_core::{Runtime, TaskGroup};
 use tokio_util::sync::CancellationToken;
 
@@ -230,8 +232,8 @@ impl Inner {
         self.accepting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn until_closed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.closed.run_until_cancelled(work).await.unwrap_or_else(|| Err(shut_down()))
+    fn until_closed<T>(&self, work: impl Future<Output = Result<T>>) -> impl Future<Output = Result<T>> {
+        until(work, self.closed.cancelled()).map(|done| done.unwrap_or_else(|| Err(shut_down())))
     }
 }
 

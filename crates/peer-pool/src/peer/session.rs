@@ -98,11 +98,19 @@ impl Session {
     }
 
     /// Looks after the peer until it is gone and its tasks have ended.
-    pub(crate) async fn run(mut self, early: Vec<Headed>, pending: PendingHeaders) {
+    pub(crate) fn run(mut self, early: Vec<Headed>, pending: PendingHeaders) -> impl Future<Output = ()> + Send {
         self.headers = pending;
         // So few that none is too many.
         early.into_iter().for_each(|headed| drop(self.stream_arrived(headed)));
-        let reason = self.serve().await;
+        // An async function would hold the session twice, as its argument and as its variable.
+        async move {
+            let reason = self.serve().await;
+            self.end(reason).await;
+        }
+    }
+
+    /// Ends the peer's tasks.
+    async fn end(&mut self, reason: DisconnectReason) {
         let peer = self.peer.clone();
         let reason = peer.end(reason);
         let runtime = peer.core.runtime.clone();

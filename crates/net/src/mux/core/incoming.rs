@@ -36,7 +36,7 @@ impl Core {
 
     /// Payload of a data frame whose header was accepted.
     pub(in crate::mux) fn on_data(&mut self, id: u32, bytes: &[u8]) {
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id).filter(|state| !state.recv.done) {
+        if let Some(State { recv, .. }) = self.streams.get_mut(&id).map(Box::as_mut).filter(|state| !state.recv.done) {
             let before = recv.inbox.held();
             recv.inbox.copy(bytes);
             self.held += recv.inbox.held() - before;
@@ -47,7 +47,7 @@ impl Core {
 
     /// The whole payload of a data frame, in a buffer of its own, of so many bytes.
     pub(in crate::mux) fn on_data_owned(&mut self, id: u32, bytes: Bytes, buffer: usize) {
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id).filter(|state| !state.recv.done) {
+        if let Some(State { recv, .. }) = self.streams.get_mut(&id).map(Box::as_mut).filter(|state| !state.recv.done) {
             self.unread += bytes.len();
             let before = recv.inbox.held();
             recv.inbox.push(bytes, buffer);
@@ -58,7 +58,7 @@ impl Core {
 
     /// The last data frame of a stream is complete.
     pub(in crate::mux) fn on_fin(&mut self, id: u32) {
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id) {
+        if let Some(State { recv, .. }) = self.streams.get_mut(&id).map(Box::as_mut) {
             recv.end = Some(None);
             self.wake.extend(recv.waker.take());
             self.forget_if_done(id);

@@ -52,7 +52,8 @@ pub(super) struct Core {
     /// Bytes that may be sent, and that may come, before that.
     early_left: u32,
     early_left_there: u32,
-    streams: BTreeMap<u32, State>,
+    /// Boxed: the map makes room for many at once.
+    streams: BTreeMap<u32, Box<State>>,
     /// Streams that have ended here and that the remote has yet to read to the end.
     owed: Owed,
     next_local: u32,
@@ -129,7 +130,9 @@ impl Core {
     /// Frames the start of `chunks`, as far as credit and room allow, and gives the bytes taken.
     pub(super) fn write(&mut self, cx: &mut Context<'_>, id: u32, chunks: &mut [Bytes]) -> Poll<Result<usize>> {
         self.check_alive()?;
-        let Some(State { send, .. }) = self.streams.get_mut(&id) else { return Poll::Ready(Err(Error::Finished)) };
+        let Some(State { send, .. }) = self.streams.get_mut(&id).map(Box::as_mut) else {
+            return Poll::Ready(Err(Error::Finished));
+        };
         send.check()?;
         let ahead = send.goes_ahead(&self.out);
         if chunks.iter().all(Bytes::is_empty) {
@@ -162,7 +165,7 @@ impl Core {
     /// code 0 is no error then: it reads no further, and may have all that it needs.
     pub(super) fn finish(&mut self, id: u32, receipt: Option<&Arc<Receipt>>) -> Result<()> {
         self.check_alive()?;
-        if let Some(State { send, .. }) = self.streams.get_mut(&id) {
+        if let Some(State { send, .. }) = self.streams.get_mut(&id).map(Box::as_mut) {
             if send.done {
                 return Ok(());
             }
@@ -184,7 +187,7 @@ impl Core {
     /// Gives the sending direction up.
     pub(super) fn reset(&mut self, id: u32, code: u32) {
         let alive = self.end.is_none();
-        if let Some(State { send, .. }) = self.streams.get_mut(&id) {
+        if let Some(State { send, .. }) = self.streams.get_mut(&id).map(Box::as_mut) {
             if !std::mem::replace(&mut send.done, true) && !send.refused && alive {
                 self.out.control(Kind::Reset, id, &code.to_be_bytes());
             }
@@ -193,14 +196,14 @@ impl Core {
     }
 
     pub(super) fn set_urgent(&mut self, id: u32, urgent: bool) {
-        if let Some(State { send, .. }) = self.streams.get_mut(&id) {
+        if let Some(State { send, .. }) = self.streams.get_mut(&id).map(Box::as_mut) {
             send.urgent = urgent;
         }
     }
 
     /// The next bytes of a stream, at most `most`; `None` at its end. Gives the remote new credit.
     pub(super) fn read(&mut self, cx: &mut Context<'_>, id: u32, most: usize) -> Poll<Result<Option<Bytes>>> {
-        let Some(State { recv, .. }) = self.streams.get_mut(&id) else { return Poll::Ready(Ok(None)) };
+        let Some(State { recv, .. }) = self.streams.get_mut(&id).map(Box::as_mut) else { return Poll::Ready(Ok(None)) };
         let before = recv.inbox.held();
         if let Some(chunk) = recv.inbox.pop(most) {
             self.unread -= chunk.len();
@@ -259,7 +262,7 @@ impl Core {
     /// taken out of the stream has been used.
     pub(super) fn stop(&mut self, id: u32, code: u32, consumed: bool) {
         let alive = self.end.is_none();
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id) {
+        if let Some(State { recv, .. }) = self.streams.get_mut(&id).map(Box::as_mut) {
             if !recv.refused && !recv.done && alive {
                 match recv.end {
                     None => self.out.control(Kind::Stop, id, &code.to_be_bytes()),
@@ -276,7 +279,7 @@ impl Core {
 
     /// What becomes of the end of the stream, and of what lies before it, is not told to the remote.
     pub(super) fn set_silent(&mut self, id: u32) {
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id) {
+        if let Some(State { recv, .. }) = self.streams.get_mut(&id).map(Box::as_mut) {
             recv.silent = true;
         }
     }
@@ -347,7 +350,8 @@ impl Core {
 
     fn insert(&mut self, id: u32) {
         let Limits { initial_credit, stream_window, .. } = self.limits;
-        self.streams.insert(id, State { send: Send::new(initial_credit), recv: Recv::new(stream_window) });
+        let state = State { send: Send::new(initial_credit), recv: Recv::new(stream_window) };
+        self.streams.insert(id, Box::new(state));
         if stream_window > initial_credit {
             self.out.control(Kind::Window, id, &(stream_window - initial_credit).to_be_bytes());
         }
@@ -360,7 +364,11 @@ impl Core {
     /// The stream, or `None` if it is over; refuses one that never was.
     fn known(&mut self, id: u32) -> Result<Option<&mut State>, Violation> {
         let existed = if self.side.opened(id) { id < self.next_local } else { id <= self.last_remote };
-        if existed { Ok(self.streams.get_mut(&id)) } else { Err(Violation("a frame on a stream that was not opened")) }
+        if existed {
+            Ok(self.streams.get_mut(&id).map(Box::as_mut))
+        } else {
+            Err(Violation("a frame on a stream that was not opened"))
+        }
     }
 
     fn wake_sender(&mut self, id: u32) {
@@ -373,7 +381,7 @@ impl Core {
 
     /// Nobody will read the stream any more.
     fn recv_done(&mut self, id: u32) {
-        if let Some(State { recv, .. }) = self.streams.get_mut(&id) {
+        if let Some(State { recv, .. }) = self.streams.get_mut(&id).map(Box::as_mut) {
             recv.done = true;
             self.held -= recv.inbox.held();
             self.unread -= recv.inbox.clear();
