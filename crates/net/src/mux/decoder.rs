@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 
+use super::buffers;
 use super::core::{Core, Delivery};
 use super::frame::{HEADER_LEN, Header, Kind, Violation};
 
@@ -51,7 +52,7 @@ impl Decoder {
     /// the bytes. After a read say [`on_target`](Self::on_target) or, if nothing was there, [`not_read`](Self::not_read).
     pub(super) fn target(&mut self) -> Option<bytes::buf::Limit<&mut BytesMut>> {
         if matches!(self.body, Body::Header) && self.have == 0 && self.large > 0 {
-            self.body = Body::Ahead(BytesMut::with_capacity(self.large as usize + 2 * HEADER_LEN));
+            self.body = Body::Ahead(buffers::take(self.large as usize + 2 * HEADER_LEN));
         }
         match &mut self.body {
             Body::Owned { header, bytes } => {
@@ -77,8 +78,9 @@ impl Decoder {
 
     /// Nothing was there to be read into [`target`](Self::target).
     pub(super) fn not_read(&mut self) {
-        if let Body::Ahead(_) = self.body {
-            self.body = Body::Header;
+        match std::mem::replace(&mut self.body, Body::Header) {
+            Body::Ahead(bytes) => buffers::keep(bytes),
+            body => self.body = body,
         }
     }
 
@@ -127,7 +129,9 @@ impl Decoder {
         if header.kind == Kind::DataFin {
             core.on_fin(header.stream);
         }
-        self.decode(core, &next)
+        let decoded = self.decode(core, &next);
+        buffers::keep(next);
+        decoded
     }
 
     /// Takes bytes and gives `core` the frames in them.
@@ -198,7 +202,7 @@ impl Decoder {
         let delivery = core.on_data_header(header)?;
         self.large = if header.len >= OWN_BUFFER_MIN { header.len } else { 0 };
         self.body = if delivery == Delivery::Deliver && self.large as usize > present {
-            Body::Owned { header, bytes: BytesMut::with_capacity(header.len as usize + HEADER_LEN) }
+            Body::Owned { header, bytes: buffers::take(header.len as usize + HEADER_LEN) }
         } else {
             Body::Data { header, left: header.len, delivery }
         };

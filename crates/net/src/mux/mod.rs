@@ -11,6 +11,7 @@
 //!
 //! Until a side has accepted the remote, that may open few streams and send 16 KiB in all.
 
+mod buffers;
 mod clock;
 mod core;
 mod decoder;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use rustls::pki_types::CertificateDer;
 
+use super::allowance::Allowance;
 use super::endpoint::QuicEndpoint;
 use super::receipts::{Awaiting, Receipts};
 use super::send_window::{Excess, SendWindow};
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     certificates: Option<Arc<[CertificateDer<'static>]>>,
     flusher: Arc<Flusher>,
     credit: Arc<Credit>,
+    allowance: Allowance,
     send_window: SendWindow,
     receipts: Arc<Receipts>,
     /// What it has of the node's download rate, if there is one.
@@ -52,6 +54,7 @@ impl QuicConnection {
         let flusher = Flusher::new();
         let setup = endpoint.setup();
         let credit = Arc::new(Credit::new(setup.config(), setup.runtime().now(), connection.rtt()));
+        let allowance = Allowance::new(setup.config());
         let receipts = Receipts::new(&connection, setup.config().max_inbound_streams, &setup.tasks);
         setup.ends.connections.spawn("quic messages", {
             let (connection, flusher) = (connection.clone(), Driving(flusher.clone()));
@@ -92,6 +95,7 @@ impl QuicConnection {
             certificates: certificates.map(|chain| Arc::from(*chain)),
             flusher,
             credit,
+            allowance,
             send_window: SendWindow::new(upload),
             receipts,
             download: download.map(Arc::new),
@@ -121,7 +125,10 @@ impl QuicConnection {
     pub(crate) async fn accept_stream(&self) -> Result<(QuicRecv, QuicSend)> {
         let mut accept = pin!(self.0.connection.accept_bi());
         match poll_fn(|cx| self.0.receipts.take(|| accept.as_mut().poll(cx))).await {
-            Ok((send, recv)) => Ok(self.stream(send, recv)),
+            Ok((send, recv)) => {
+                self.0.took_stream();
+                Ok(self.stream(send, recv))
+            }
             Err(error) => Err(Error::Closed(self.0.reason_of(&error))),
         }
     }
@@ -171,7 +178,7 @@ impl QuicConnection {
     }
 
     pub(crate) fn accepted(&self) {
-        self.0.credit.accepted(&self.0.connection);
+        self.0.accepted();
     }
 
     /// Bytes of all datagrams of this connection that arrived.
@@ -194,6 +201,21 @@ impl QuicConnection {
 impl Shared {
     pub(super) fn flusher(&self) -> &Arc<Flusher> {
         &self.flusher
+    }
+
+    fn accepted(&self) {
+        if self.credit.accepted(&self.connection) {
+            self.connection.set_max_concurrent_bi_streams(self.allowance.accepted());
+        }
+    }
+
+    /// A stream of the remote's was accepted, which may have others then.
+    fn took_stream(&self) {
+        if !self.credit.is_early()
+            && let Some(more) = self.allowance.on_accept(|| self.receipts.open())
+        {
+            self.connection.set_max_concurrent_bi_streams(more);
+        }
     }
 
     pub(super) fn credit(&self) -> &Credit {

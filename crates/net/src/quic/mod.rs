@@ -1,5 +1,6 @@
 //! QUIC (RFC 9000) through `quinn`, on the sockets, timers, tasks and entropy of our own runtime.
 
+mod allowance;
 mod congestion;
 mod connection;
 mod dialed;

@@ -11,6 +11,7 @@ use quinn::{
 };
 use ring::{hkdf, hmac};
 
+use super::allowance::first_streams;
 use super::congestion::Observed;
 use super::ends::Ends;
 use super::send_window;
@@ -151,14 +152,12 @@ impl Setup {
     }
 
     fn transport(&self) -> TransportConfig {
-        let most_streams = self.config.max_inbound_streams;
-        let streams = self.config.early_streams.as_ref().map_or(most_streams, |early| early.get().min(most_streams));
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.minimum_change(MTU_CHANGE);
         let mut transport = TransportConfig::default();
         transport
             .mtu_discovery_config(Some(mtu))
-            .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+            .max_concurrent_bidi_streams(first_streams(&self.config))
             .max_concurrent_uni_streams(VarInt::from_u32(super::receipts::STREAMS))
             .datagram_receive_buffer_size(None)
             .stream_receive_window(stream_window(&self.config))

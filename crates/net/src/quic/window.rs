@@ -213,7 +213,6 @@ pub(super) struct Credit {
     fell_behind: Notify,
     /// The remote has what a connection begins with, and no more.
     early: AtomicBool,
-    max_streams: VarInt,
 }
 
 impl Credit {
@@ -230,7 +229,6 @@ impl Credit {
             watching: AtomicBool::new(false),
             fell_behind: Notify::new(),
             early: AtomicBool::new(config.early_streams.is_some()),
-            max_streams: VarInt::from_u32(config.max_inbound_streams),
         }
     }
 
@@ -239,12 +237,18 @@ impl Credit {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The remote is accepted: it may have more than what a connection begins with.
-    pub(super) fn accepted(&self, connection: &quinn::Connection) {
-        if self.early.swap(false, Ordering::Relaxed) {
-            connection.set_max_concurrent_bi_streams(self.max_streams);
+    /// The remote is accepted: it may have more than what a connection begins with. Whether it had not been before.
+    pub(super) fn accepted(&self, connection: &quinn::Connection) -> bool {
+        let was_early = self.early.swap(false, Ordering::Relaxed);
+        if was_early {
             self.apply(connection, self.window().size);
         }
+        was_early
+    }
+
+    /// Whether the remote is still to be accepted.
+    pub(super) fn is_early(&self) -> bool {
+        self.early.load(Ordering::Relaxed)
     }
 
     /// `bytes` were read from a stream.
@@ -270,14 +274,14 @@ impl Credit {
 
     fn apply(&self, connection: &quinn::Connection, size: u64) {
         self.enough.store(size / 4, Ordering::Relaxed);
-        if !self.early.load(Ordering::Relaxed) {
+        if !self.is_early() {
             connection.set_receive_window(VarInt::from_u64(size).unwrap_or(VarInt::MAX));
         }
     }
 
     /// Makes the remote acknowledge something, and changes nothing.
     pub(super) fn provoke(&self, connection: &quinn::Connection) {
-        if !self.early.load(Ordering::Relaxed) {
+        if !self.is_early() {
             let window = self.window();
             let [size, more] = [window.size, window.size + 1].map(|size| VarInt::from_u64(size).unwrap_or(VarInt::MAX));
             connection.set_receive_window(more);
@@ -325,7 +329,7 @@ impl Credit {
             let heard = connection.stats().frame_rx;
             let mut window = self.window();
             let is_read = window.is_read_since(&mut delivered);
-            if blocked.look(heard.data_blocked, heard.stream, is_read) && !self.early.load(Ordering::Relaxed) {
+            if blocked.look(heard.data_blocked, heard.stream, is_read) && !self.is_early() {
                 let before = window.size;
                 let size = window.on_blocked(self.stream_window);
                 drop(window);
