@@ -64,6 +64,8 @@ const FIGURES: &[Figure] = &[
         "core/runtime/recovery.rs", "REBIND: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30))"),
     (LIMITS, "twice the congestion window, 512 KiB to", "net/quic/send_window.rs", "LEAST: u64 = 512 << 10"),
     (LIMITS, "512 KiB to 8 MiB per connection |", "net/quic/send_window.rs", "MOST: u64 = 8 << 20"),
+    (LIMITS, "over quic a remote has 64 at first", "net/quic/allowance.rs", "FIRST: u32 = 64"),
+    (LIMITS, "outside of `memory` | 8 of 64 KiB,", "net/mux/buffers.rs", "KEPT: usize = 8"),
     (LIMITS, "| QUIC windows | 3.3 MiB per stream;", "net/quic/window.rs", "a window of 3.3 MiB"),
     (LIMITS, "handles are gone | 1,024 per connection;", "net/receipt.rs", "MAX_ORPHANS: usize = 1024"),
     (LIMITS, "| receipts over quic that the remote does not read | 64 KiB;",

@@ -50,3 +50,35 @@ fn opens_beyond_the_limit_are_refused_and_room_comes_back() {
         echo(&mut near, &mut far, b"again").await;
     });
 }
+
+/// Over quic a remote has fewer at first than it may have.
+#[test]
+fn as_many_streams_as_are_allowed_can_be_opened_at_once() {
+    for_each_transport(async |net| {
+        let pair = net.pair().await;
+        let most = net.config.max_inbound_streams as usize;
+        let opening = async {
+            let mut open = Vec::new();
+            for _ in 0..most {
+                let mut stream = pair.a.open_stream().await.unwrap();
+                stream.write_all(b"!").await.unwrap();
+                open.push(stream);
+            }
+            open
+        };
+        let accepting = async {
+            let mut accepted = Vec::new();
+            for _ in 0..most {
+                accepted.push(pair.b.accept_stream().await.unwrap());
+            }
+            accepted
+        };
+        let (mut near, mut far) = tokio::join!(opening, accepting);
+        for (near, far) in near.iter_mut().zip(&mut far) {
+            tokio::io::AsyncReadExt::read_u8(far).await.unwrap();
+            echo(near, far, b"alive").await;
+        }
+        let error = open_one_too_many(&pair.a).await;
+        assert!(matches!(error, Error::Refused), "{error:?}");
+    });
+}
