@@ -124,9 +124,20 @@ impl Out {
     /// Moves everything to the end of `batch`.
     pub(super) fn take(&mut self, batch: &mut VecDeque<Bytes>) {
         self.round += 1;
-        for segments in [&mut self.control, &mut self.urgent, &mut self.data] {
-            segments.take(batch);
+        let all = [&mut self.control, &mut self.urgent, &mut self.data];
+        let bytes: usize = all.iter().map(|segments| segments.bytes).sum();
+        if bytes > COPY_MAX {
+            return all.into_iter().for_each(|segments| segments.take(batch));
         }
+        // All of it was copied: one buffer is written for less than several.
+        let mut one = BytesMut::new();
+        for segments in all {
+            match segments.take_tail() {
+                tail if one.is_empty() => one = tail,
+                tail => one.extend_from_slice(&tail),
+            }
+        }
+        batch.extend((!one.is_empty()).then(|| one.freeze()));
     }
 
     pub(super) fn clear(&mut self) {
@@ -167,9 +178,47 @@ impl Segments {
         (!self.tail.is_empty()).then(|| std::mem::take(&mut self.tail).freeze())
     }
 
+    /// Everything, where no chunk is too long to be copied.
+    fn take_tail(&mut self) -> BytesMut {
+        self.bytes = 0;
+        std::mem::take(&mut self.tail)
+    }
+
     fn take(&mut self, batch: &mut VecDeque<Bytes>) {
         batch.append(&mut self.chunks);
         batch.extend(self.seal());
         self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames of each kind, the least important first; what they are written as.
+    fn written(len: usize) -> Vec<Bytes> {
+        let mut out = Out::default();
+        for (urgent, byte) in [(false, 3), (true, 2)] {
+            out.data(false, urgent, 1, &mut [Bytes::from(vec![byte; len])], len);
+        }
+        out.control(Kind::Window, 1, &[1; 4]);
+        let mut batch = VecDeque::new();
+        out.take(&mut batch);
+        assert!(out.is_empty());
+        batch.into()
+    }
+
+    #[test]
+    fn small_frames_go_out_as_one_buffer_and_large_ones_are_not_copied() {
+        let small = written(100);
+        assert_eq!(small.len(), 1);
+        let large = written(COPY_MAX + 1);
+        assert_eq!(large.len(), 5, "a header goes with what was copied before it");
+        for (batch, len) in [(small, 100), (large, COPY_MAX + 1)] {
+            let bytes = batch.concat();
+            let first = |byte| bytes[HEADER_LEN..].iter().position(|at| *at == byte);
+            assert_eq!(bytes.len(), 3 * HEADER_LEN + 4 + 2 * len);
+            assert!(first(1) < first(2) && first(2) < first(3), "the order of their importance");
+        }
     }
 }
