@@ -28,13 +28,18 @@ pub(crate) fn ci(run: &Runner) -> Result {
 
 /// All tests. With `busy` busy loops beside them, they show what depends on the speed of the machine.
 pub(crate) fn test(run: &Runner, busy: usize, more: &[String]) -> Result {
-    let loops = Busy::start(busy)?;
-    if busy > 0 {
-        println!("  {busy} busy loops beside the tests, the processes {:?}", loops.ids());
-    }
     // Cargo looks at no package by name where it is told to take all.
     let all = if names_a_package(more) { "" } else { "--workspace " };
-    run.cargo_step(&format!("test {all}--all-features --no-fail-fast"), more)
+    let tests = format!("test {all}--all-features --no-fail-fast");
+    if busy == 0 {
+        return run.cargo_step(&tests, more);
+    }
+    // What the tests do is watched, not what the compiler does.
+    let of_cargo: Vec<_> = more.iter().take_while(|arg| *arg != "--").cloned().collect();
+    run.cargo_step(&format!("{tests} --no-run"), &of_cargo)?;
+    let loops = Busy::start(busy)?;
+    println!("  {busy} busy loops beside the tests, the processes {:?}", loops.ids());
+    run.cargo_step(&tests, more)
 }
 
 /// Whether the arguments of cargo, before those of the tests, say which package is meant.
