@@ -58,7 +58,7 @@ impl Dials {
         }
     }
 
-    /// The node is in another network now. What is under way was charged to nobody who is still known.
+    /// The node is in another network now. What is under way is given back to no budget of this one.
     pub(super) fn forget<'a>(&mut self, under_way: impl Iterator<Item = &'a mut Dialing>) {
         self.budgets.clear();
         self.met.clear();
@@ -310,4 +310,24 @@ impl Engine {
 /// Who is judged by what becomes of a question: whoever named the one that is asked, on the way to a position.
 fn judged(question: &Question) -> Option<PeerId> {
     question.namer().filter(|_| matches!(question.about, About::Search(..)))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need some instant to begin with")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_charged_in_another_network_is_not_given_back_in_this_one() {
+        let (now, at) = (Instant::now(), SocketAddr::from(([9, 8, 7, 6], 1)));
+        let mut dials = Dials::new(&KademliaConfig::default());
+        let dialing = || Dialing::new(Why::Told, Free::Nowhere, None);
+        let granted = |dials: &mut Dials| (0..10).filter(|_| dials.may(now, &mut dialing(), at, false)).count();
+        let mut before = dialing();
+        assert!(dials.may(now, &mut before, at, false));
+        dials.forget([&mut before].into_iter());
+        assert_eq!(granted(&mut dials), 4);
+        dials.on_met(now, &mut before, at);
+        assert_eq!(granted(&mut dials), 0);
+    }
 }
