@@ -36,6 +36,7 @@ pub use table::{Insert, Table, TableConfig};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::engine::fuzzing::{Dials, Purpose};
     pub use crate::lookup_service::fuzzing::{Connections, RequestLimiter};
     pub use crate::state::fuzzing::{Contacts, read_seq, rewrite_contacts, write_contacts, write_seq};
 }

@@ -53,4 +53,5 @@ pub use stream::Stream;
 pub mod fuzzing {
     pub use crate::registry::model::World as RegistryPair;
     pub use crate::registry::sequence::{Op as RegistryOp, Sequence as RegistrySequence};
+    pub use crate::turns::fuzzing::{Turn, Turns};
 }

@@ -20,6 +20,7 @@ pub mod codec;
 pub mod control;
 pub mod dht_connections;
 pub mod dht_datagram;
+pub mod dht_dials;
 pub mod dht_lookup;
 pub mod dht_message;
 pub mod dht_rate;
@@ -48,6 +49,7 @@ pub mod reputation;
 pub mod stream_header;
 pub mod targets;
 pub mod token_bucket;
+pub mod turns;
 pub mod version;
 
 pub use targets::{TARGETS, Target};

@@ -35,6 +35,7 @@ targets! {
     control 256
     dht_connections 160
     dht_datagram 160
+    dht_dials 128
     dht_lookup 160
     dht_message 768
     dht_rate 192
@@ -62,5 +63,6 @@ targets! {
     reputation 160
     stream_header 80
     token_bucket 256
+    turns 96
     version 160
 }

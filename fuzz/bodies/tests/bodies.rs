@@ -126,10 +126,10 @@ macro_rules! tests {
 }
 
 tests! {
-    backoff ban_list byte_budget certificate close_reason codec control dht_connections dht_datagram dht_lookup
-    dht_message dht_rate dht_state dht_store dht_table endpoint event_bus handshake handshake_limiter
+    backoff ban_list byte_budget certificate close_reason codec control dht_connections dht_datagram dht_dials
+    dht_lookup dht_message dht_rate dht_state dht_store dht_table endpoint event_bus handshake handshake_limiter
     handshake_message messages mux_hostile mux_pair observed_address peer_id pem ping prefix_counter protocol_id
-    record registry registry_pair remembered reputation stream_header token_bucket version
+    record registry registry_pair remembered reputation stream_header token_bucket turns version
 }
 
 /// What `fuzz/` runs is what is tested here.

@@ -286,7 +286,7 @@ impl Engine {
             self.near.set_interfaces(present);
         }
         self.forget_nearby(now);
-        self.dials.forget();
+        self.dials.forget(self.questions.values_mut().map(|question| &mut question.dialing));
         self.renew_record(now);
         // While the machine slept, others may have forgotten.
         self.provide_again(now);

@@ -35,6 +35,8 @@ pub use self::action::{
     Action, Answered, Asker, Command, Failure, KademliaEvent, Mode, OperationId, Outcome, QuestionId, ReplyId,
 };
 pub use self::dial_back::{MAX_DIAL_BACKS, MAX_WAITING};
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::dials::fuzzing;
 pub use self::dials::{MAX_NAMERS, MAX_RANGES};
 pub use self::get::MAX_FOUND;
 pub use self::near::{MAX_DEPOSITS, MAX_NEARBY};

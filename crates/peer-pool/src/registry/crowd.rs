@@ -24,7 +24,7 @@ use crate::ConnectionId;
 pub const USEFUL: Duration = Duration::from_secs(600);
 
 /// What a slot weighs at each width, the widest range first. The widths of one IPv4 /24 are the /16 and twice the /24.
-const WEIGHTS: [i64; 3] = [1, 2, 6];
+pub(super) const WEIGHTS: [i64; 3] = [1, 2, 6];
 
 /// An address range, which is in wider ones.
 pub trait Range: Ord + Copy {
@@ -61,7 +61,7 @@ impl Standing {
 }
 
 /// How many slots each range holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Crowds<P>([BTreeMap<P, i64>; WEIGHTS.len()]);
 
 impl<P> Default for Crowds<P> {

@@ -114,7 +114,12 @@ pub struct Candidate<P> {
     pub may_speak: bool,
 }
 
-impl<P> Candidate<P> {
+impl<P: PartialEq> Candidate<P> {
+    /// Whether it may share the place of an inbound connection of the same peer: as that peer, or as somebody of the same range.
+    fn may_share(&self, holder: &Self) -> bool {
+        self.proven || self.prefix == holder.prefix
+    }
+
     /// Whether the remote says on the connection `new` that this one has ended on its side.
     fn is_ended_by(&self, new: &Self) -> bool {
         let covered = |(old, new): (Serial, Serial)| old.number < new.ended_below;
@@ -299,12 +304,12 @@ impl<P: Range> Registry<P> {
         let Some(entry) = self.entries.get(&id).filter(|entry| entry.phase == Phase::Live) else { return };
         let free = self.may_leave(&entry.candidate);
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let (peer, counted) = (entry.candidate.peer, entry.counted);
+        let (candidate, counted) = (entry.candidate, entry.counted);
         entry.phase = Phase::Leaving;
         if free && counted {
             entry.counted = false;
-            self.counts.remove(&entry.candidate);
-            self.pass_place_on(peer);
+            self.counts.remove(&candidate);
+            self.pass_place_on(&candidate);
         }
     }
 
@@ -428,7 +433,7 @@ impl<P: Range> Registry<P> {
             }
         }
         if entry.counted {
-            self.pass_place_on(entry.candidate.peer);
+            self.pass_place_on(&entry.candidate);
         }
         Some(entry)
     }

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::time::Instant;
 
-use p2p_core::PeerId;
 use p2p_identity::RejectReason;
 
 use super::counts::{Class, Place};
@@ -25,14 +24,15 @@ impl<P: Range> Registry<P> {
     ) -> Result<bool, RejectReason> {
         let place = Place::of(new);
         let class = place.class();
-        // A crossing or a restarted connection of the same peer shares its place: that of a proven name, or of the same range.
+        // A crossing or a restarted connection of the same peer shares its place.
         let inbound = new.direction == Direction::Inbound;
-        let same = |entry: &&Entry<P>| {
+        let known = |entry: &&Entry<P>| {
             let old = &entry.candidate;
-            let known = !inbound || new.proven || old.prefix == new.prefix;
-            known && entry.phase != Phase::Leaving && Place::of(old).class() == class
+            (!inbound || new.may_share(old)) && Place::of(old).class() == class
         };
-        if self.others(new).any(|entry| same(&entry)) {
+        let same = |entry: &&Entry<P>| known(entry) && entry.phase != Phase::Leaving;
+        let has_place = self.others(new).any(|entry| entry.counted && known(&entry));
+        if has_place && self.others(new).any(|entry| same(&entry)) {
             let waits = |entry: &&Entry<P>| entry.phase <= Phase::Complete && (entry.candidate.proven || !new.proven);
             if inbound && self.others(new).filter(same).filter(waits).count() >= MAX_WAITING {
                 return Err(RejectReason::AlreadyConnected);
@@ -104,15 +104,16 @@ impl<P: Range> Registry<P> {
         true
     }
 
-    /// The place of an inbound connection was given back: another one of the peer, which shared it, takes it.
-    pub(super) fn pass_place_on(&mut self, peer: PeerId) {
-        let ids = self.by_peer.get(&peer).into_iter().flatten();
-        let inbound = |id: &&ConnectionId| self.entries[*id].candidate.direction == Direction::Inbound;
-        let (counted, sharing): (Vec<_>, Vec<_>) = ids.filter(inbound).partition(|id| self.entries[*id].counted);
-        let heir = sharing.into_iter().filter(|id| self.entries[*id].phase < Phase::Leaving);
-        let Some(id) = heir.max_by_key(|id| self.entries[*id].phase).copied().filter(|_| counted.is_empty()) else {
-            return;
-        };
+    /// The place of an inbound connection was given back: another one of the peer, which shared it and can share no other, takes
+    /// it. Of the same range if there is one, so that whatever shared it there can go on to.
+    pub(super) fn pass_place_on(&mut self, freed: &Candidate<P>) {
+        let ids = self.by_peer.get(&freed.peer).into_iter().flatten();
+        let inbound = ids.map(|id| &self.entries[id]).filter(|entry| entry.candidate.direction == Direction::Inbound);
+        let (counted, sharing): (Vec<_>, Vec<_>) = inbound.partition(|entry| entry.counted);
+        let has_place = |entry: &Entry<P>| counted.iter().any(|holder| entry.candidate.may_share(&holder.candidate));
+        let heirs = sharing.into_iter().filter(|entry| entry.phase < Phase::Leaving && !has_place(entry));
+        let heir = heirs.max_by_key(|entry| (entry.candidate.prefix == freed.prefix, entry.phase));
+        let Some(id) = heir.map(|entry| entry.candidate.id) else { return };
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.counted = true;
             self.counts.add(&entry.candidate);

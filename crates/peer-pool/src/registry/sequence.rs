@@ -1,9 +1,12 @@
 //! One node and any sequence of what can happen to its connections. For tests and fuzzing: a promise that is not kept
 //! is a panic.
 
+mod newcomer;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use self::newcomer::{Newcomer, check_places};
 use super::model::{limits, peer};
 use super::*;
 
@@ -104,8 +107,10 @@ impl Sequence {
             }
             Op::Stay(n) => self.pick(n).map(|id| self.registry.stay(now, id)).unwrap_or_default(),
             Op::Used(n) => {
-                let used = Standing { used: Some(now), claim: false };
-                self.pick(n).into_iter().for_each(|id| self.registry.set_standing(id, used));
+                if let Some(id) = self.pick(n) {
+                    let claim = self.registry.entries.get(&id).is_some_and(|entry| entry.candidate.claim);
+                    self.registry.set_standing(id, Standing { used: Some(now), claim });
+                }
                 Vec::new()
             }
             Op::Leaving(n) => {
@@ -161,7 +166,11 @@ impl Sequence {
         let claim = self.next.is_multiple_of(5);
         let candidate =
             Candidate { id, peer: peer(who), proven, boot, direction, prefix, claim, dial, serial, may_speak };
+        let newcomer = (!outbound).then(|| Newcomer::expected(&self.registry, self.now, &candidate));
         let (verdict, effects) = self.registry.decide(self.now, candidate);
+        if let Some(newcomer) = newcomer {
+            newcomer.check(&verdict, &effects);
+        }
         match verdict {
             Ok(()) => {
                 let own = self.registry.serial(id);
@@ -178,6 +187,7 @@ impl Sequence {
     }
 
     fn check(&self) {
+        check_places(&self.registry);
         let Registry { entries, by_peer, counts, .. } = &self.registry;
         for class in [Class::Inbound, Class::Outbound, Class::Kept] {
             let of_class = |entry: &Entry<u8>| Place::of(&entry.candidate).class() == class;

@@ -172,6 +172,30 @@ fn a_claim_without_a_proof_shares_no_place_but_that_of_its_own_range() {
 }
 
 #[test]
+fn claims_from_many_ranges_do_not_share_the_place_of_one() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    let claim = |id, prefix| Candidate { proven: false, prefix: Some(prefix), ..inbound(id, 1) };
+    for range in 1..40u8 {
+        let ids = [0, 1].map(|n| u64::from(range) * 2 + n);
+        ids.into_iter().for_each(|id| _ = registry.decide(now, claim(id, range)));
+        registry.removed(now, ConnectionId::new(ids[0]));
+        assert_eq!(registry.entries.len(), registry.slots_taken().0, "each has the place of its range");
+    }
+}
+
+#[test]
+fn claims_from_where_a_peer_has_no_place_do_not_share_the_one_that_it_has_elsewhere() {
+    let (mut registry, now) = (registry(), crate::clock::now());
+    establish(&mut registry, now, Candidate { prefix: Some(1), ..inbound(0, 1) });
+    let again = Candidate { boot: 2, prefix: Some(33), ..inbound(1, 1) };
+    registry.decide(now, again).0.unwrap();
+    assert_eq!(registry.slots_taken(), (1, 0), "it is the same peer");
+    let claim = Candidate { boot: 3, proven: false, prefix: Some(33), ..inbound(2, 1) };
+    registry.decide(now, claim).0.unwrap();
+    assert_eq!(registry.slots_taken(), (2, 0));
+}
+
+#[test]
 fn claims_of_a_peer_do_not_keep_it_from_connecting() {
     let (mut registry, now) = (registry(), crate::clock::now());
     for n in 0..20 {

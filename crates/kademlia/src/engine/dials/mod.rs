@@ -9,6 +9,8 @@
 //! - A node whose names lead [to nobody](namers) is not heard for a while.
 
 mod budget;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod namers;
 
 use std::net::{IpAddr, SocketAddr};
@@ -56,10 +58,11 @@ impl Dials {
         }
     }
 
-    /// The node is in another network now.
-    pub(super) fn forget(&mut self) {
+    /// The node is in another network now. What is under way is given back to no budget of this one.
+    pub(super) fn forget<'a>(&mut self, under_way: impl Iterator<Item = &'a mut Dialing>) {
         self.budgets.clear();
         self.met.clear();
+        under_way.for_each(|dialing| dialing.charged.clear());
     }
 
     fn account(&self, why: Why, at: SocketAddr) -> Account {
@@ -69,6 +72,73 @@ impl Dials {
     /// Whether others answer, so that it is not this node that is cut off.
     fn others_answer(&self, now: Instant) -> bool {
         self.heard.is_some_and(|heard| now.saturating_duration_since(heard) < CUT_OFF)
+    }
+
+    /// Where a peer may be asked without a charge that is a contact at this address, or none.
+    fn free(&self, contact: Option<IpAddr>, peer_id: Option<PeerId>) -> Free {
+        let met = || peer_id.and_then(|peer_id| self.met.peek(&peer_id).copied());
+        contact.or_else(met).map_or(Free::Nowhere, Free::At)
+    }
+
+    /// Whether a question may dial there, where its peer is being dialed for another one or is not.
+    fn may(&mut self, now: Instant, dialing: &mut Dialing, at: SocketAddr, is_dialed: bool) -> bool {
+        // One name is charged to whoever gave it once at a time.
+        dialing.namer = dialing.namer.filter(|_| !is_dialed);
+        dialing.may(now, at, self)
+    }
+
+    /// Whoever was meant has proven to be there.
+    fn on_met(&mut self, now: Instant, dialing: &mut Dialing, at: SocketAddr) {
+        self.heard = Some(now);
+        dialing.met(now, at, self);
+    }
+
+    /// Who was asked has answered, from this address or from where it was dialed last: whoever named it was right.
+    fn well(
+        &mut self,
+        now: Instant,
+        dialing: &mut Dialing,
+        at: Option<SocketAddr>,
+        peer_id: Option<PeerId>,
+        namer: Option<PeerId>,
+    ) {
+        self.heard = Some(now);
+        if let Some(at) = at.or(dialing.dialed) {
+            dialing.met(now, at, self);
+            if let Some(peer_id) = peer_id {
+                self.met.insert(peer_id, at.ip());
+            }
+        }
+        dialing.end(now, self);
+        if let Some(namer) = namer {
+            self.namers.true_name(now, &namer);
+        }
+    }
+
+    /// Who was asked has not answered: whoever named it pays, if nobody is there. Whether the word of that one counts no more.
+    fn in_vain(
+        &mut self,
+        now: Instant,
+        dialing: &mut Dialing,
+        failure: Failure,
+        peer_id: Option<PeerId>,
+        namer: Option<PeerId>,
+    ) -> bool {
+        dialing.end(now, self);
+        if let Some(peer_id) = peer_id.filter(|_| dialing.dialed.is_some()) {
+            self.met.remove(&peer_id);
+        }
+        let dialed = dialing.dialed.map(|at| Range::of(at, self.limit_local));
+        // That it has named too many in one range needs no further dial to be seen.
+        let Some(range) = dialed.or(dialing.overdrawn).filter(|_| !dialing.met) else { return false };
+        if failure == Failure::Denied || !self.others_answer(now) {
+            return false;
+        }
+        let (Some(namer), Some(named)) = (namer, peer_id) else { return false };
+        match dialed {
+            Some(_) => self.namers.false_name(now, namer, named, range),
+            None => self.namers.one_more(now, namer, named, range),
+        }
     }
 }
 
@@ -101,6 +171,16 @@ pub(super) struct Dialing {
 }
 
 impl Dialing {
+    /// Nothing is dialed yet.
+    fn new(why: Why, free: Free, namer: Option<PeerId>) -> Self {
+        Self { why, free, namer, charged: Vec::new(), dialed: None, refused: false, overdrawn: None, met: false }
+    }
+
+    /// Whether a dial there is charged, and neither given back nor in vain yet.
+    fn is_charged(&self, at: SocketAddr) -> bool {
+        self.charged.iter().any(|(charged, _)| *charged == at)
+    }
+
     /// Whether nobody was dialed because nobody may be.
     pub(super) fn is_withheld(&self) -> bool {
         self.refused && self.dialed.is_none()
@@ -169,12 +249,11 @@ impl Engine {
             About::Check => peer.map_or(Free::Nowhere, |peer| Free::At(peer.reached())),
             _ => {
                 let contact = known.filter(|known| answers(known)).map(Peer::reached);
-                let met = peer.and_then(|peer| self.dials.met.peek(&peer.peer_id()).copied());
-                contact.or(met).map_or(Free::Nowhere, Free::At)
+                self.dials.free(contact, peer.map(Peer::peer_id))
             }
         };
         let namer = peer.and_then(Peer::namer).filter(|_| why == Why::Told);
-        Dialing { why, free, namer, charged: Vec::new(), dialed: None, refused: false, overdrawn: None, met: false }
+        Dialing::new(why, free, namer)
     }
 
     /// Whoever carries a question out is about to dial this address for it, once: whether it may.
@@ -182,12 +261,10 @@ impl Engine {
         let Some(peer_id) = self.questions.get(&id).map(|question| question.target.peer_id) else { return false };
         // What is not known by its address is what the operator has named.
         let Some(at) = at.socket_addr() else { return true };
-        let charged = |other: &Question| other.dialing.charged.iter().any(|(charged, _)| *charged == at);
-        let is_dialed = self.questions.values().any(|other| other.target.peer_id == peer_id && charged(other));
+        let same = self.questions.values().filter(|other| other.target.peer_id == peer_id);
+        let is_dialed = same.map(|other| &other.dialing).any(|dialing| dialing.is_charged(at));
         let Some(question) = self.questions.get_mut(&id) else { return false };
-        // One name is charged to whoever gave it once at a time.
-        question.dialing.namer = question.dialing.namer.filter(|_| !is_dialed);
-        question.dialing.may(now, at, &mut self.dials)
+        self.dials.may(now, &mut question.dialing, at, is_dialed)
     }
 
     /// Whom a question is for has been dialed at this address and has proven to be there.
@@ -195,55 +272,27 @@ impl Engine {
         if let Some(question) = self.questions.get_mut(&id)
             && let Some(at) = at.socket_addr()
         {
-            self.dials.heard = Some(now);
-            question.dialing.met(now, at, &mut self.dials);
+            self.dials.on_met(now, &mut question.dialing, at);
         }
     }
 
     /// Whether a contact may be pinged at an address, which counts as dialing it.
     pub(super) fn may_ping(&mut self, now: Instant, dialing: &mut Dialing, at: SocketAddr) -> bool {
-        dialing.may(now, at, &mut self.dials)
+        self.dials.may(now, dialing, at, false)
     }
 
-    /// Whom a question is for has answered, from this address or from where it was dialed last: whoever named it was right.
+    /// Whom a question is for has answered, from this address or from where it was dialed last.
     pub(super) fn dialed_well(&mut self, now: Instant, question: &mut Question, at: Option<SocketAddr>) {
-        self.dials.heard = Some(now);
-        if let Some(at) = at.or(question.dialing.dialed) {
-            question.dialing.met(now, at, &mut self.dials);
-            if let Some(peer_id) = question.target.peer_id {
-                self.dials.met.insert(peer_id, at.ip());
-            }
-        }
-        question.dialing.end(now, &mut self.dials);
-        if let (About::Search(..), Some(namer)) = (question.about, question.namer()) {
-            self.dials.namers.true_name(now, &namer);
-        }
+        let (peer_id, namer) = (question.target.peer_id, judged(question));
+        self.dials.well(now, &mut question.dialing, at, peer_id, namer);
     }
 
-    /// A question has no answer: whoever named the one that was asked pays, if nobody is there.
+    /// A question has no answer.
     pub(super) fn dialed_in_vain(&mut self, now: Instant, question: &mut Question, failure: Failure) {
-        question.dialing.end(now, &mut self.dials);
-        let dialing = &question.dialing;
-        if let Some(peer_id) = question.target.peer_id.filter(|_| dialing.dialed.is_some()) {
-            self.dials.met.remove(&peer_id);
-        }
-        let dialed = dialing.dialed.map(|at| Range::of(at, self.dials.limit_local));
-        // That it has named too many in one range needs no further dial to be seen.
-        let Some(range) = dialed.or(dialing.overdrawn).filter(|_| !dialing.met) else { return };
-        if failure == Failure::Denied || !self.dials.others_answer(now) {
-            return;
-        }
-        if let (About::Search(..), Some(namer), Some(named)) =
-            (question.about, question.namer(), question.target.peer_id)
-        {
-            let namers = &mut self.dials.namers;
-            let put_aside = match dialed {
-                Some(_) => namers.false_name(now, namer, named, range),
-                None => namers.one_more(now, namer, named, range),
-            };
-            if put_aside {
-                tracing::debug!(peer = %namer, "a node names others that are not there, and is not heard for a while");
-            }
+        let (peer_id, namer) = (question.target.peer_id, judged(question));
+        let put_aside = self.dials.in_vain(now, &mut question.dialing, failure, peer_id, namer);
+        if let Some(namer) = namer.filter(|_| put_aside) {
+            tracing::debug!(peer = %namer, "a node names others that are not there, and is not heard for a while");
         }
     }
 
@@ -255,5 +304,30 @@ impl Engine {
     /// Whether what a node says of others counts.
     pub(super) fn is_heard(&self, now: Instant, who: &PeerId) -> bool {
         !self.dials.namers.is_aside(now, who)
+    }
+}
+
+/// Who is judged by what becomes of a question: whoever named the one that is asked, on the way to a position.
+fn judged(question: &Question) -> Option<PeerId> {
+    question.namer().filter(|_| matches!(question.about, About::Search(..)))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need some instant to begin with")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_charged_in_another_network_is_not_given_back_in_this_one() {
+        let (now, at) = (Instant::now(), SocketAddr::from(([9, 8, 7, 6], 1)));
+        let mut dials = Dials::new(&KademliaConfig::default());
+        let dialing = || Dialing::new(Why::Told, Free::Nowhere, None);
+        let granted = |dials: &mut Dials| (0..10).filter(|_| dials.may(now, &mut dialing(), at, false)).count();
+        let mut before = dialing();
+        assert!(dials.may(now, &mut before, at, false));
+        dials.forget([&mut before].into_iter());
+        assert_eq!(granted(&mut dials), 4);
+        dials.on_met(now, &mut before, at);
+        assert_eq!(granted(&mut dials), 0);
     }
 }

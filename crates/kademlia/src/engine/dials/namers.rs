@@ -61,8 +61,11 @@ impl Namers {
 
     /// One more is named in a range in which this node has named too many. Whether its word counts no more for that.
     pub(super) fn one_more(&mut self, now: Instant, who: PeerId, named: PeerId, range: Range) -> bool {
-        let in_vain = |namer: &Namer| namer.vain.iter().any(|(_, known)| *known == range);
-        self.0.get(&who).is_some_and(in_vain) && self.false_name(now, who, named, range)
+        let in_vain = |namer: &mut Namer| {
+            namer.forget(now);
+            namer.vain.iter().any(|(_, known)| *known == range)
+        };
+        self.0.get_mut(&who).is_some_and(in_vain) && self.false_name(now, who, named, range)
     }
 
     /// Whom this node named is not there. Whether its word counts no more for that.
@@ -212,6 +215,15 @@ mod tests {
             !namers.is_aside(now + ASIDE * 64, &peer(0)) && namers.is_aside(now + ASIDE * 32, &peer(0)),
             "{rounds}"
         );
+    }
+
+    #[test]
+    fn one_more_name_counts_for_nothing_where_those_before_it_are_forgotten() {
+        let (now, mut namers) = (Instant::now(), Namers::default());
+        namers.false_name(now, peer(0), peer(1), range(0));
+        let later = now + FORGOTTEN;
+        assert!(!namers.one_more(later, peer(0), peer(2), range(0)));
+        assert_eq!(borne(&mut namers, later, 10, range), 12);
     }
 
     #[test]
