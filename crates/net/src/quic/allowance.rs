@@ -1,7 +1,7 @@
 //! How many streams a remote may have open.
 //!
 //! quinn makes room for each stream that a remote may open when that is allowed, whether it ever does or not. So a remote may
-//! have few at first, and twice as many whenever half of them have been accepted, until it may have all that it is granted.
+//! have few at first, and all that it is granted once it has used some.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,13 +9,14 @@ use quinn::VarInt;
 
 use crate::NetConfig;
 
-/// The most streams that a remote may have open before this side has accepted half of them.
+/// The most streams that a remote may have open before this side has accepted [`ENOUGH`] of them.
 const FIRST: u32 = 64;
+const ENOUGH: u32 = 32;
 
 /// The allowance of one connection.
 #[derive(Debug)]
 pub(super) struct Allowance {
-    now: AtomicU32,
+    accepted: AtomicU32,
     most: u32,
 }
 
@@ -27,26 +28,18 @@ pub(super) fn first_streams(config: &NetConfig) -> VarInt {
 
 impl Allowance {
     pub(super) fn new(config: &NetConfig) -> Self {
-        let most = config.max_inbound_streams;
-        Self { now: AtomicU32::new(FIRST.min(most)), most }
+        Self { accepted: AtomicU32::new(0), most: config.max_inbound_streams }
     }
 
-    /// What a remote has that is accepted as a peer.
-    pub(super) fn accepted(&self) -> VarInt {
-        VarInt::from_u32(self.now.load(Ordering::Relaxed))
+    /// What a remote may have that is accepted as a peer.
+    pub(super) fn of_peer(&self) -> VarInt {
+        let first = if self.accepted.load(Ordering::Relaxed) < ENOUGH { FIRST } else { u32::MAX };
+        VarInt::from_u32(first.min(self.most))
     }
 
-    /// A stream was accepted, with which so many of the connection are `open`: what the remote may have from now on, if that
-    /// is more.
-    pub(super) fn on_accept(&self, open: impl FnOnce() -> usize) -> Option<VarInt> {
-        let now = self.now.load(Ordering::Relaxed);
-        if now == self.most || open() < now as usize / 2 {
-            return None;
-        }
-        let next = now.saturating_mul(2).min(self.most);
-        // Whoever was first has said so.
-        let raised = self.now.compare_exchange(now, next, Ordering::Relaxed, Ordering::Relaxed);
-        raised.is_ok().then(|| VarInt::from_u32(next))
+    /// A stream was accepted: whether the remote may have more from now on.
+    pub(super) fn on_accept(&self) -> bool {
+        self.accepted.fetch_add(1, Ordering::Relaxed) + 1 == ENOUGH && self.most > FIRST
     }
 }
 
@@ -55,20 +48,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_uses_half_of_its_streams_gets_twice_as_many_until_it_has_all() {
+    fn who_has_used_some_streams_may_have_all() {
         let allowance = Allowance::new(&NetConfig { max_inbound_streams: 200, ..NetConfig::default() });
-        assert_eq!(allowance.accepted(), VarInt::from_u32(FIRST));
-        assert_eq!(allowance.on_accept(|| 31), None);
-        assert_eq!(allowance.on_accept(|| 32), Some(VarInt::from_u32(128)));
-        assert_eq!(allowance.on_accept(|| 63), None);
-        assert_eq!(allowance.on_accept(|| 64), Some(VarInt::from_u32(200)));
-        assert_eq!(allowance.on_accept(|| 200), None);
+        assert_eq!(allowance.of_peer(), VarInt::from_u32(FIRST));
+        assert!((1..ENOUGH).all(|_| !allowance.on_accept()));
+        assert!(allowance.on_accept());
+        assert_eq!(allowance.of_peer(), VarInt::from_u32(200));
+        assert!(!allowance.on_accept(), "it is told once");
     }
 
     #[test]
     fn a_limit_below_the_first_streams_is_kept() {
         let allowance = Allowance::new(&NetConfig { max_inbound_streams: 4, ..NetConfig::default() });
-        assert_eq!(allowance.accepted(), VarInt::from_u32(4));
-        assert_eq!(allowance.on_accept(|| 4), None);
+        assert_eq!(allowance.of_peer(), VarInt::from_u32(4));
+        assert!((0..2 * ENOUGH).all(|_| !allowance.on_accept()));
+        assert_eq!(allowance.of_peer(), VarInt::from_u32(4));
     }
 }

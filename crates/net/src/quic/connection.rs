@@ -205,16 +205,14 @@ impl Shared {
 
     fn accepted(&self) {
         if self.credit.accepted(&self.connection) {
-            self.connection.set_max_concurrent_bi_streams(self.allowance.accepted());
+            self.connection.set_max_concurrent_bi_streams(self.allowance.of_peer());
         }
     }
 
     /// A stream of the remote's was accepted, which may have others then.
     fn took_stream(&self) {
-        if !self.credit.is_early()
-            && let Some(more) = self.allowance.on_accept(|| self.receipts.open())
-        {
-            self.connection.set_max_concurrent_bi_streams(more);
+        if self.allowance.on_accept() && !self.credit.is_early() {
+            self.connection.set_max_concurrent_bi_streams(self.allowance.of_peer());
         }
     }
 

@@ -102,11 +102,6 @@ impl Receipts {
         taken
     }
 
-    /// Streams that have not ended here, of those that were opened or accepted.
-    pub(super) fn open(&self) -> usize {
-        self.lock().open.streams.len()
-    }
-
     /// A stream ends here now, and nobody waits for what becomes of it.
     pub(super) fn close(&self, stream: StreamId) {
         self.lock().open.streams.remove(&stream.into());
