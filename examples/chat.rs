@@ -4,7 +4,7 @@
 //! chat --name ada                                      # prints quic://PEERID@192.0.2.7:41234
 //! chat --name bob quic://PEERID@192.0.2.7:41234        # in another terminal, or on another machine
 //! ```
-//! Lines are sent to everybody; `/peers` lists who is there; `/quit` leaves, and so does the end of the input.
+//! Lines are sent to everybody; `/peers` lists who is there; `/quit` leaves, and so do Ctrl-C and the end of the input.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -117,6 +117,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         ..Config::default()
     };
     let node = Node::new(&key_pair, config)?;
+    let mut interrupted = p2p_examples::interrupted();
     let shared = (name.clone(), names.clone());
     node.attach_protocol(move |conn| Chat { conn, name: shared.0.clone(), names: shared.1.clone() })?;
     node.run().await?;
@@ -128,7 +129,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     }
     p2p_examples::say_what_came_of_joining(&node);
     let mut lines = input();
-    while let Some(line) = lines.recv().await {
+    while let Some(line) = tokio::select! { line = lines.recv() => line, () = &mut interrupted => None } {
         match line.trim() {
             "" => {}
             "/quit" => break,

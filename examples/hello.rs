@@ -27,7 +27,14 @@ impl Protocol for Hello {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() {
+    if let Err(error) = run().await {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+async fn run() -> Result<(), Error> {
     let listen_endpoints = vec!["quic://0.0.0.0:0".parse()?]; // for peers and lookups
     let discovery_endpoints = vec!["udp://0.0.0.0:0".parse()?]; // for liveness pings
     let bootstrap_peers = std::env::args().skip(1).map(|text| text.parse()).collect::<Result<_, _>>()?;
@@ -39,7 +46,10 @@ async fn main() -> Result<(), Error> {
         println!("this is {endpoint}");
     }
     if let Some(dht) = node.dht() {
-        println!("{}", dht.joined().await?); // whether others reach this node, or why not
+        match dht.joined().await {
+            Ok(standing) => println!("{standing}"), // whether others reach this node, or why not
+            Err(error) => println!("{error}; it is tried again"),
+        }
     }
     std::future::pending().await // until Ctrl-C
 }

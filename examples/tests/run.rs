@@ -242,6 +242,7 @@ fn wrong_flags_are_explained() {
         ("peer", &["--dance"], 2, "Usage: peer"),
         ("chat", &["--dance"], 1, "Usage: chat"),
         ("chat", &["nobody"], 1, "an endpoint starts with"),
+        ("hello", &["nobody"], 1, "an endpoint starts with"),
         ("file_fetch", &["put"], 1, "usage: file_fetch"),
         ("custom_discovery", &[], 2, "Usage: custom_discovery"),
     ] {
@@ -291,6 +292,22 @@ fn three_people_chat_who_know_one_address() {
     cyd.expect("* bob has joined");
     bob.say("hello, cyd");
     cyd.expect("bob: hello, cyd");
+    cyd.interrupt();
+    bob.expect("* cyd has left");
+    cyd.succeeds();
+}
+
+#[test]
+fn a_program_whose_server_is_away_says_so_and_goes_on() {
+    let mut server = Program::start("hello", &[]);
+    let endpoint = server.expect("this is ");
+    let mut client = Program::start("hello", &[&endpoint]);
+    server.expect("says \"hello\"");
+    client.expect("says \"hello\"");
+    drop(server);
+    let mut late = Program::start("hello", &[&endpoint]);
+    late.expect("no other node could be reached: check the bootstrap peers; it is tried again");
+    late.interrupt();
 }
 
 #[test]

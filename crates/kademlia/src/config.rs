@@ -264,7 +264,10 @@ impl KademliaConfig {
                 return wrong("bootstrap_peers", format!("{endpoint}: use quic://, tls:// or tcp://"));
             }
             if endpoint.port() == 0 || endpoint.addr().ip().is_some_and(|ip| ip.is_unspecified()) {
-                return wrong("bootstrap_peers", format!("{endpoint} cannot be dialed"));
+                return wrong(
+                    "bootstrap_peers",
+                    format!("{endpoint} is for listening: give the address and the port of a node"),
+                );
             }
         }
         Ok(())

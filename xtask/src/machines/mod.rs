@@ -9,6 +9,8 @@ mod program;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cargo_metadata::MetadataCommand;
+
 use self::lab::{Lab, Machine, Middlebox, lacking};
 use self::program::Program;
 use crate::Result;
@@ -114,7 +116,8 @@ pub(crate) fn machines(run: &Runner) -> Result {
         return Ok(());
     }
     run.cargo_step("build --release --package p2p-examples --example chat --example hello", &[])?;
-    let path = |name: &str| run.root().join("target/release/examples").join(name);
+    let metadata = MetadataCommand::new().cargo_path(run.cargo()).current_dir(run.root()).no_deps().exec()?;
+    let path = |name: &str| metadata.target_directory.join("release/examples").join(name).into_std_path_buf();
     let kinds = [
         Kind { name: "chat", path: path("chat"), before_endpoint: "others join with: chat " },
         Kind { name: "hello", path: path("hello"), before_endpoint: "this is " },

@@ -68,7 +68,7 @@ fn load(path: &Path, files: &dyn FileSystem) -> Result<Option<KeyPair>> {
         Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            return Err(invalid(KeyError::Pem("it is too long")).into());
+            return Err(invalid(KeyError::Pem("it is longer than an Ed25519 key, and no other kind is known")).into());
         }
         Err(error) => return Err(failed("read", path, error)),
     };

@@ -78,7 +78,7 @@ impl KeyPair {
 
 fn decode_pem(pem: &str) -> Result<Vec<u8>, KeyError> {
     if pem.len() > MAX_PEM_LEN {
-        return Err(KeyError::Pem("it is too long"));
+        return Err(KeyError::Pem("it is longer than an Ed25519 key, and no other kind is known"));
     }
     let mut lines = pem.trim_ascii().lines();
     match lines.next() {
