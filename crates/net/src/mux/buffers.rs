@@ -11,13 +11,18 @@ use bytes::BytesMut;
 /// Buffers that a thread keeps: as many as are under way on a busy stream.
 const KEPT: usize = 8;
 
+/// Buffers are multiples of this long, so that those of payloads of nearly the same length can stand for each other.
+const STEP: usize = 4 << 10;
+
 thread_local! {
     /// The oldest first. Whoever reads what was received may still hold a part of each.
     static SPENT: RefCell<VecDeque<BytesMut>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// An empty buffer with this capacity, or up to twice as much.
+/// An empty buffer with this capacity, in whole [`STEP`]s. How much that is does not hang on what the thread has kept: so
+/// the same input always takes the same course.
 pub(super) fn take(capacity: usize) -> BytesMut {
+    let capacity = capacity.next_multiple_of(STEP);
     let spent = SPENT.with_borrow_mut(|kept| {
         let mut oldest = kept.pop_front()?;
         oldest.clear();
@@ -28,7 +33,7 @@ pub(super) fn take(capacity: usize) -> BytesMut {
         kept.push_back(oldest);
         None
     });
-    spent.filter(|spent| spent.capacity() <= 2 * capacity).unwrap_or_else(|| BytesMut::with_capacity(capacity))
+    spent.filter(|spent| spent.capacity() == capacity).unwrap_or_else(|| BytesMut::with_capacity(capacity))
 }
 
 /// Keeps what is left of a buffer, which held a frame at most, when the rest of it has been handed on.
@@ -69,7 +74,7 @@ mod tests {
         assert_ne!(first, second, "the first is still read");
         drop((payload, other));
         let mut again = [take(1000), take(1000)];
-        assert!(again.iter().all(|buffer| buffer.is_empty() && buffer.capacity() >= 1000));
+        assert!(again.iter().all(|buffer| buffer.is_empty() && buffer.capacity() == STEP));
         again.sort_by_key(|buffer| buffer.as_ptr());
         let mut before = [first, second];
         before.sort();
@@ -77,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_is_too_small_or_much_too_large_is_not_used() {
-        forget();
-        keep(BytesMut::with_capacity(100));
-        assert!(take(1000).capacity() >= 1000);
-        forget();
-        keep(BytesMut::with_capacity(5000));
-        assert!(take(1000).capacity() <= 2000);
+    fn what_a_thread_has_kept_does_not_change_how_long_a_buffer_is() {
+        for kept in [100, STEP, STEP + 1, 2 * STEP] {
+            forget();
+            keep(BytesMut::with_capacity(kept));
+            assert_eq!(take(1000).capacity(), STEP);
+            assert_eq!(take(STEP + 1).capacity(), 2 * STEP);
+        }
     }
 
     #[test]

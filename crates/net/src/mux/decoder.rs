@@ -59,10 +59,7 @@ impl Decoder {
                 let limit = header.len as usize + HEADER_LEN - bytes.len();
                 Some(bytes.limit(limit))
             }
-            Body::Ahead(bytes) => {
-                let limit = bytes.capacity();
-                Some(bytes.limit(limit))
-            }
+            Body::Ahead(bytes) => Some(bytes.limit(self.large as usize + 2 * HEADER_LEN)),
             _ => None,
         }
     }
