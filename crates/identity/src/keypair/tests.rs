@@ -66,7 +66,7 @@ fn damaged_pem_is_refused() {
     refused(&format!("{pem}{pem}"), "follows");
     refused(&format!("x{pem}"), "begin with");
     refused(&pem.replacen("MF", "M!", 1), "base64");
-    refused(&" ".repeat(MAX_PEM_LEN + 1), "too long");
+    refused(&" ".repeat(MAX_PEM_LEN + 1), "longer than an Ed25519 key");
     // Each bit of the structure and both keys matters.
     let der = key(3).to_der();
     for at in 0..der.len() * 8 {
