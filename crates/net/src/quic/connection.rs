@@ -10,11 +10,11 @@ use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use super::allowance::Allowance;
+use super::credit::Credit;
 use super::endpoint::QuicEndpoint;
 use super::receipts::{Awaiting, Receipts};
 use super::send_window::{Excess, SendWindow};
 use super::stream::{QuicRecv, QuicSend};
-use super::window::Credit;
 use crate::message::{Driving, Flusher};
 use crate::shaper::{Shaper, Share};
 use crate::{CloseReason, Error, Result};

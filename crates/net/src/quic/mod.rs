@@ -3,6 +3,7 @@
 mod allowance;
 mod congestion;
 mod connection;
+mod credit;
 mod dialed;
 mod endpoint;
 mod ends;
