@@ -5,7 +5,7 @@ use std::path::Path;
 
 use p2p_core::{FileSystem, HostFiles};
 
-use super::pem::MAX_PEM_LEN;
+use super::pem::{MAX_PEM_LEN, TOO_LONG};
 use super::{KeyError, KeyPair, KeyPairType, wipe};
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ fn load(path: &Path, files: &dyn FileSystem) -> Result<Option<KeyPair>> {
         Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            return Err(invalid(KeyError::Pem("it is longer than an Ed25519 key, and no other kind is known")).into());
+            return Err(invalid(TOO_LONG).into());
         }
         Err(error) => return Err(failed("read", path, error)),
     };

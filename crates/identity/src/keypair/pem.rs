@@ -9,6 +9,9 @@ use crate::Result;
 /// The longest PEM text that is read, in bytes. One of our own has 176.
 pub const MAX_PEM_LEN: usize = 1024;
 
+/// What is said of a longer one.
+pub(super) const TOO_LONG: KeyError = KeyError::Pem("it is longer than an Ed25519 key, and no other kind is known");
+
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
 
@@ -78,7 +81,7 @@ impl KeyPair {
 
 fn decode_pem(pem: &str) -> Result<Vec<u8>, KeyError> {
     if pem.len() > MAX_PEM_LEN {
-        return Err(KeyError::Pem("it is longer than an Ed25519 key, and no other kind is known"));
+        return Err(TOO_LONG);
     }
     let mut lines = pem.trim_ascii().lines();
     match lines.next() {
