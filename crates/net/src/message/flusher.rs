@@ -272,7 +272,7 @@ impl Drop for Driving {
 
 /// The driver of a connection whose transport writes by itself: flushes queues until `closed`.
 #[cfg(feature = "quic")]
-pub(crate) async fn drive(flusher: Driving, mut closed: std::pin::Pin<&mut (impl Future<Output = ()> + ?Sized)>) {
+pub(crate) async fn drive(flusher: Driving, mut closed: std::pin::Pin<&mut impl Future<Output = ()>>) {
     std::future::poll_fn(|cx| {
         flusher.0.turn(cx);
         flusher.0.settle(cx);
